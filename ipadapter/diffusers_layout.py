@@ -1,0 +1,81 @@
+"""Adapters as diffusers names them inside a UNet, translated to the names of the public files.
+
+Source: diffusers `loaders/unet.py` (the conversion in the other direction) and `models/embeddings.py`.
+"""
+
+from __future__ import annotations
+
+import re
+
+import torch
+from torch import Tensor
+
+Tensors = dict[str, Tensor]
+
+LAYER = re.compile(
+    r"(?:unet\.)?(?P<part>down_blocks|up_blocks|mid_block)\.(?P<path>[\d\w.]*?)attn2\.processor\."
+    r"(?P<matrix>to_[kv]_ip)\.0\.weight$"
+)
+PROJECTION = re.compile(r"(?:unet\.)?encoder_hid_proj\.image_projection_layers\.0\.(?P<rest>.+)$")
+PARTS = ("down_blocks", "up_blocks", "mid_block")
+
+# diffusers' name inside one projection layer -> the public file's
+PROJECTION_NAMES = (
+    (re.compile(r"^image_embeds\."), "proj."),
+    (re.compile(r"^ff\.net\.0\.proj\."), "proj.0."),
+    (re.compile(r"^ff\.net\.2\."), "proj.2."),
+    (re.compile(r"^layers\.(\d+)\.ln0\."), r"layers.\1.0.norm1."),
+    (re.compile(r"^layers\.(\d+)\.ln1\."), r"layers.\1.0.norm2."),
+    (re.compile(r"^layers\.(\d+)\.attn\.to_q\."), r"layers.\1.0.to_q."),
+    (re.compile(r"^layers\.(\d+)\.attn\.to_out\.0\."), r"layers.\1.0.to_out."),
+    (re.compile(r"^layers\.(\d+)\.ff\.0\."), r"layers.\1.1.0."),
+    (re.compile(r"^layers\.(\d+)\.ff\.1\.net\.0\.proj\."), r"layers.\1.1.1."),
+    (re.compile(r"^layers\.(\d+)\.ff\.1\.net\.2\."), r"layers.\1.1.3."),
+)
+SPLIT_KEY = re.compile(r"^layers\.(\d+)\.attn\.to_k\.weight$")
+
+
+def is_diffusers_layout(flat: Tensors) -> bool:
+    """Whether the names are those of a diffusers UNet that carries an adapter."""
+    return any(LAYER.match(key) for key in flat) and any(PROJECTION.match(key) for key in flat)
+
+
+def from_diffusers(flat: Tensors) -> Tensors:
+    """The same adapter with the public files' names; the UNet's own tensors are left out."""
+    return projection(flat) | layers(flat)
+
+
+def layers(flat: Tensors) -> Tensors:
+    """`to_k_ip` and `to_v_ip`, numbered 1, 3, 5 ... in the order down, up, middle."""
+    found = [(match, flat[key]) for key in flat if (match := LAYER.match(key))]
+    order = sorted({position(match) for match, _ in found})
+    number = {place: 2 * index + 1 for index, place in enumerate(order)}
+    return {f"ip_adapter.{number[position(match)]}.{match['matrix']}.weight": tensor for match, tensor in found}
+
+
+def position(match: re.Match[str]) -> tuple[int, ...]:
+    """Where a layer stands in the reference's order."""
+    return (PARTS.index(match["part"]), *(int(digits) for digits in re.findall(r"\d+", match["path"])))
+
+
+def projection(flat: Tensors) -> Tensors:
+    """The image projection: renamed, the Resampler's split keys and values joined again."""
+    raw = {match["rest"]: tensor for key, tensor in flat.items() if (match := PROJECTION.match(key))}
+    joined = {
+        f"layers.{match[1]}.0.to_kv.weight": torch.cat([raw[key], raw[key.replace("to_k", "to_v")]])
+        for key in raw
+        if (match := SPLIT_KEY.match(key)) and key.replace("to_k", "to_v") in raw
+    }
+    single = {key: tensor for key, tensor in raw.items() if ".attn.to_k." not in key and ".attn.to_v." not in key}
+    renamed = {rename(key, full_face="ff.net.2.weight" in raw): tensor for key, tensor in single.items()}
+    return {f"image_proj.{key}": tensor for key, tensor in (renamed | joined).items()}
+
+
+def rename(key: str, full_face: bool) -> str:
+    """One projection tensor's public name."""
+    if full_face and key.startswith("norm."):
+        return key.replace("norm.", "proj.3.")
+    for pattern, replacement in PROJECTION_NAMES:
+        if pattern.match(key):
+            return pattern.sub(replacement, key)
+    return key

@@ -1,0 +1,77 @@
+"""Pictures to features through a CLIP_VISION model of the host."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import comfy.clip_vision
+import comfy.model_management
+import comfy.utils
+import torch
+from torch import Tensor
+
+from ..image_prompt import ImageFeatures, ImagePrompt
+from ..pixels import Fit, PixelFormat, prepare_pixels, zero_pixels
+
+CHUNK = 8  # pictures a pass: progress and bounded memory
+
+
+def encode_image_prompt(
+    clip_vision: comfy.clip_vision.ClipVisionModel,
+    image: Tensor,
+    fit: Fit,
+    negative_image: Tensor | None = None,
+    mask: Tensor | None = None,
+) -> ImagePrompt:
+    """Features of the reference images, of an optional negative image, and of "no image"."""
+    form = pixel_format(clip_vision)
+    positive = prepare_pixels(image, mask, fit, form)
+    negative = None if negative_image is None else prepare_pixels(negative_image, None, fit, form)
+    batches = [positive, zero_pixels(form), *([] if negative is None else [negative])]
+    features = encode_all(clip_vision, batches)
+    return ImagePrompt(
+        positive=features[0],
+        zero_pixels=features[1],
+        negative=features[2] if negative is not None else None,
+        encoder=describe(clip_vision, features[0]),
+    )
+
+
+def pixel_format(clip_vision: comfy.clip_vision.ClipVisionModel) -> PixelFormat:
+    """Size and normalisation of the encoder; a flexible SigLIP2 is given its nominal square."""
+    patches = clip_vision.config.get("num_patches", 256)
+    flexible = int(patches**0.5) * clip_vision.config.get("patch_size", 16)
+    size = clip_vision.image_size if clip_vision.image_size > 0 else flexible
+    return PixelFormat(size, tuple(clip_vision.image_mean), tuple(clip_vision.image_std))  # type: ignore[arg-type]
+
+
+def encode_all(clip_vision: comfy.clip_vision.ClipVisionModel, batches: list[Tensor]) -> list[ImageFeatures]:
+    """Each batch of normalised pixels to its features, with the host's progress bar over all of them."""
+    comfy.model_management.load_model_gpu(clip_vision.patcher)
+    progress = comfy.utils.ProgressBar(sum(len(batch) for batch in batches))
+    return [join(list(encode_chunks(clip_vision, batch, progress))) for batch in batches]
+
+
+def encode_chunks(
+    clip_vision: comfy.clip_vision.ClipVisionModel, pixels: Tensor, progress: comfy.utils.ProgressBar
+) -> Iterator[ImageFeatures]:
+    """Features of a few pictures at a time. Called past `encode_image`, which would preprocess again."""
+    store = comfy.model_management.intermediate_device()
+    for chunk in pixels.split(CHUNK):
+        comfy.model_management.throw_exception_if_processing_interrupted()
+        out = clip_vision.model(pixel_values=chunk.to(clip_vision.load_device), intermediate_output=-2)
+        yield ImageFeatures(out[2].float().to(store), None if out[1] is None else out[1].float().to(store))
+        progress.update(len(chunk))
+
+
+def join(parts: list[ImageFeatures]) -> ImageFeatures:
+    """Chunks back into one batch."""
+    hidden = [part.penultimate for part in parts if part.penultimate is not None]
+    return ImageFeatures(torch.cat([part.image_embeds for part in parts]), torch.cat(hidden) if hidden else None)
+
+
+def describe(clip_vision: comfy.clip_vision.ClipVisionModel, features: ImageFeatures) -> str:
+    """The encoder in users' words."""
+    config = clip_vision.config
+    name = config.get("architecture") or config.get("model_type", "an image encoder")
+    return f"{name} ({clip_vision.image_size} px, {features.image_embeds.shape[-1]}-wide embedding)"

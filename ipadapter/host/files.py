@@ -1,0 +1,51 @@
+"""Where users keep their files: the host's model folders."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import folder_paths
+
+from ..errors import IPAdapterError
+
+ADAPTERS = "ipadapter"
+ENCODERS = "clip_vision"
+ENDINGS = {".safetensors", ".sft", ".bin", ".pt", ".pth", ".ckpt"}
+
+
+def register_adapter_folder() -> None:
+    """Make `models/ipadapter` known beside what `extra_model_paths.yaml` has named, listing weights only."""
+    folder_paths.add_model_folder_path(ADAPTERS, str(Path(folder_paths.models_dir) / ADAPTERS))
+    paths, _ = folder_paths.folder_names_and_paths[ADAPTERS]
+    folder_paths.folder_names_and_paths[ADAPTERS] = (paths, set(ENDINGS))
+
+
+def file_names(folder: str) -> list[str]:
+    """Files of a model folder as the host lists them, sub-folders included."""
+    return folder_paths.get_filename_list(folder)
+
+
+def find_file(folder: str, name: str) -> Path:
+    """The path of a listed file. Raises IPAdapterError naming the folders that were searched."""
+    path = folder_paths.get_full_path(folder, name)
+    if path is None:
+        searched = ", ".join(folder_paths.get_folder_paths(folder))
+        raise IPAdapterError(f"'{name}' is not in the model folder '{folder}' (searched: {searched}): {advice(folder)}")
+    return Path(path)
+
+
+def missing_file(folder: str, name: str) -> str | None:
+    """The sentence for a file that a graph names and nobody has, or None where it is there."""
+    try:
+        find_file(folder, name)
+    except IPAdapterError as error:
+        return str(error)
+    return None
+
+
+def advice(folder: str) -> str:
+    """What to do about a missing file."""
+    there = file_names(folder)
+    if not there:
+        return "the folder is empty; put the file there and press R to refresh."
+    return f"choose one of {', '.join(there[:6])}{' …' if len(there) > 6 else ''}, or put the file there and press R."

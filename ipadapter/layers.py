@@ -1,0 +1,89 @@
+"""The cross-attention layers of a loaded UNet, found by walking it.
+
+Public files number layers in the order in which diffusers lists a UNet's attention processors: down, up, middle.
+In the UNet's own names that is input blocks, output blocks, middle block.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from torch import nn
+
+from .errors import IPAdapterError
+from .families import BASES, AdapterSpec
+
+TRANSFORMER_BLOCK = re.compile(r"^(input|output|middle)_blocks?\.(\d+)\.(?:\d+\.)?transformer_blocks\.(\d+)$")
+ORDER = ("input", "output", "middle")
+KOLORS_ADM = 5632  # width of Kolors' pooled conditioning; SDXL's is 2816
+
+Place = tuple[str, int, int]
+
+
+@dataclass(frozen=True)
+class CrossAttentionLayer:
+    """One layer: where the host finds it, e.g. `("input", 4, 1)`, and its sizes."""
+
+    place: Place
+    channels: int
+    context_dim: int
+    heads: int
+
+
+def find_layers(unet: nn.Module) -> tuple[CrossAttentionLayer, ...]:
+    """Every cross-attention layer to a text context, in the order of the adapter files' numbers."""
+    found = [
+        layer_of(match, module)
+        for name, module in unet.named_modules()
+        if (match := TRANSFORMER_BLOCK.match(name)) and getattr(module, "attn2", None) is not None
+    ]
+    return tuple(sorted(found, key=lambda layer: (ORDER.index(layer.place[0]), *layer.place[1:])))
+
+
+def layer_of(match: re.Match[str], block: nn.Module) -> CrossAttentionLayer:
+    """Place and sizes of one transformer block's cross-attention. The middle block's number is always 0."""
+    part, number, depth = match[1], int(match[2]), int(match[3])
+    attention = block.attn2
+    channels, context_dim = attention.to_q.weight.shape[0], attention.to_k.weight.shape[1]  # type: ignore[union-attr]
+    place = (part, 0 if part == "middle" else number, depth)
+    return CrossAttentionLayer(place, channels, context_dim, int(attention.heads))  # type: ignore[union-attr,arg-type]
+
+
+def base_of(unet: nn.Module, layers: tuple[CrossAttentionLayer, ...]) -> str:
+    """The base model a UNet belongs to, in users' words."""
+    context_dim = layers[0].context_dim
+    if context_dim == 2048 and adm_width(unet) == KOLORS_ADM:
+        return "Kolors"
+    return BASES.get(context_dim, f"a UNet with {context_dim}-wide text context")
+
+
+def adm_width(unet: nn.Module) -> int | None:
+    """Width of the pooled conditioning, where the UNet has one."""
+    embedding = getattr(unet, "label_emb", None)
+    first = (
+        next((module for module in embedding.modules() if isinstance(module, nn.Linear)), None) if embedding else None
+    )
+    return first.in_features if first else None
+
+
+def match_layers(spec: AdapterSpec, unet: nn.Module) -> tuple[CrossAttentionLayer, ...]:
+    """The UNet's layers, one for each of the adapter's.
+
+    Raises IPAdapterError naming both sides where the model is no UNet or one of another base.
+    """
+    layers = find_layers(unet)
+    if not layers:
+        raise IPAdapterError(
+            f"'{spec.name}' is for {spec.base}, but this model ({type(unet).__name__}) has no UNet cross-attention layers: "
+            "connect an SD1.5, SD2.1, SDXL or Kolors model."
+        )
+    base = base_of(unet, layers)
+    same = tuple(layer.channels for layer in layers) == spec.channels and layers[0].context_dim == spec.context_dim
+    if not same or base != spec.base:
+        raise IPAdapterError(
+            f"'{spec.name}' is for {spec.base} ({len(spec.channels)} layers, {spec.context_dim}-wide context), but the model "
+            f"is {base} ({len(layers)} layers, {layers[0].context_dim}-wide context): use an adapter made for {base}, or a "
+            f"{spec.base} model."
+        )
+    return layers

@@ -1,0 +1,24 @@
+"""What a user drags: the pack's nodes, gathered for the host."""
+
+from __future__ import annotations
+
+from ..ipadapter.host.api import ComfyExtension, io
+from ..ipadapter.host.files import register_adapter_folder
+from .apply import ApplyIPAdapter
+from .encode import EncodeImagePrompt
+from .load import LoadIPAdapter, LoadOpenCLIPVision
+
+
+class IPAdapterExtension(ComfyExtension):
+    """The pack as the host loads it."""
+
+    async def on_load(self) -> None:
+        register_adapter_folder()
+
+    async def get_node_list(self) -> list[type[io.ComfyNode]]:
+        return [LoadIPAdapter, LoadOpenCLIPVision, EncodeImagePrompt, ApplyIPAdapter]
+
+
+async def comfy_entrypoint() -> IPAdapterExtension:
+    """The host's way in."""
+    return IPAdapterExtension()

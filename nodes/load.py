@@ -1,0 +1,74 @@
+"""Loading: adapters, and image encoders through open_clip."""
+
+from __future__ import annotations
+
+from ..ipadapter.host.adapter import open_adapter
+from ..ipadapter.host.api import io
+from ..ipadapter.host.files import ADAPTERS, ENCODERS, file_names, missing_file
+from ..ipadapter.host.open_clip import AUTO, architectures, open_encoder
+from .sockets import CATEGORY, IPAdapterSocket
+
+
+class LoadIPAdapter(io.ComfyNode):
+    """Open an adapter file."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="LoadIPAdapter",
+            display_name="Load IP-Adapter",
+            category=CATEGORY,
+            description="Opens an IP-Adapter file for SD1.5, SD2.1, SDXL or Kolors. Its kind is read from its tensors, "
+            "so any file name will do.",
+            search_aliases=["ip adapter", "ipadapter", "image prompt", "IPAdapterModelLoader"],
+            inputs=[
+                io.Combo.Input(
+                    "ip_adapter_name",
+                    options=file_names(ADAPTERS),
+                    tooltip="A file in models/ipadapter (or a folder of that name in extra_model_paths.yaml).",
+                )
+            ],
+            outputs=[IPAdapterSocket.Output("ip_adapter", tooltip="For ApplyIPAdapter.")],
+        )
+
+    @classmethod
+    def validate_inputs(cls, ip_adapter_name: str | None = None) -> bool | str:
+        return (ip_adapter_name is not None and missing_file(ADAPTERS, ip_adapter_name)) or True
+
+    @classmethod
+    def execute(cls, ip_adapter_name: str) -> io.NodeOutput:
+        return io.NodeOutput(open_adapter(ip_adapter_name))
+
+
+class LoadOpenCLIPVision(io.ComfyNode):
+    """Open an image encoder that the host's own loader does not know."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="LoadOpenCLIPVision",
+            display_name="Load OpenCLIP Vision",
+            category=CATEGORY,
+            description="Opens the image tower of any open_clip checkpoint. The output can be used wherever a CLIP_VISION "
+            "can. For ViT-H, bigG and L in the usual files, Load CLIP Vision does as well.",
+            search_aliases=["open_clip", "clip vision", "image encoder"],
+            inputs=[
+                io.Combo.Input("clip_name", options=file_names(ENCODERS), tooltip="A file in models/clip_vision."),
+                io.Combo.Input(
+                    "architecture",
+                    options=[AUTO, *architectures()],
+                    default=AUTO,
+                    tooltip="auto finds the architecture from the file's tensors. Choose a -quickgelu name for weights "
+                    "trained by OpenAI: no tensor tells the two apart.",
+                ),
+            ],
+            outputs=[io.ClipVision.Output("clip_vision", tooltip="An image encoder.")],
+        )
+
+    @classmethod
+    def validate_inputs(cls, clip_name: str | None = None) -> bool | str:
+        return (clip_name is not None and missing_file(ENCODERS, clip_name)) or True
+
+    @classmethod
+    def execute(cls, clip_name: str, architecture: str) -> io.NodeOutput:
+        return io.NodeOutput(open_encoder(clip_name, architecture))

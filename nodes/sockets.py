@@ -1,0 +1,8 @@
+"""The pack's own socket types."""
+
+from ..ipadapter.host.api import io
+
+IPAdapterSocket = io.Custom("IP_ADAPTER")
+ImagePromptSocket = io.Custom("IMAGE_PROMPT")
+
+CATEGORY = "IP-Adapter"

@@ -1,0 +1,87 @@
+"""Random adapter files with the public files' keys, for models of any width."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+EMBED, HIDDEN, PATCHES = 96, 80, 17  # of the small image encoder: projected width, hidden width, tokens
+
+Tensors = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class AdapterFile:
+    """The two groups of a public file."""
+
+    image_proj: Tensors
+    ip_adapter: Tensors
+
+    @property
+    def nested(self) -> dict[str, Tensors]:
+        """As `.bin` files and diffusers have it."""
+        return {"image_proj": dict(self.image_proj), "ip_adapter": dict(self.ip_adapter)}
+
+    def flat(self, image_proj: str = "image_proj.", ip_adapter: str = "ip_adapter.") -> Tensors:
+        """As safetensors files have it, under any prefixes."""
+        groups = ((image_proj, self.image_proj), (ip_adapter, self.ip_adapter))
+        return {prefix + key: tensor for prefix, tensors in groups for key, tensor in tensors.items()}
+
+
+def random_tensors(shapes: dict[str, tuple[int, ...]], seed: int) -> Tensors:
+    """Weights large enough that an adapter changes the picture."""
+    generator = torch.Generator().manual_seed(seed)
+    return {key: torch.randn(shape, generator=generator) * 0.2 for key, shape in shapes.items()}
+
+
+def norm(name: str, width: int) -> dict[str, tuple[int, ...]]:
+    return {f"{name}.weight": (width,), f"{name}.bias": (width,)}
+
+
+def linear(name: str, out: int, into: int) -> dict[str, tuple[int, ...]]:
+    return {f"{name}.weight": (out, into), f"{name}.bias": (out,)}
+
+
+def base_shapes(context: int, embed: int = EMBED, tokens: int = 4) -> dict[str, tuple[int, ...]]:
+    return linear("proj", tokens * context, embed) | norm("norm", context)
+
+
+def full_face_shapes(context: int, hidden: int = HIDDEN) -> dict[str, tuple[int, ...]]:
+    return linear("proj.0", hidden, hidden) | linear("proj.2", context, hidden) | norm("proj.3", context)
+
+
+def plus_shapes(
+    context: int, hidden: int = HIDDEN, tokens: int = 16, dim: int = 128, inner: int = 128, depth: int = 4
+) -> dict[str, tuple[int, ...]]:
+    shapes = {"latents": (1, tokens, dim)} | linear("proj_in", dim, hidden) | linear("proj_out", context, dim)
+    shapes |= norm("norm_out", context)
+    for i in range(depth):
+        shapes |= norm(f"layers.{i}.0.norm1", dim) | norm(f"layers.{i}.0.norm2", dim) | norm(f"layers.{i}.1.0", dim)
+        shapes |= {
+            f"layers.{i}.0.to_q.weight": (inner, dim),
+            f"layers.{i}.0.to_kv.weight": (2 * inner, dim),
+            f"layers.{i}.0.to_out.weight": (dim, inner),
+            f"layers.{i}.1.1.weight": (4 * dim, dim),
+            f"layers.{i}.1.3.weight": (dim, 4 * dim),
+        }
+    return shapes
+
+
+PROJECTIONS = {"base": base_shapes, "plus": plus_shapes, "full-face": full_face_shapes}
+
+
+def layer_shapes(channels: tuple[int, ...], context: int) -> dict[str, tuple[int, ...]]:
+    """`to_k_ip` and `to_v_ip` numbered 1, 3, 5 ..."""
+    return {
+        f"{2 * i + 1}.{matrix}.weight": (width, context)
+        for i, width in enumerate(channels)
+        for matrix in ("to_k_ip", "to_v_ip")
+    }
+
+
+def random_adapter(family: str, channels: tuple[int, ...], context: int, seed: int = 1, **sizes: int) -> AdapterFile:
+    """An adapter of a family for layers of these widths."""
+    image_proj = random_tensors(PROJECTIONS[family](context, **sizes), seed)
+    return AdapterFile(image_proj, random_tensors(layer_shapes(channels, context), seed + 1))

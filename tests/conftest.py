@@ -1,0 +1,50 @@
+"""The real host, in process, for every test that needs it: on its path, on the CPU, with folders of its own."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+HOST = Path(os.environ.get("COMFYUI_PATH", ROOT / ".host" / "ComfyUI"))
+
+
+def start_host() -> None:
+    """Put the host first on the path and parse its options as its own `main.py` would."""
+    sys.path[:0] = [str(HOST)]
+    import comfy.options
+
+    comfy.options.enable_args_parsing()
+    argv, sys.argv = sys.argv, ["main.py", "--cpu", "--use-pytorch-cross-attention"]
+    try:
+        import comfy.cli_args  # noqa: F401
+    finally:
+        sys.argv = argv
+
+
+def import_pack() -> ModuleType:
+    """The pack as one package, so that its relative imports work under a name tests can import."""
+    spec = importlib.util.spec_from_file_location("pack", ROOT / "__init__.py", submodule_search_locations=[str(ROOT)])
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["pack"] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+start_host()
+import_pack()
+
+
+@pytest.fixture(autouse=True)
+def no_gradients():
+    """Sampling in the host runs without gradients."""
+    import torch
+
+    with torch.inference_mode():
+        yield

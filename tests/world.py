@@ -1,0 +1,141 @@
+"""One sampling run through the host's real guiders and samplers, every model call recorded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import comfy.sample
+import comfy.samplers
+import torch
+from comfy.patcher_extension import WrappersMP
+from pack.ipadapter.adapter import load_adapter
+from pack.ipadapter.checkpoint import Checkpoint
+from pack.ipadapter.families import identify
+from pack.ipadapter.host.adapter import Adapter
+from pack.ipadapter.image_prompt import ImageFeatures, ImagePrompt
+from torch import Tensor
+
+from tests.adapters import EMBED, HIDDEN, PATCHES, AdapterFile, random_adapter
+from tests.small import POOLED, Layout
+
+
+def channels_of(layout: Layout) -> tuple[int, ...]:
+    """Width of every cross-attention layer in the reference's order: down, up, middle."""
+    levels = list(zip(layout.channels, layout.depth, strict=True))
+    down = [c for c, d in levels for _ in range(d * layout.res_blocks)]
+    up = [c for c, d in reversed(levels) for _ in range(d * (layout.res_blocks + 1))]
+    return (*down, *up, *[layout.channels[-1]] * max(layout.depth[-1], 1))
+
+
+def adapter_file(layout: Layout, family: str, seed: int = 1, **sizes: int) -> AdapterFile:
+    """A random adapter that fits a layout."""
+    return random_adapter(family, channels_of(layout), layout.context_dim, seed, **sizes)
+
+
+def host_adapter(file: AdapterFile, name: str = "ip-adapter_test.safetensors") -> Adapter:
+    """The pack's object for a random adapter, weights under the host's memory management."""
+    import comfy.model_patcher
+    import comfy.ops
+
+    checkpoint = Checkpoint(name, dict(file.image_proj), dict(file.ip_adapter), {})
+    spec = identify(checkpoint)
+    device = torch.device("cpu")
+    patcher = comfy.model_patcher.CoreModelPatcher(
+        load_adapter(checkpoint, spec, comfy.ops.manual_cast), device, device
+    )
+    return Adapter(spec, patcher)
+
+
+def image_prompt(images: int = 1, seed: int = 3, negatives: int = 0) -> ImagePrompt:
+    """Random features as the small encoder would give them."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def features(count: int) -> ImageFeatures:
+        embeds = torch.randn(count, EMBED, generator=generator)
+        return ImageFeatures(embeds, torch.randn(count, PATCHES, HIDDEN, generator=generator))
+
+    return ImagePrompt(features(images), features(1), features(negatives) if negatives else None, "small test encoder")
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call of the UNet as the host made it."""
+
+    x: Tensor  # scaled as the UNet reads it
+    timestep: Tensor
+    context: Tensor
+    y: Tensor | None
+    cond_or_uncond: list[int]
+    uuids: list[Any]
+    output: Tensor
+
+
+@dataclass
+class Recorder:
+    """A wrapper around the UNet that sees every call and what came of it."""
+
+    calls: list[Call] = field(default_factory=list)
+
+    def __call__(
+        self, executor: Any, x, timestep, context, y, control, options: dict[str, Any], **kwargs: Any
+    ) -> Tensor:
+        rows = (list(options["cond_or_uncond"]), list(options["uuids"]))
+        given = [tensor if tensor is None else tensor.clone() for tensor in (x, timestep, context, y)]
+        out = executor(x, timestep, context, y, control, options, **kwargs)
+        self.calls.append(Call(*given, *rows, out.clone()))
+        return out
+
+
+def conditioning(layout: Layout, seed: int, tokens: int = 7) -> list:
+    """A random text conditioning in the host's form."""
+    generator = torch.Generator().manual_seed(seed)
+    extra = {"pooled_output": torch.randn(1, POOLED, generator=generator)} if layout.adm else {}
+    return [[torch.randn(1, tokens, layout.context_dim, generator=generator), extra]]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """A sampling run."""
+
+    steps: int = 2
+    cfg: float = 7.5
+    sampler: str = "euler"
+    batch: int = 1
+    size: tuple[int, int] = (16, 16)
+    denoise: float = 1.0
+    seed: int = 7
+
+
+def noise_for(settings: Settings) -> Tensor:
+    """The run's noise."""
+    return torch.randn(settings.batch, 4, *settings.size, generator=torch.Generator().manual_seed(settings.seed))
+
+
+def sample(
+    model: Any,
+    layout: Layout,
+    settings: Settings = Settings(),
+    latent: Tensor | None = None,
+    noise_mask: Tensor | None = None,
+) -> tuple[Tensor, list[Call]]:
+    """Sample as the host's KSampler node does; the result and every model call."""
+    recorder = Recorder()
+    model = model.clone()
+    model.add_wrapper_with_key(WrappersMP.DIFFUSION_MODEL, "recorder", recorder)
+    result = comfy.sample.sample(
+        model,
+        noise_for(settings),
+        settings.steps,
+        settings.cfg,
+        settings.sampler,
+        "normal",
+        conditioning(layout, 11),
+        conditioning(layout, 12),
+        torch.zeros(settings.batch, 4, *settings.size) if latent is None else latent,
+        denoise=settings.denoise,
+        noise_mask=noise_mask,
+        disable_pbar=True,
+        seed=settings.seed,
+    )
+    return result, recorder.calls
