@@ -1,0 +1,37 @@
+# Everything goes into dot-folders of this checkout: .venv, .host, .models and .run.
+PYTHON ?= python3
+VENV := .venv/bin/python
+export CHECKPOINT ADAPTER ENCODER IMAGE DEVICE PORT PEER
+
+.DEFAULT_GOAL := help
+.PHONY: help env demo serve test lint bench lock clean
+
+help:  ## show this list
+	@echo "make TARGET [VARIABLE=value ...]"
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-6s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+env:  ## set up .venv and ComfyUI [PYTHON=python3.12; COMFYUI_PATH=a checkout of your own]
+	@$(PYTHON) tools/environment.py
+
+demo: env  ## image in, picture out, through a real server [CHECKPOINT= ADAPTER= ENCODER= IMAGE= DEVICE=cuda]
+	@$(VENV) -m tools.demo
+
+serve: env  ## leave a server with this pack up until Ctrl-C [PORT=8188 and what demo takes]
+	@$(VENV) -m tools.serve
+
+lint: env  ## ruff and mypy
+	@$(VENV) -m ruff check .
+	@$(VENV) -m ruff format --check .
+	@$(VENV) -m mypy
+
+test: lint  ## every check and every test [ARGS="-k name"]
+	@$(VENV) -m pytest $(ARGS)
+
+bench: env  ## what the pack costs beside the bare model [DEVICE=cuda PEER=another pack's checkout ARGS=]
+	@$(VENV) -m tools.bench $(if $(DEVICE),--device $(DEVICE)) $(if $(PEER),--peer $(PEER)) $(ARGS)
+
+lock: env  ## renew the exact versions in tools/constraints.txt
+	@.venv/bin/python tools/environment.py lock
+
+clean:  ## remove what the tools made, the environment and the stand-in models included
+	@rm -rf .venv .host .models .run .mypy_cache .pytest_cache .ruff_cache .hypothesis
