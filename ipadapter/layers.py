@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import Any
 
 from torch import nn
 
@@ -44,10 +45,10 @@ def find_layers(unet: nn.Module) -> tuple[CrossAttentionLayer, ...]:
 def layer_of(match: re.Match[str], block: nn.Module) -> CrossAttentionLayer:
     """Place and sizes of one transformer block's cross-attention. The middle block's number is always 0."""
     part, number, depth = match[1], int(match[2]), int(match[3])
-    attention = block.attn2
-    channels, context_dim = attention.to_q.weight.shape[0], attention.to_k.weight.shape[1]  # type: ignore[union-attr]
+    attention: Any = block.attn2
+    channels, context_dim = attention.to_q.weight.shape[0], attention.to_k.weight.shape[1]
     place = (part, 0 if part == "middle" else number, depth)
-    return CrossAttentionLayer(place, channels, context_dim, int(attention.heads))  # type: ignore[union-attr,arg-type]
+    return CrossAttentionLayer(place, channels, context_dim, int(attention.heads))
 
 
 def base_of(unet: nn.Module, layers: tuple[CrossAttentionLayer, ...]) -> str:
@@ -61,10 +62,8 @@ def base_of(unet: nn.Module, layers: tuple[CrossAttentionLayer, ...]) -> str:
 def adm_width(unet: nn.Module) -> int | None:
     """Width of the pooled conditioning, where the UNet has one."""
     embedding = getattr(unet, "label_emb", None)
-    first = (
-        next((module for module in embedding.modules() if isinstance(module, nn.Linear)), None) if embedding else None
-    )
-    return first.in_features if first else None
+    modules = embedding.modules() if isinstance(embedding, nn.Module) else ()
+    return next((module.in_features for module in modules if isinstance(module, nn.Linear)), None)
 
 
 def match_layers(spec: AdapterSpec, unet: nn.Module) -> tuple[CrossAttentionLayer, ...]:
@@ -75,15 +74,20 @@ def match_layers(spec: AdapterSpec, unet: nn.Module) -> tuple[CrossAttentionLaye
     layers = find_layers(unet)
     if not layers:
         raise IPAdapterError(
-            f"'{spec.name}' is for {spec.base}, but this model ({type(unet).__name__}) has no UNet cross-attention layers: "
-            "connect an SD1.5, SD2.1, SDXL or Kolors model."
+            f"'{spec.name}' is for {spec.base}, but this model ({type(unet).__name__}) has no UNet cross-attention "
+            "layers: connect an SD1.5, SD2.1, SDXL or Kolors model."
         )
     base = base_of(unet, layers)
     same = tuple(layer.channels for layer in layers) == spec.channels and layers[0].context_dim == spec.context_dim
     if not same or base != spec.base:
+        have, want = (f"{count} layers, {width}-wide context" for count, width in sides(spec, layers))
         raise IPAdapterError(
-            f"'{spec.name}' is for {spec.base} ({len(spec.channels)} layers, {spec.context_dim}-wide context), but the model "
-            f"is {base} ({len(layers)} layers, {layers[0].context_dim}-wide context): use an adapter made for {base}, or a "
-            f"{spec.base} model."
+            f"'{spec.name}' is for {spec.base} ({have}), but the model is {base} ({want}): use an adapter made for "
+            f"{base}, or a {spec.base} model."
         )
     return layers
+
+
+def sides(spec: AdapterSpec, layers: tuple[CrossAttentionLayer, ...]) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Layer count and context width, of the adapter and of the model."""
+    return (len(spec.channels), spec.context_dim), (len(layers), layers[0].context_dim)

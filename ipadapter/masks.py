@@ -31,7 +31,8 @@ class LayerMask:
     def prepare_levels(self, latent: Size, levels: int = 5) -> None:
         """Make the sizes a UNet goes through, each level half of the one above, rounded up."""
         for level in range(levels):
-            self.prepare(tuple(-(-side // 2**level) for side in latent))  # type: ignore[arg-type]
+            height, width = (-(-side // 2**level) for side in latent)
+            self.prepare((height, width))
 
     def at(self, activations_shape: list[int]) -> Tensor:
         """The mask for activations (b, c, h, w); a size that no level has (a resized layer) is made when met."""

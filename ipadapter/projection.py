@@ -82,6 +82,20 @@ def feed_forward(dim: int, ff_dim: int, operations: Any) -> nn.Sequential:
     )
 
 
+class PerceiverLayer(nn.ModuleList):
+    """Attention and feed-forward, each added to the latents. A list, as its keys in the public files are."""
+
+    def __init__(self, spec: ProjectionSpec, operations: Any) -> None:
+        attention = PerceiverAttention(spec.dim, spec.inner_dim, operations)
+        super().__init__([attention, feed_forward(spec.dim, spec.ff_dim, operations)])
+
+    def forward(self, features: Tensor, latents: Tensor) -> Tensor:
+        """(N, S, dim) and (N, T, dim) to (N, T, dim)."""
+        attention, feed = self
+        latents = latents + attention(features, latents)
+        return latents + feed(latents)
+
+
 class Resampler(nn.Module):
     """T learned queries that read the penultimate hidden states through a few perceiver layers."""
 
@@ -89,15 +103,7 @@ class Resampler(nn.Module):
         super().__init__()
         self.latents = nn.Parameter(torch.empty(1, spec.tokens or 1, spec.dim))
         self.proj_in = operations.Linear(spec.feature_dim, spec.dim)
-        self.layers = nn.ModuleList(
-            nn.ModuleList(
-                [
-                    PerceiverAttention(spec.dim, spec.inner_dim, operations),
-                    feed_forward(spec.dim, spec.ff_dim, operations),
-                ]
-            )
-            for _ in range(spec.depth)
-        )
+        self.layers = nn.ModuleList(PerceiverLayer(spec, operations) for _ in range(spec.depth))
         self.proj_out = operations.Linear(spec.dim, spec.context_dim)
         self.norm_out = operations.LayerNorm(spec.context_dim)
 
@@ -105,9 +111,8 @@ class Resampler(nn.Module):
         """(N, S, D) to (N, T, C)."""
         latents = self.latents.to(hidden).expand(hidden.shape[0], -1, -1)
         features = self.proj_in(hidden)
-        for attention, feed in self.layers:  # type: ignore[misc]
-            latents = latents + attention(features, latents)
-            latents = latents + feed(latents)
+        for layer in self.layers:
+            latents = layer(features, latents)
         return self.norm_out(self.proj_out(latents))
 
 

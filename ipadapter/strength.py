@@ -30,6 +30,6 @@ def empty_window(start: float, end: float) -> str | None:
     if start < end:
         return None
     return (
-        f"start_at ({start:g}) is not before end_at ({end:g}), so the image prompt would never act: give it a window such "
-        "as 0 to 1."
+        f"start_at ({start:g}) is not before end_at ({end:g}), so the image prompt would never act: give it a window "
+        "such as 0 to 1."
     )

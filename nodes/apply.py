@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
 from ..ipadapter.host.adapter import Adapter
 from ..ipadapter.host.api import io
-from ..ipadapter.host.patching import Model, apply_image_prompt
+from ..ipadapter.host.patching import apply_image_prompt
 from ..ipadapter.image_prompt import ImagePrompt
 from ..ipadapter.strength import Strength, empty_window
 from .sockets import CATEGORY, ImagePromptSocket, IPAdapterSocket
@@ -21,8 +22,8 @@ class ApplyIPAdapter(io.ComfyNode):
             node_id="ApplyIPAdapter",
             display_name="Apply IP-Adapter",
             category=CATEGORY,
-            description="Gives the model an image prompt beside its text prompt. Chain several for several adapters; each "
-            "output is a model of its own.",
+            description="Gives the model an image prompt beside its text prompt. Chain several for several adapters; "
+            "each output is a model of its own.",
             search_aliases=["ip adapter", "ipadapter", "image prompt", "style transfer", "IPAdapterAdvanced"],
             inputs=[
                 io.Model.Input(
@@ -52,7 +53,7 @@ class ApplyIPAdapter(io.ComfyNode):
                 io.Mask.Input(
                     "mask",
                     optional=True,
-                    tooltip="Where in the output it acts: white does, black does not. One mask, or one for each picture.",
+                    tooltip="Where in the output it acts: white does, black does not. One mask, or one a picture.",
                 ),
             ],
             outputs=[io.Model.Output("model", tooltip="The model with the image prompt.")],
@@ -65,7 +66,7 @@ class ApplyIPAdapter(io.ComfyNode):
     @classmethod
     def execute(
         cls,
-        model: Model,
+        model: ModelPatcher,
         ip_adapter: Adapter,
         image_prompt: ImagePrompt,
         weight: float,

@@ -19,8 +19,8 @@ class EncodeImagePrompt(io.ComfyNode):
             node_id="EncodeImagePrompt",
             display_name="Encode Image Prompt",
             category=CATEGORY,
-            description="Turns reference images into a prompt. A batch is several references to one prompt. The prompt fits "
-            "every adapter made for the same image encoder.",
+            description="Turns reference images into a prompt. A batch is several references to one prompt. The prompt "
+            "fits every adapter made for the same image encoder.",
             search_aliases=["ip adapter", "image prompt", "clip vision encode", "IPAdapterEncoder"],
             inputs=[
                 io.ClipVision.Input(
@@ -31,8 +31,8 @@ class EncodeImagePrompt(io.ComfyNode):
                     "fit",
                     options=[fit.value for fit in Fit],
                     default=Fit.CROP.value,
-                    tooltip="How a picture that is not square becomes one: crop takes the middle, pad keeps all of it with "
-                    "nothing around, stretch keeps all of it distorted.",
+                    tooltip="How a picture that is not square becomes one: crop takes the middle, pad keeps all of it "
+                    "with nothing around, stretch keeps all of it distorted.",
                 ),
                 io.Image.Input(
                     "negative_image",

@@ -49,8 +49,8 @@ class LoadOpenCLIPVision(io.ComfyNode):
             node_id="LoadOpenCLIPVision",
             display_name="Load OpenCLIP Vision",
             category=CATEGORY,
-            description="Opens the image tower of any open_clip checkpoint. The output can be used wherever a CLIP_VISION "
-            "can. For ViT-H, bigG and L in the usual files, Load CLIP Vision does as well.",
+            description="Opens the image tower of any open_clip checkpoint. The output can be used wherever a "
+            "CLIP_VISION can. For ViT-H, bigG and L in the usual files, Load CLIP Vision does as well.",
             search_aliases=["open_clip", "clip vision", "image encoder"],
             inputs=[
                 io.Combo.Input("clip_name", options=file_names(ENCODERS), tooltip="A file in models/clip_vision."),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import os
 import sys
@@ -22,7 +23,7 @@ def start_host() -> None:
     comfy.options.enable_args_parsing()
     argv, sys.argv = sys.argv, ["main.py", "--cpu", "--use-pytorch-cross-attention"]
     try:
-        import comfy.cli_args  # noqa: F401
+        importlib.import_module("comfy.cli_args")
     finally:
         sys.argv = argv
 
@@ -40,11 +41,13 @@ def import_pack() -> ModuleType:
 start_host()
 import_pack()
 
+import torch  # noqa: E402 (after the host, whose options decide how torch is set up)
+
+torch.set_num_threads(1)  # the models here are too small to share out, and other work may run beside
+
 
 @pytest.fixture(autouse=True)
 def no_gradients():
     """Sampling in the host runs without gradients."""
-    import torch
-
     with torch.inference_mode():
         yield

@@ -87,6 +87,7 @@ class Layout:
 
 
 SD15 = Layout("SD1.5", (32, 64, 64, 64), (1, 1, 1, 0), 768, (8, 8, 8, 8), False, None, comfy.supported_models.SD15, 16)
+MICRO = Layout("SD1.5", (32,), (1,), 768, (8,), False, None, comfy.supported_models.SD15, 4, res_blocks=1)
 SDXL = Layout(
     "SDXL", (64, 64, 128), (0, 2, 10), 2048, (1, 1, 2), True, POOLED + 6 * 256, comfy.supported_models.SDXL, 70
 )
@@ -117,24 +118,18 @@ def reference_weights(layout: Layout, seed: int = 0) -> Tensors:
 
 
 def host_model(
-    layout: Layout, weights: Tensors, dtype: torch.dtype = torch.float32
+    layout: Layout, weights: Tensors, dtype: torch.dtype = torch.float32, cast: torch.dtype | None = None
 ) -> comfy.model_patcher.ModelPatcher:
-    """The host side with the same weights, as its own loader wraps it."""
+    """The host side with the same weights, stored as `dtype` and computed in `cast` where that is another."""
     names = comfy.utils.unet_to_diffusers(layout.host_config)
-    renamed = {names[key]: tensor for key, tensor in weights.items()}
     config = layout.host_class(dict(layout.host_config))
-    config.set_inference_dtype(
-        dtype, None if dtype in (torch.float32, torch.float16, torch.bfloat16) else torch.float32
-    )
-    config.unet_config["dtype"] = dtype
+    config.set_inference_dtype(dtype, cast)
     with torch.inference_mode(False):
         model = MODEL_CLASSES[layout.host_class](config, device="cpu")
-        model.diffusion_model.load_state_dict(renamed, strict=True)
-        model = model.to(dtype) if dtype.itemsize > 1 else model
+        model.diffusion_model.load_state_dict({names[key]: tensor for key, tensor in weights.items()}, strict=True)
         model.eval().requires_grad_(False)
-    return comfy.model_patcher.CoreModelPatcher(
-        model, load_device=torch.device("cpu"), offload_device=torch.device("cpu")
-    )
+    device = torch.device("cpu")
+    return comfy.model_patcher.CoreModelPatcher(model, load_device=device, offload_device=device)
 
 
 MODEL_CLASSES = {

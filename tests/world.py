@@ -107,6 +107,9 @@ class Settings:
     seed: int = 7
 
 
+DEFAULTS = Settings()
+
+
 def noise_for(settings: Settings) -> Tensor:
     """The run's noise."""
     return torch.randn(settings.batch, 4, *settings.size, generator=torch.Generator().manual_seed(settings.seed))
@@ -115,15 +118,26 @@ def noise_for(settings: Settings) -> Tensor:
 def sample(
     model: Any,
     layout: Layout,
-    settings: Settings = Settings(),
+    settings: Settings = DEFAULTS,
     latent: Tensor | None = None,
     noise_mask: Tensor | None = None,
 ) -> tuple[Tensor, list[Call]]:
-    """Sample as the host's KSampler node does; the result and every model call."""
+    """Sample, and record every model call."""
     recorder = Recorder()
-    model = model.clone()
-    model.add_wrapper_with_key(WrappersMP.DIFFUSION_MODEL, "recorder", recorder)
-    result = comfy.sample.sample(
+    recorded = model.clone()
+    recorded.add_wrapper_with_key(WrappersMP.DIFFUSION_MODEL, "recorder", recorder)
+    return picture(recorded, layout, settings, latent, noise_mask), recorder.calls
+
+
+def picture(
+    model: Any,
+    layout: Layout,
+    settings: Settings = DEFAULTS,
+    latent: Tensor | None = None,
+    noise_mask: Tensor | None = None,
+) -> Tensor:
+    """Sample as the host's KSampler node does."""
+    return comfy.sample.sample(
         model,
         noise_for(settings),
         settings.steps,
@@ -138,4 +152,3 @@ def sample(
         disable_pbar=True,
         seed=settings.seed,
     )
-    return result, recorder.calls

@@ -9,7 +9,7 @@ from pack.ipadapter.strength import Strength
 
 from tests.oracle.reference import Features, reference_with, roles_by_cfg
 from tests.small import SD15, SDXL, Layout, make_pair
-from tests.world import Settings, adapter_file, host_adapter, image_prompt, sample
+from tests.world import DEFAULTS, Settings, adapter_file, host_adapter, image_prompt, sample
 
 TOLERANCE = 1e-5
 LAYOUTS = {"sd15": SD15, "sdxl": SDXL}
@@ -26,7 +26,7 @@ def features(prompt, family: str) -> Features:
     return Features(hidden, zero if prompt.negative is None else prompt.negative.penultimate)
 
 
-def worst(layout: Layout, applied, files, prompts, families, scale, settings=Settings(), **latents) -> float:
+def worst(layout: Layout, applied, files, prompts, families, scale, settings=DEFAULTS, **latents) -> float:
     """The largest difference between the two noise predictions over all calls of a run."""
     _, calls = sample(applied, layout, settings, **latents)
     reference = reference_with(layout, files, scale)

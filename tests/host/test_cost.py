@@ -1,0 +1,179 @@
+"""What an image prompt may cost: counts, which no busy machine can disturb."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cache
+
+import pytest
+import torch
+from comfy.patcher_extension import WrappersMP
+from pack.ipadapter.host.patching import apply_image_prompt
+from pack.ipadapter.image_prompt import ImageFeatures, ImagePrompt
+from pack.ipadapter.strength import Strength
+
+from tests import small, world
+from tests.adapters import AdapterFile
+from tools.bench import adapters, counting
+from tools.bench.adapters import AdapterKind
+from tools.bench.models import FULL_WIDTH, META, SD15, SDXL, build_model, layers_of, make_call
+from tools.bench.packs import ThisPack
+
+OPS_A_BRANCH = 6
+LAYOUTS = {"sd15": small.SD15, "sdxl": small.SDXL}
+MASKS = {"everywhere": None, "masked": torch.tensor([[[0.0, 1.0], [1.0, 0.5]]])}
+PROJECTIONS = {"aten::mm", "aten::addmm", "aten::bmm", "aten::baddbmm", "aten::matmul", "aten::linear"}
+
+
+ALWAYS, FIRST_HALF = Strength(), Strength(1.0, 0.0, 0.5)
+
+
+def applied(layout, families=("base",), mask=None, strength=ALWAYS):
+    """A small model with one image prompt for each family."""
+    model = small.make_pair(layout).host
+    for seed, family in enumerate(families):
+        adapter = world.host_adapter(world.adapter_file(layout, family, seed))
+        model = apply_image_prompt(model, adapter, world.image_prompt(seed=seed), strength, mask)
+    return model
+
+
+def step(model, layout) -> counting.Ops:
+    """The operations of one step."""
+    return counting.ops_of_a_step(lambda steps: world.picture(model, layout, world.Settings(steps=steps)))
+
+
+@cache
+def bare_step(layout) -> counting.Ops:
+    """The operations of one step of the bare model."""
+    return step(small.make_pair(layout).host, layout)
+
+
+def extra(model, layout) -> counting.Ops:
+    """The operations that a step does beyond the bare model's."""
+    return counting.extra(step(model, layout), bare_step(layout))
+
+
+@pytest.mark.parametrize("families", [("base",), ("base", "plus")], ids="+".join)
+@pytest.mark.parametrize("mask", MASKS)
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_a_branch_does_at_most_six_operations_a_layer(name, mask, families):
+    layout = LAYOUTS[name]
+    ops = extra(applied(layout, families, MASKS[mask]), layout)
+    assert 0 < ops.total() <= OPS_A_BRANCH * len(families) * layout.expected_layers, ops
+
+
+@pytest.mark.parametrize("mask", MASKS)
+def test_no_step_waits_for_the_device_projects_or_interpolates(mask):
+    ops = extra(applied(small.SD15, ("plus",), MASKS[mask]), small.SD15)
+    assert counting.syncs(ops) == 0, ops
+    assert not PROJECTIONS & ops.keys(), ops
+    assert not any("upsample" in name for name in ops), ops
+
+
+def test_a_mask_is_interpolated_once_a_run_for_each_level():
+    model, settings = applied(small.SD15, mask=MASKS["masked"]), world.Settings(steps=1)
+    ops = counting.count_ops(lambda: world.picture(model, small.SD15, settings))
+    assert 0 < sum(count for name, count in ops.items() if "upsample_bicubic" in name) <= 5, ops
+
+
+@dataclass
+class UNetCounter:
+    """A wrapper around the UNet that counts each call's operations."""
+
+    calls: list[counting.Ops] = field(default_factory=list)
+
+    def __call__(self, executor, *args, **kwargs):
+        with counting.OpCounter() as counter:
+            out = executor(*args, **kwargs)
+        self.calls.append(counter.ops)
+        return out
+
+
+def calls_of(model, steps: int) -> list[counting.Ops]:
+    """The operations of each of a run's UNet calls."""
+    counter, model = UNetCounter(), model.clone()
+    model.add_wrapper_with_key(WrappersMP.DIFFUSION_MODEL, "counter", counter)
+    world.picture(model, small.SD15, world.Settings(steps=steps))
+    return counter.calls
+
+
+def test_outside_its_window_an_adapter_leaves_the_model_its_own_operations():
+    windowed = calls_of(applied(small.SD15, strength=FIRST_HALF), 4)
+    bare = calls_of(small.make_pair(small.SD15).host, 4)
+    assert [ours == theirs for ours, theirs in zip(windowed, bare, strict=True)] == [False, False, True, True]
+
+
+def test_whether_a_window_is_open_is_decided_once_a_call_and_not_once_a_layer():
+    ops = extra(applied(small.SD15, strength=FIRST_HALF), small.SD15)
+    assert counting.syncs(ops) == 1 and ops.total() <= 2, ops
+
+
+@dataclass(frozen=True)
+class FullSize:
+    """A UNet of public size, shapes only, with an adapter of public size applied, and what that took."""
+
+    bare: object
+    patched: object
+    ops: counting.Ops
+
+
+def zero_file(kind: AdapterKind, layers) -> AdapterFile:
+    """A file of public size, in fp16, without a number in it."""
+    groups: dict[str, dict[str, torch.Tensor]] = {"image_proj": {}, "ip_adapter": {}}
+    for name, shape in adapters.adapter_shapes(kind, layers).items():
+        group, key = name.split(".", 1)
+        groups[group][key] = torch.zeros(shape, dtype=torch.float16)
+    return AdapterFile(**groups)
+
+
+def apply_full_size(kind: AdapterKind) -> FullSize:
+    """Load and apply, every operation counted."""
+    model = build_model(kind.base, FULL_WIDTH, META, torch.float16)
+    file, random = zero_file(kind, layers_of(model)), adapters.random_features()
+    zero = ImageFeatures(torch.zeros_like(random.embeds), random.zero_penultimate)
+    prompt = ImagePrompt(ImageFeatures(random.embeds, random.penultimate), zero, None, "random features")
+    with counting.OpCounter() as counter:
+        patched = apply_image_prompt(model, world.host_adapter(file), prompt, ALWAYS)
+    return FullSize(model, patched, counter.ops)
+
+
+# The share of a call at the base's own picture size: 4 · Σ positions · channels · tokens beside all of the UNet's.
+PERCENT = ((adapters.SD15_BASE, 0.023), (adapters.SD15_PLUS, 0.092), (adapters.SDXL_PLUS, 0.099))
+
+
+@pytest.fixture(scope="module", params=PERCENT, ids=lambda case: case[0].name)
+def full_size(request) -> tuple[AdapterKind, FullSize, float]:
+    kind, percent = request.param
+    with torch.inference_mode():
+        return kind, apply_full_size(kind), percent
+
+
+def test_only_the_attention_over_the_image_tokens_adds_flops(full_size):
+    kind, made, percent = full_size
+    call = make_call(kind.base, kind.base.pixels, META, torch.float16)
+    bare, patched = (counting.count_flops(lambda model=model: call(model)) for model in (made.bare, made.patched))
+    assert 100 * (patched / bare - 1) == pytest.approx(percent, rel=0.02)
+
+
+def test_only_keys_and_values_are_held_while_sampling(full_size):
+    kind, made, _ = full_size
+    make_call(kind.base, kind.base.pixels, META, torch.float16)(made.patched)
+    rows, matrices, half = 2, 2, 2
+    widths = sum(layer.channels for layer in layers_of(made.bare))
+    assert counting.half_bytes(ThisPack().held(made.patched)) == rows * matrices * half * kind.tokens * widths
+
+
+def test_loading_and_applying_fills_nothing_with_random_numbers(full_size):
+    _, made, _ = full_size
+    assert made.ops.total() > 0 and not counting.random_fills(made.ops), made.ops
+
+
+def test_the_counter_sees_random_initialisation():
+    assert counting.random_fills(counting.count_ops(lambda: torch.nn.Linear(2, 2)))
+
+
+@pytest.mark.parametrize("base", [SD15, SDXL], ids=lambda base: base.name)
+def test_the_benchmark_builds_unets_with_the_public_layers(base):
+    layers = layers_of(build_model(base, FULL_WIDTH, META, torch.float16))
+    assert len(layers) == LAYOUTS[base.name.replace(".", "").lower()].expected_layers
+    assert {layer.channels for layer in layers} <= {320, 640, 1280}
