@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from einops import rearrange
 from torch import Tensor
 from torch.nn.functional import interpolate
 
@@ -12,7 +13,7 @@ Size = tuple[int, int]
 def resize_mask(mask: Tensor, size: Size) -> Tensor:
     """(M, H, W) to (M, h · w, 1), bicubic as the reference does it (diffusers `IPAdapterMaskProcessor`)."""
     resized = interpolate(mask.unsqueeze(1), size=size, mode="bicubic")  # (M, 1, h, w)
-    return resized.flatten(1).unsqueeze(-1)
+    return rearrange(resized, "m 1 h w -> m (h w) 1")
 
 
 class LayerMask:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
@@ -27,7 +28,7 @@ class LinearProjection(nn.Module):
 
     def forward(self, image_embeds: Tensor) -> Tensor:
         """(N, E) to (N, T, C)."""
-        return self.norm(self.proj(image_embeds).reshape(image_embeds.shape[0], -1, self.context_dim))
+        return self.norm(rearrange(self.proj(image_embeds), "n (t c) -> n t c", c=self.context_dim))
 
 
 class FullFaceProjection(nn.Module):
@@ -64,12 +65,12 @@ class PerceiverAttention(nn.Module):
         query = heads(self.to_q(latents))
         key, value = map(heads, self.to_kv(torch.cat([features, latents], dim=1)).chunk(2, dim=-1))
         out = scaled_dot_product_attention(query, key, value)  # (N, H, T, 64)
-        return self.to_out(out.transpose(1, 2).flatten(2))
+        return self.to_out(rearrange(out, "n h t d -> n t (h d)"))
 
 
 def heads(x: Tensor) -> Tensor:
     """(N, S, H · 64) to (N, H, S, 64)."""
-    return x.unflatten(-1, (-1, DIM_HEAD)).transpose(1, 2)
+    return rearrange(x, "n s (h d) -> n h s d", d=DIM_HEAD)
 
 
 def feed_forward(dim: int, ff_dim: int, operations: Any) -> nn.Sequential:

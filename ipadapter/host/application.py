@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import comfy.model_management
 import torch
+from einops import rearrange
 from torch import Tensor
 
 from ..adapter import IPAdapter, features_for
@@ -75,7 +76,7 @@ def pack_layers(adapter: Adapter, tokens: Tensor, layers: tuple[CrossAttentionLa
     parts = []
     for layer, projection in zip(layers, module.layers, strict=True):
         keys, values = projection.to_k_ip(tokens), projection.to_v_ip(tokens) * weight  # type: ignore[operator]
-        parts += [split_heads(keys, layer.heads).flatten(1), split_heads(values, layer.heads).flatten(1)]
+        parts += [pack_heads(keys, layer.heads), pack_heads(values, layer.heads)]
     return torch.cat(parts, dim=1).to(comfy.model_management.intermediate_device())
 
 
@@ -88,6 +89,6 @@ def common_length(positive: Tensor, negative: Tensor) -> Tensor:
     return torch.cat([tokens.repeat(1, length // tokens.shape[1], 1) for tokens in (positive, negative)])
 
 
-def split_heads(x: Tensor, heads: int) -> Tensor:
-    """(2, T, H · d) to (2, H, T, d)."""
-    return x.unflatten(-1, (heads, -1)).transpose(1, 2)
+def pack_heads(x: Tensor, heads: int) -> Tensor:
+    """(2, T, H · d) to (2, H · T · d), each head's tokens together."""
+    return rearrange(x, "r t (h d) -> r (h t d)", h=heads)

@@ -17,23 +17,11 @@ from ..attention import CALL_KEY, Branch, Branches
 from ..errors import IPAdapterError
 from ..layers import CrossAttentionLayer, Place
 from ..masks import LayerMask
-from ..strength import Strength
 from .application import Application
 from .roles import Roles, rows_by_position
+from .windows import StepClock, Windows, active, windows_of
 
 RUN_KEY = "ip_adapter_run"  # where a run's roles and windows travel in the host's transformer_options
-
-
-@dataclass(frozen=True)
-class SigmaWindow:
-    """Noise levels between which an image prompt acts, both included (as the host's own timestep ranges)."""
-
-    start: float
-    end: float
-
-    def holds(self, sigma: float) -> bool:
-        """Whether a noise level is inside."""
-        return self.end <= sigma <= self.start
 
 
 @dataclass(frozen=True)
@@ -41,26 +29,8 @@ class Run:
     """What is known once a sampling run begins."""
 
     roles: Roles
-    windows: tuple[SigmaWindow | None, ...]  # None: always
-
-
-def windows_of(applications: tuple[Application, ...], model_sampling: Any) -> tuple[SigmaWindow | None, ...]:
-    """Each application's window in noise levels of the model being sampled."""
-
-    def window(strength: Strength) -> SigmaWindow | None:
-        if strength.always:
-            return None
-        return SigmaWindow(*(float(model_sampling.percent_to_sigma(at)) for at in (strength.start, strength.end)))
-
-    return tuple(window(app.strength) for app in applications)
-
-
-def active(windows: tuple[SigmaWindow | None, ...], t: Tensor) -> tuple[int, ...]:
-    """The applications in force at a call. The noise level is read from the device only where one has a window."""
-    if not any(windows):
-        return tuple(range(len(windows)))
-    sigma = float(t[0])
-    return tuple(index for index, window in enumerate(windows) if window is None or window.holds(sigma))
+    windows: Windows
+    clock: StepClock | None
 
 
 @dataclass(frozen=True)
@@ -107,11 +77,12 @@ class CallRows:
         """Describe a call."""
         run: Run | None = options.get(RUN_KEY)
         windows = run.windows if run else windows_of(self.applications, model.model_sampling)
+        acting = active(windows, t, run.clock if run else None)
         if run and "uuids" in options:
             roles = run.roles.rows(options["uuids"])
         else:
             roles = rows_by_position(options.get("cond_or_uncond", (0,)))
-        return CallShape(x.device, model.get_dtype_inference(), roles, active(windows, t), (x.shape[0], *x.shape[-2:]))
+        return CallShape(x.device, model.get_dtype_inference(), roles, acting, (x.shape[0], *x.shape[-2:]))
 
     def make(self, call: CallShape) -> Branches:
         """Branches of every layer for calls of this shape."""

@@ -10,6 +10,7 @@ import comfy.utils
 import torch
 from torch import Tensor
 
+from ..errors import IPAdapterError
 from ..image_prompt import ImageFeatures, ImagePrompt
 from ..pixels import Fit, PixelFormat, prepare_pixels, zero_pixels
 
@@ -29,6 +30,7 @@ def encode_image_prompt(
     negative = None if negative_image is None else prepare_pixels(negative_image, None, fit, form)
     batches = [positive, zero_pixels(form), *([] if negative is None else [negative])]
     features = encode_all(clip_vision, batches)
+    refuse_not_finite(features, describe(clip_vision, features[0]))
     return ImagePrompt(
         positive=features[0],
         zero_pixels=features[1],
@@ -70,8 +72,18 @@ def join(parts: list[ImageFeatures]) -> ImageFeatures:
     return ImageFeatures(torch.cat([part.image_embeds for part in parts]), torch.cat(hidden) if hidden else None)
 
 
+def refuse_not_finite(features: list[ImageFeatures], encoder: str) -> None:
+    """Refuse what a damaged encoder, or one that half precision is too narrow for, makes of good pictures."""
+    outputs = [output for made in features for output in (made.image_embeds, made.penultimate) if output is not None]
+    if not all(bool(torch.isfinite(output).all()) for output in outputs):
+        raise IPAdapterError(
+            f"the image encoder {encoder} made NaN or infinite features: its file is damaged, or half precision is too "
+            "narrow for it; use another copy, or start ComfyUI with --fp32-text-enc."
+        )
+
+
 def describe(clip_vision: comfy.clip_vision.ClipVisionModel, features: ImageFeatures) -> str:
     """The encoder in users' words."""
     config = clip_vision.config
     name = config.get("architecture") or config.get("model_type", "an image encoder")
-    return f"{name} ({clip_vision.image_size} px, {features.image_embeds.shape[-1]}-wide embedding)"
+    return f"{name} ({pixel_format(clip_vision).size} px, {features.image_embeds.shape[-1]}-wide embedding)"

@@ -22,8 +22,9 @@ from ..layers import Place, match_layers
 from ..strength import Strength
 from .adapter import Adapter
 from .application import Application, make_application
-from .calls import RUN_KEY, CallRows, Run, windows_of
+from .calls import RUN_KEY, CallRows, Run
 from .roles import Roles
+from .windows import clock_for, windows_of
 
 KEY = "ip_adapter"
 
@@ -106,7 +107,10 @@ def begin_run(applications: tuple[Application, ...]) -> Callable[..., Any]:
         refuse_mask_batches(applications, noise.shape[0])
         options = extra_args["model_options"]["transformer_options"]
         warn_if_displaced(applications, options)
-        options[RUN_KEY] = Run(Roles.of(guider.conds), windows_of(applications, guider.inner_model.model_sampling))
+        windows = windows_of(applications, guider.inner_model.model_sampling)
+        clock = clock_for(windows, executor.class_obj, sigmas)
+        options[RUN_KEY] = Run(Roles.of(guider.conds), windows, clock)
+        callback = clock.listen(callback) if clock else callback
         return executor(guider, sigmas, extra_args, callback, noise, *args, **kwargs)
 
     return wrapper
