@@ -68,6 +68,7 @@ class Call:
     y: Tensor | None
     cond_or_uncond: list[int]
     uuids: list[Any]
+    control: dict[str, list[Tensor | None]]
     output: Tensor
 
 
@@ -82,8 +83,9 @@ class Recorder:
     ) -> Tensor:
         rows = (list(options["cond_or_uncond"]), list(options["uuids"]))
         given = [tensor if tensor is None else tensor.clone() for tensor in (x, timestep, context, y)]
+        residuals = {name: list(tensors) for name, tensors in (control or {}).items()}  # the UNet empties its lists
         out = executor(x, timestep, context, y, control, options, **kwargs)
-        self.calls.append(Call(*given, *rows, out.clone()))
+        self.calls.append(Call(*given, *rows, residuals, out.clone()))
         return out
 
 
@@ -121,12 +123,13 @@ def sample(
     settings: Settings = DEFAULTS,
     latent: Tensor | None = None,
     noise_mask: Tensor | None = None,
+    conds: tuple[Any, Any] | None = None,
 ) -> tuple[Tensor, list[Call]]:
     """Sample, and record every model call."""
     recorder = Recorder()
     recorded = model.clone()
     recorded.add_wrapper_with_key(WrappersMP.DIFFUSION_MODEL, "recorder", recorder)
-    return picture(recorded, layout, settings, latent, noise_mask), recorder.calls
+    return picture(recorded, layout, settings, latent, noise_mask, conds), recorder.calls
 
 
 def picture(
@@ -135,8 +138,10 @@ def picture(
     settings: Settings = DEFAULTS,
     latent: Tensor | None = None,
     noise_mask: Tensor | None = None,
+    conds: tuple[Any, Any] | None = None,
 ) -> Tensor:
     """Sample as the host's KSampler node does."""
+    positive, negative = conds or (conditioning(layout, 11), conditioning(layout, 12))
     return comfy.sample.sample(
         model,
         noise_for(settings),
@@ -144,8 +149,8 @@ def picture(
         settings.cfg,
         settings.sampler,
         "normal",
-        conditioning(layout, 11),
-        conditioning(layout, 12),
+        positive,
+        negative,
         torch.zeros(settings.batch, 4, *settings.size) if latent is None else latent,
         denoise=settings.denoise,
         noise_mask=noise_mask,

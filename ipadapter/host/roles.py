@@ -33,7 +33,14 @@ class Roles:
     @staticmethod
     def of(conds: Conds) -> Roles:
         """From a guider's conditionings."""
-        return Roles({cond["uuid"]: role_of(name, cond) for name, conds in conds.items() for cond in conds or ()})
+        return Roles(
+            {
+                cond["uuid"]: role_of(name, cond)
+                for name, group in conds.items()
+                for cond in group or ()
+                if "uuid" in cond
+            }
+        )
 
     def rows(self, uuids: Iterable[UUID]) -> tuple[int, ...]:
         """The role of each row group of a call."""

@@ -40,14 +40,22 @@ class Reference:
         chunks = len(roles)
         inputs = [tensor.chunk(chunks) for tensor in (call.x, call.timestep, call.context)]
         pooled = [None] * chunks if call.y is None else call.y.chunk(chunks)
+        residuals = residual_arguments(call, chunks)
         parts = [
-            self.predict(x, timestep, context, y, [f.row(role) for f in features], masks)
-            for x, timestep, context, y, role in zip(*inputs, pooled, roles, strict=True)
+            self.predict(x, timestep, context, y, [f.row(role) for f in features], masks, residual)
+            for x, timestep, context, y, role, residual in zip(*inputs, pooled, roles, residuals, strict=True)
         ]
         return torch.cat(parts)
 
     def predict(
-        self, x: Tensor, timestep: Tensor, context: Tensor, y: Tensor | None, embeds: list[Tensor], masks: Any
+        self,
+        x: Tensor,
+        timestep: Tensor,
+        context: Tensor,
+        y: Tensor | None,
+        embeds: list[Tensor],
+        masks: Any,
+        residuals: dict[str, Any],
     ) -> Tensor:
         """One conditioning's rows."""
         rows = x.shape[0]
@@ -55,13 +63,28 @@ class Reference:
         if y is not None:
             added |= self.pooled(y)
         kwargs = {"cross_attention_kwargs": {"ip_adapter_masks": masks}} if masks else {}
-        return self.unet(x, timestep, context, added_cond_kwargs=added, **kwargs).sample
+        return self.unet(x, timestep, context, added_cond_kwargs=added, **kwargs, **residuals).sample
 
     def pooled(self, y: Tensor) -> dict[str, Tensor]:
         """The host has already embedded the size ids that diffusers embeds itself: hand them through as they are."""
         text, ids = y[:, :POOLED], y[:, POOLED:]
         self.unet.add_time_proj.forward = lambda flat: flat  # type: ignore[method-assign]
         return {"text_embeds": text, "time_ids": ids}
+
+
+def residual_arguments(call: Call, chunks: int) -> list[dict[str, Any]]:
+    """What ControlNet and T2I-Adapter gave the host's UNet, as diffusers' takes it, for each conditioning."""
+
+    def rows(name: str) -> list[tuple[Tensor, ...]]:
+        tensors = [tensor for tensor in call.control.get(name, []) if tensor is not None]
+        full = [tensor.expand(call.x.shape[0], *tensor.shape[1:]) for tensor in tensors]
+        return list(zip(*(tensor.chunk(chunks) for tensor in full), strict=True)) or [()] * chunks
+
+    return [
+        ({"down_block_additional_residuals": skips, "mid_block_additional_residual": middle[0]} if skips else {})
+        | ({"down_intrablock_additional_residuals": [*reversed(features)]} if features else {})
+        for skips, middle, features in zip(rows("output"), rows("middle"), rows("input"), strict=True)
+    ]
 
 
 def reference_with(layout: Layout, files: list[AdapterFile], scale: float | list[float], seed: int = 0) -> Reference:
