@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 
 from .checkpoint import Checkpoint, Tensors
 from .errors import IPAdapterError
 from .families import AdapterSpec, Unconditional
-from .image_prompt import ImagePrompt
+from .image_prompt import Feature, ImagePrompt
 from .projection import build_projection
 
 
@@ -36,7 +37,7 @@ class IPAdapter(nn.Module):
 
     def tokens(self, features: Tensor) -> Tensor:
         """Features of N images to one sequence of all their tokens: (1, N · T, C)."""
-        return self.image_proj(features).flatten(0, 1).unsqueeze(0)
+        return rearrange(self.image_proj(features), "n t c -> 1 (n t) c")
 
 
 def load_adapter(checkpoint: Checkpoint, spec: AdapterSpec, operations: Any = nn) -> IPAdapter:
@@ -72,14 +73,21 @@ def refuse_other_shapes(name: str, expected: Tensors, found: Tensors) -> None:
             )
 
 
+DIMENSIONS = {Feature.IMAGE_EMBEDS: 2, Feature.PENULTIMATE: 3}  # (N, E) and (N, S, D)
+
+
 def features_for(spec: AdapterSpec, prompt: ImagePrompt) -> tuple[Tensor, Tensor]:
     """The features an adapter reads from a prompt: of its images, and of what stands for no image.
 
     Raises IPAdapterError where the prompt's encoder is not the one the adapter was made for.
     """
     positive = prompt.positive.get(spec.feature)
-    if positive is None or positive.shape[-1] != spec.projection.feature_dim:
-        made = f"{positive.shape[-1]} wide" if positive is not None else "not made by it"
+    if (
+        positive is None
+        or positive.ndim != DIMENSIONS[spec.feature]
+        or positive.shape[-1] != spec.projection.feature_dim
+    ):
+        made = "not made by it" if positive is None else f"shaped {' × '.join(map(str, positive.shape))}"
         raise IPAdapterError(
             f"'{spec.name}' reads {spec.feature.value} {spec.projection.feature_dim} wide, but the image prompt's "
             f"encoder is {prompt.encoder}, whose {spec.feature.value} are {made}: encode with {spec.encoder}."

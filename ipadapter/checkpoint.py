@@ -8,12 +8,12 @@ trainer's names (`image_proj_model`, `adapter_modules`), and the state dict of a
 from __future__ import annotations
 
 import pickle
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -34,6 +34,12 @@ NOT_WEIGHTS = (
     (b"<!doctype html", "is a web page, not weights: download it again with the site's download button"),
     (b"<html", "is a web page, not weights: download it again with the site's download button"),
 )
+
+BLANK = b"\xef\xbb\xbf \t\r\n"  # what a web page may begin with
+
+LARGEST = 65504.0  # of half precision, which adapters are stored and run in
+LONGEST_NAME = 250  # characters of a tensor's name; diffusers' longest have about 100
+DEEPEST = 4  # levels of names in a torch file; public ones have three at most
 
 
 @dataclass(frozen=True)
@@ -58,7 +64,7 @@ def read_checkpoint(path: Path, name: str | None = None) -> Checkpoint:
     """
     name = name or path.name
     flat = flatten(read_tensors(path, name), name)
-    flat = from_diffusers(flat) if is_diffusers_layout(flat) else flat
+    flat = from_diffusers(flat, name) if is_diffusers_layout(flat) else flat
     checkpoint = group(flat, name)
     refuse_unusable_numbers(checkpoint)
     return checkpoint
@@ -68,7 +74,7 @@ def read_tensors(path: Path, name: str) -> dict[str, Any]:
     """The raw contents of a safetensors or torch file."""
     head = read_head(path, name)
     for magic, sentence in NOT_WEIGHTS:
-        if head.lower().startswith(magic):
+        if head.lstrip(BLANK).lower().startswith(magic):
             raise IPAdapterError(f"'{name}' {sentence}.")
     if head[8:9] == b"{":
         return read_safetensors(path, name)
@@ -91,8 +97,11 @@ def read_safetensors(path: Path, name: str) -> Tensors:
     """Tensors of a safetensors file, copied into memory so that the file may be replaced later."""
     try:
         return {key: tensor.clone() for key, tensor in load_file(path).items()}
-    except (SafetensorError, OSError, ValueError, KeyError, AttributeError) as error:
-        raise IPAdapterError(f"'{name}' is damaged or cut short ({error}): download it again.") from error
+    except Exception as error:  # of the format's own, and whatever torch makes of a header that lies
+        raise IPAdapterError(
+            f"'{name}' begins as a safetensors file but cannot be read as one; it is damaged or cut short: "
+            "download it again."
+        ) from error
 
 
 def read_torch(path: Path, name: str) -> dict[str, Any]:
@@ -120,16 +129,29 @@ def torch_failure(name: str, error: Exception) -> str:
 
 
 def flatten(nested: dict[Any, Any], name: str) -> Tensors:
-    """Nested dictionaries of tensors as one, keys joined with dots."""
+    """Nested dictionaries of tensors as one, keys joined with dots.
+
+    Raises IPAdapterError where there is no tensor, two of the same name, or a name that nobody could have given.
+    """
     flat: Tensors = {}
-    for key, value in nested.items():
-        if isinstance(value, Tensor):
-            flat[str(key)] = value
-        elif isinstance(value, dict):
-            flat |= {f"{key}.{inner}": tensor for inner, tensor in flatten(value, name).items()}
-    if not flat and nested:
+    for key, tensor in named_tensors(nested):
+        if len(key) > LONGEST_NAME or not key.isprintable():
+            raise IPAdapterError(f"'{name}' holds a tensor with an unreadable name; it is damaged: download it again.")
+        if key in flat:
+            raise IPAdapterError(f"'{name}' holds {key} twice, so which one is meant cannot be told.")
+        flat[key] = tensor
+    if not flat:
         raise IPAdapterError(f"'{name}' holds no tensors, so it is not an adapter.")
     return flat
+
+
+def named_tensors(nested: dict[Any, Any], prefix: str = "", depth: int = DEEPEST) -> Iterator[tuple[str, Tensor]]:
+    """Every tensor with its full name. The depth ends a dictionary that holds itself."""
+    for key, value in nested.items():
+        if isinstance(value, Tensor):
+            yield f"{prefix}{key}", value
+        elif isinstance(value, dict) and depth:
+            yield from named_tensors(value, f"{prefix}{key}.", depth - 1)
 
 
 def group(flat: Tensors, name: str) -> Checkpoint:
@@ -139,6 +161,8 @@ def group(flat: Tensors, name: str) -> Checkpoint:
     for key, tensor in flat.items():
         prefix, _, rest = key.partition(".")
         if prefix in GROUPS and rest:
+            if rest in groups[GROUPS[prefix]]:
+                raise IPAdapterError(f"'{name}' holds {GROUPS[prefix]}.{rest} under two names; it mixes two adapters.")
             groups[GROUPS[prefix]][rest] = tensor
         else:
             other[key] = tensor
@@ -146,21 +170,33 @@ def group(flat: Tensors, name: str) -> Checkpoint:
 
 
 def refuse_unusable_numbers(checkpoint: Checkpoint) -> None:
-    """Refuse an adapter whose weights are not finite floating point numbers."""
+    """Refuse an adapter whose weights are not floating point numbers that a model can be run with."""
     for prefix, tensors in (("image_proj.", checkpoint.image_proj), ("ip_adapter.", checkpoint.ip_adapter)):
         for key, tensor in tensors.items():
             if not tensor.is_floating_point():
                 raise IPAdapterError(
                     f"'{checkpoint.name}': {prefix}{key} holds {tensor.dtype}, where weights are floating point."
                 )
-            if not is_finite(tensor):
+            if not is_plain(tensor):
                 raise IPAdapterError(
-                    f"'{checkpoint.name}': {prefix}{key} holds NaN or infinite numbers; the file is damaged or its "
-                    "training diverged: use another copy."
+                    f"'{checkpoint.name}': {prefix}{key} is a sparse, empty or repeated tensor, where weights are "
+                    "stored in full; use another copy."
+                )
+            if not is_usable(tensor):
+                raise IPAdapterError(
+                    f"'{checkpoint.name}': {prefix}{key} holds NaN, infinite or absurdly large numbers; the file is "
+                    "damaged or its training diverged: use another copy."
                 )
 
 
-def is_finite(tensor: Tensor) -> bool:
-    """Whether every number is finite; 8-bit floats are widened, as torch has no test for them."""
-    wide = tensor.float() if tensor.element_size() == 1 else tensor
-    return bool(torch.isfinite(wide).all())
+def is_plain(tensor: Tensor) -> bool:
+    """Whether every number is there: not sparse, not only a shape, not a few numbers repeated."""
+    if tensor.layout is not torch.strided or tensor.is_nested or tensor.device.type != "cpu":
+        return False
+    return 0 < tensor.numel() * tensor.element_size() <= tensor.untyped_storage().nbytes()
+
+
+def is_usable(tensor: Tensor) -> bool:
+    """Whether every number is one that half precision has; 8-bit floats are widened, as torch cannot compare them."""
+    low, high = torch.aminmax(tensor.float() if tensor.element_size() == 1 else tensor)
+    return bool((low >= -LARGEST) & (high <= LARGEST))  # both are false for NaN

@@ -10,13 +10,16 @@ import re
 import torch
 from torch import Tensor
 
+from .errors import IPAdapterError
+
 Tensors = dict[str, Tensor]
 
 LAYER = re.compile(
-    r"(?:unet\.)?(?P<part>down_blocks|up_blocks|mid_block)\.(?P<path>[\d\w.]*?)attn2\.processor\."
-    r"(?P<matrix>to_[kv]_ip)\.0\.weight$"
+    r"(?:unet\.)?(?P<part>down_blocks|up_blocks|mid_block)\.(?P<path>[\w.]*?)attn2\.processor\."
+    r"(?P<matrix>to_[kv]_ip)\.0\.weight"
 )
 PROJECTION = re.compile(r"(?:unet\.)?encoder_hid_proj\.image_projection_layers\.0\.(?P<rest>.+)$")
+SECOND = re.compile(r"(attn2\.processor\.to_[kv]_ip|image_projection_layers)\.[1-9]")
 PARTS = ("down_blocks", "up_blocks", "mid_block")
 
 # diffusers' name inside one projection layer -> the public file's
@@ -40,14 +43,19 @@ def is_diffusers_layout(flat: Tensors) -> bool:
     return any(LAYER.match(key) for key in flat) and any(PROJECTION.match(key) for key in flat)
 
 
-def from_diffusers(flat: Tensors) -> Tensors:
-    """The same adapter with the public files' names; the UNet's own tensors are left out."""
+def from_diffusers(flat: Tensors, name: str) -> Tensors:
+    """The same adapter with the public files' names; the UNet's own tensors are left out.
+
+    Raises IPAdapterError where the UNet carries several adapters, as one of them would have to be chosen.
+    """
+    if any(SECOND.search(key) for key in flat):
+        raise IPAdapterError(f"'{name}' is a diffusers UNet with several IP-Adapters in it: save it with one.")
     return projection(flat) | layers(flat)
 
 
 def layers(flat: Tensors) -> Tensors:
     """`to_k_ip` and `to_v_ip`, numbered 1, 3, 5 ... in the order down, up, middle."""
-    found = [(match, flat[key]) for key in flat if (match := LAYER.match(key))]
+    found = [(match, flat[key]) for key in flat if (match := LAYER.fullmatch(key))]
     order = sorted({position(match) for match, _ in found})
     number = {place: 2 * index + 1 for index, place in enumerate(order)}
     return {f"ip_adapter.{number[position(match)]}.{match['matrix']}.weight": tensor for match, tensor in found}
@@ -55,7 +63,7 @@ def layers(flat: Tensors) -> Tensors:
 
 def position(match: re.Match[str]) -> tuple[int, ...]:
     """Where a layer stands in the reference's order."""
-    return (PARTS.index(match["part"]), *(int(digits) for digits in re.findall(r"\d+", match["path"])))
+    return (PARTS.index(match["part"]), *(int(digits) for digits in re.findall(r"[0-9]{1,9}", match["path"])))
 
 
 def projection(flat: Tensors) -> Tensors:

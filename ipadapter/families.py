@@ -18,8 +18,8 @@ from .errors import IPAdapterError
 from .image_prompt import Feature
 
 DIM_HEAD = 64  # of every public Resampler
-TO_K = re.compile(r"^(\d+)\.to_k_ip\.weight$")
-LAYER_KEY = re.compile(r"^\d+\.to_[kv]_ip\.weight$")
+TO_K = re.compile(r"([0-9]{1,4})\.to_k_ip\.weight")
+LAYER_KEY = re.compile(r"[0-9]{1,4}\.to_[kv]_ip\.weight")
 
 
 class Unconditional(Enum):
@@ -123,6 +123,10 @@ def has(*patterns: str) -> Callable[[set[str]], bool]:
 
 
 FACE = "it reads a face embedding, which this version does not make"
+FACE_SHAPES = (  # what only a width tells: tensor, axis, size
+    ("perceiver_resampler.proj_in.weight", 0, 4096, f"an IP-Adapter FaceID Plus for Kolors: {FACE}"),
+    ("proj_in.weight", 1, 512, f"an IP-Adapter FaceID Portrait (unnorm) or InstantID file: {FACE}"),
+)
 FOREIGN = (
     Foreign(
         "an XLabs FLUX IP-Adapter; only UNets (SD1.5, SD2.1, SDXL, Kolors) are supported",
@@ -172,23 +176,24 @@ def identify(checkpoint: Checkpoint) -> AdapterSpec:
 def refuse_foreign(checkpoint: Checkpoint) -> None:
     """Refuse by name what is recognised and not supported."""
     keys = checkpoint.keys()
-    for foreign in FOREIGN:
-        if foreign.recognise(keys):
-            raise IPAdapterError(f"'{checkpoint.name}' is {foreign.what}.")
-    latents, proj_in = (checkpoint.image_proj.get(key) for key in ("latents", "proj_in.weight"))
-    if latents is not None and proj_in is not None and proj_in.ndim == 2 and proj_in.shape[1] == 512:
-        raise IPAdapterError(
-            f"'{checkpoint.name}' is an IP-Adapter FaceID Portrait (unnorm) or InstantID file: {FACE}."
-        )
+    kinds = [kind for key, axis, size, kind in FACE_SHAPES if has_size(checkpoint.image_proj.get(key), axis, size)]
+    kinds += [foreign.what for foreign in FOREIGN if foreign.recognise(keys)]
+    if kinds:
+        raise IPAdapterError(f"'{checkpoint.name}' is {kinds[0]}.")
+
+
+def has_size(tensor: Tensor | None, axis: int, size: int) -> bool:
+    """Whether a matrix is there and has that size."""
+    return tensor is not None and tensor.ndim == 2 and tensor.shape[axis] == size
 
 
 def read_layers(checkpoint: Checkpoint) -> tuple[tuple[int, ...], int]:
     """Each layer's width, in the order of the odd key numbers, and the width of the tokens."""
     tensors, name = checkpoint.ip_adapter, checkpoint.name
-    unknown = sorted(key for key in tensors if not LAYER_KEY.match(key))
+    unknown = sorted(key for key in tensors if not LAYER_KEY.fullmatch(key))
     if unknown:
         raise IPAdapterError(f"'{name}' has a tensor ip_adapter.{unknown[0]}, which no known adapter has: {PUBLIC}.")
-    numbers = sorted(int(match[1]) for key in tensors if (match := TO_K.match(key)))
+    numbers = sorted(int(match[1]) for key in tensors if (match := TO_K.fullmatch(key)))
     if numbers != list(range(1, 2 * len(numbers), 2)) or len(tensors) != 2 * len(numbers):
         raise IPAdapterError(
             f"'{name}' is incomplete: its {len(tensors)} layer tensors are not pairs of to_k_ip and to_v_ip numbered "
@@ -204,8 +209,8 @@ def layer_channels(checkpoint: Checkpoint, number: int, context_dim: int) -> int
     value = shape(checkpoint, "ip_adapter", f"{number}.to_v_ip.weight", 2)
     if key != value or key[1] != context_dim or 0 in key:
         raise IPAdapterError(
-            f"'{checkpoint.name}': layer {number} has to_k_ip {list(key)} and to_v_ip {list(value)}, where both should be "
-            f"[channels, {context_dim}]; the file is damaged or mixes two adapters."
+            f"'{checkpoint.name}': layer {number} has to_k_ip {list(key)} and to_v_ip {list(value)}, where both "
+            f"should be [channels, {context_dim}]; the file is damaged or mixes two adapters."
         )
     return key[0]
 

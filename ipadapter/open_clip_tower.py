@@ -6,6 +6,7 @@ open_clip is imported only where a tower is built: reading its list of architect
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -20,10 +21,14 @@ from .errors import IPAdapterError
 
 AUTO = "auto"
 QUICK_GELU = "-quickgelu"
+QUICK_GELU_FILES = ("openai", "quickgelu", "dfn", "metaclip")  # words in the names of files trained with it
+TIMM_HEADS = {"linear": "head.proj.weight", "mlp": "head.mlp.fc2.weight"}  # open_clip's, on a timm trunk
 PREFIXES = ("visual.", "module.visual.", "model.visual.")
 INSTALL = "open_clip is not installed: run `pip install open_clip_torch` in ComfyUI's Python environment and restart."
+OLD_TIMM = "this tower needs a newer timm: run `pip install -U timm` in ComfyUI's Python environment and restart."
 CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
-HALF = (0.5, 0.5, 0.5)
+
+Colour = tuple[float, float, float]
 
 
 class TowerOutput(NamedTuple):
@@ -51,9 +56,15 @@ class Architecture:
         return int(size[0] if isinstance(size, list) else size)
 
     @property
-    def normalisation(self) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
-        """Mean and standard deviation by channel: SigLIP towers were trained with one half."""
-        return (HALF, HALF) if "SigLIP" in self.name else (CLIP_MEAN, CLIP_STD)
+    def normalisation(self) -> tuple[Colour, Colour]:
+        """Mean and standard deviation by channel, as most of open_clip's weights of this architecture were trained."""
+        from open_clip import get_pretrained_cfg, list_pretrained_tags_by_model
+
+        weights = (get_pretrained_cfg(self.name, tag) for tag in list_pretrained_tags_by_model(self.name))
+        seen = Counter(
+            (tuple(config.get("mean") or CLIP_MEAN), tuple(config.get("std") or CLIP_STD)) for config in weights
+        )
+        return seen.most_common(1)[0][0] if seen else (CLIP_MEAN, CLIP_STD)
 
 
 def config_folder() -> Path | None:
@@ -102,11 +113,20 @@ def shapes(tensors: Tensors) -> dict[str, tuple[int, ...]]:
 
 def could_be(architecture: Architecture, tower: Tensors) -> bool:
     """A quick look, before a tower is built to compare every shape."""
-    timm = any(key.startswith("trunk.") for key in tower)
-    if timm != bool(architecture.vision.get("timm_model_name")):
+    if any(key.startswith("trunk.") for key in tower) != bool(architecture.vision.get("timm_model_name")):
         return False
+    if architecture.vision.get("timm_model_name"):
+        return head_fits(architecture, tower)
     stem = tower.get("conv1.weight")
-    return timm or (stem is not None and stem_width(architecture) == stem.shape[0])
+    return stem is not None and stem.ndim == 4 and stem_width(architecture) == stem.shape[0]
+
+
+def head_fits(architecture: Architecture, tower: Tensors) -> bool:
+    """Whether a timm tower's projection is of the architecture's kind and width."""
+    wanted = TIMM_HEADS.get(architecture.vision.get("timm_proj", "linear"))
+    if [key for key in TIMM_HEADS.values() if key in tower] != ([wanted] if wanted else []):
+        return False
+    return wanted is None or tower[wanted].shape[:1] == (architecture.embed_dim,)
 
 
 def stem_width(architecture: Architecture) -> int:
@@ -120,34 +140,38 @@ def detect_architecture(tower: Tensors, name: str) -> Architecture:
 
     GELU and QuickGELU towers have the same shapes: the file's name decides for OpenAI's, else the plain one is taken.
     """
-    fitting = list(fitting_architectures(tower))
-    if not fitting:
+    found = next(fitting_architectures(tower, quick_gelu=any(word in name.lower() for word in QUICK_GELU_FILES)), None)
+    if found is None:
         raise IPAdapterError(
-            f"'{name}' fits none of the {len(architecture_names())} architectures of the installed open_clip: choose one "
-            "by name, or update open_clip_torch."
+            f"'{name}' fits none of the {len(architecture_names())} architectures of the installed open_clip: choose "
+            "one by name, or update open_clip_torch."
         )
-    quick = any(word in name.lower() for word in ("openai", "quickgelu", "dfn"))
-    return next((found for found in fitting if found.quick_gelu == quick), fitting[0])
+    return found
 
 
-def fitting_architectures(tower: Tensors) -> Iterator[Architecture]:
-    """Architectures with the file's shapes, plainest name first."""
+def fitting_architectures(tower: Tensors, quick_gelu: bool) -> Iterator[Architecture]:
+    """Architectures with the file's shapes: those of the wanted activation first, and of them the plainest name."""
     if config_folder() is None:
         raise IPAdapterError(INSTALL)
-    for name in sorted(architecture_names(), key=lambda name: (len(name), name)):
-        architecture = read_architecture(name)
+
+    def preference(architecture: Architecture) -> tuple[bool, bool, int, str]:
+        plain = architecture.name.removesuffix(QUICK_GELU)
+        other_text = plain[0].islower()  # a ViT with another text tower: roberta-ViT-B-32, coca_ViT-L-14
+        return architecture.quick_gelu != quick_gelu, other_text, len(plain), plain
+
+    for architecture in sorted(map(read_architecture, architecture_names()), key=preference):
         if could_be(architecture, tower) and shapes(dict(build_tower(architecture).state_dict())) == shapes(tower):
             yield architecture
 
 
-def build_tower(architecture: Architecture, dtype: torch.dtype = torch.float32) -> nn.Module:
+def build_tower(architecture: Architecture) -> nn.Module:
     """The tower with weights still to come (on the meta device, so nothing is initialised)."""
     try:
         from open_clip.model import _build_vision_tower
     except ImportError as error:
         raise IPAdapterError(INSTALL) from error
     with torch.device("meta"):
-        return _build_vision_tower(architecture.embed_dim, architecture.vision, architecture.quick_gelu, dtype)
+        return _build_vision_tower(architecture.embed_dim, architecture.vision, architecture.quick_gelu)
 
 
 class OpenCLIPTower(nn.Module):
@@ -160,32 +184,49 @@ class OpenCLIPTower(nn.Module):
     def forward(self, pixel_values: Tensor, intermediate_output: int | str | None = None) -> TowerOutput:
         """(N, 3, size, size) to hidden states (N, S, D) of the last two layers and embeddings (N, E)."""
         pixels = pixel_values.to(next(self.visual.parameters()).dtype)
-        if not getattr(self.visual, "transformer", None) and not hasattr(self.visual, "trunk"):
-            embeds = self.visual(pixels)
-            return TowerOutput(embeds.unsqueeze(1), None, embeds)
-        out = self.visual.forward_intermediates(pixels, indices=2, output_fmt="NLC", output_extra_tokens=True)
-        penultimate, last = (tokens for tokens in with_prefix(out))
+        out = self.visual.forward_intermediates(  # type: ignore[operator]
+            pixels, indices=2, output_fmt="NCHW", output_extra_tokens=has_class_token(self.visual)
+        )
+        penultimate, last = hidden_states(out)
         return TowerOutput(last, penultimate, out["image_features"])
 
 
-def with_prefix(out: dict[str, Any]) -> list[Tensor]:
-    """Patch tokens of each layer behind its class token, as transformers orders them."""
-    prefixes = out.get("image_intermediates_prefix") or [None] * len(out["image_intermediates"])
-    return [
-        tokens if prefix is None else torch.cat([prefix, tokens], dim=1)
-        for prefix, tokens in zip(prefixes, out["image_intermediates"], strict=True)
-    ]
+def has_class_token(visual: nn.Module) -> bool:
+    """Whether other tokens stand before the patches: open_clip's own ViTs have one, timm's trunks say so."""
+    trunk = getattr(visual, "trunk", None)
+    return trunk is None or getattr(trunk, "num_prefix_tokens", 0) > 0
+
+
+def hidden_states(out: dict[str, Any]) -> list[Tensor]:
+    """Tokens (N, S, D) of the last two blocks (of a convolutional tower: stages), the class token first."""
+    patches = [grid.flatten(2).transpose(1, 2) for grid in out["image_intermediates"]]  # (N, D, h, w) to (N, h · w, D)
+    prefixes = out.get("image_intermediates_prefix")
+    return [torch.cat(pair, dim=1) for pair in zip(prefixes, patches, strict=True)] if prefixes else patches
 
 
 def load_tower(architecture: Architecture, tower: Tensors, name: str, dtype: torch.dtype) -> OpenCLIPTower:
     """A tower with a file's weights. Raises IPAdapterError where the file is of another architecture."""
-    visual = build_tower(architecture, dtype)
+    visual = build_tower(architecture)
     expected, found = shapes(dict(visual.state_dict())), shapes(tower)
     if expected != found:
         key = min(key for key in expected.keys() | found.keys() if expected.get(key) != found.get(key))
         raise IPAdapterError(
             f"'{name}' is not a {architecture.name}: {key} is {list(found.get(key, ())) or 'missing'}, where "
-            f"{list(expected.get(key, ())) or 'no such tensor'} is needed; choose 'auto' or the architecture it was trained as."
+            f"{list(expected.get(key, ())) or 'no such tensor'} is needed; choose 'auto' or the architecture it was "
+            "trained as."
         )
-    visual.load_state_dict({key: tensor.to(dtype) for key, tensor in tower.items()}, assign=True)
-    return OpenCLIPTower(visual).requires_grad_(False).eval()
+    visual.load_state_dict(tower, assign=True)
+    compute_constants(visual)
+    return OpenCLIPTower(visual).to(dtype).requires_grad_(False).eval()
+
+
+def compute_constants(visual: nn.Module) -> None:
+    """Rotary tables, window masks and the like, which timm computes and no file holds."""
+    for module in visual.modules():
+        missing = [name for name, buffer in module.named_buffers(recurse=False) if buffer.is_meta]
+        for name in missing:
+            setattr(module, name, torch.empty_like(getattr(module, name), device="cpu"))
+        if missing:
+            if not hasattr(module, "init_non_persistent_buffers"):
+                raise IPAdapterError(OLD_TIMM)
+            module.init_non_persistent_buffers()  # type: ignore[operator]

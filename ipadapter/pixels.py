@@ -52,7 +52,7 @@ def prepare_pixels(image: Tensor, mask: Tensor | None, fit: Fit, form: PixelForm
     colour = pixels.expand(-1, 3, -1, -1) if pixels.shape[1] == 1 else pixels[:, :3]
     normalised = normalise(resize(colour, fit, form.size), form)
     if counts is not None:
-        normalised = normalised * resize(counts, fit, form.size)
+        normalised = normalised * refuse_nothing(resize(counts, fit, form.size))
     return letterbox(normalised, form.size)
 
 
@@ -60,7 +60,8 @@ def refuse_unusable(image: Tensor) -> None:
     """Refuse what is not a picture, in a sentence."""
     if image.ndim != 4 or image.shape[0] == 0 or image.shape[-1] not in CHANNELS:
         raise IPAdapterError(
-            f"image has shape {list(image.shape)}, where [images, height, width, 3] is needed (grey and RGBA are read too)."
+            f"image has shape {list(image.shape)}, where [images, height, width, 3] is needed (grey and RGBA are read "
+            "too)."
         )
     height, width = image.shape[1:3]
     short, long = sorted((height, width))
@@ -69,8 +70,23 @@ def refuse_unusable(image: Tensor) -> None:
             f"image is {width}×{height} pixels, which says too little about a picture: each side must be at least "
             f"{SMALLEST_SIDE} pixels and neither more than {LONGEST_RATIO} times the other."
         )
-    if not bool(torch.isfinite(image).all()):
-        raise IPAdapterError("image holds NaN or infinite numbers: look at the node that made it.")
+    refuse_not_finite("image", image)
+
+
+def refuse_not_finite(what: str, numbers: Tensor) -> None:
+    """Refuse NaN and infinity; the two extremes show them without a copy of a huge picture."""
+    if not all(bool(torch.isfinite(extreme)) for extreme in torch.aminmax(numbers)):
+        raise IPAdapterError(f"{what} holds NaN or infinite numbers: look at the node that made it.")
+
+
+def refuse_nothing(counts: Tensor) -> Tensor:
+    """The parts that count (N, 1, h, w) after fitting, refused where a picture has none left."""
+    if not bool(counts.flatten(1).any(dim=1).all()):
+        raise IPAdapterError(
+            "mask or transparency leaves nothing of the reference image within the encoder's square: paint more of it, "
+            "or set fit to pad or stretch."
+        )
+    return counts
 
 
 def counting_part(pixels: Tensor, mask: Tensor | None) -> Tensor | None:
@@ -91,6 +107,7 @@ def fit_mask(mask: Tensor, images: int, size: tuple[int, int]) -> Tensor:
         )
     if is_blank(mask):
         raise IPAdapterError("mask is empty: nothing of the reference image would count; paint what should.")
+    refuse_not_finite("mask", mask)
     return interpolate(mask.float().unsqueeze(1), size=size, mode="bilinear", antialias=True).clamp(0, 1)
 
 

@@ -44,7 +44,7 @@ def pixel_format(clip_vision: comfy.clip_vision.ClipVisionModel) -> PixelFormat:
     patches = clip_vision.config.get("num_patches", 256)
     flexible = int(patches**0.5) * clip_vision.config.get("patch_size", 16)
     size = clip_vision.image_size if clip_vision.image_size > 0 else flexible
-    return PixelFormat(size, tuple(clip_vision.image_mean), tuple(clip_vision.image_std))  # type: ignore[arg-type]
+    return PixelFormat(size, tuple(clip_vision.image_mean), tuple(clip_vision.image_std))
 
 
 def encode_all(clip_vision: comfy.clip_vision.ClipVisionModel, batches: list[Tensor]) -> list[ImageFeatures]:

@@ -1,0 +1,263 @@
+"""Pictures to features through real CLIP_VISION models of the host, small and random."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import comfy.clip_model
+import comfy.clip_vision
+import comfy.image_encoders.dino3
+import comfy.utils
+import pytest
+import torch
+from pack.ipadapter.adapter import features_for
+from pack.ipadapter.errors import IPAdapterError
+from pack.ipadapter.families import identify
+from pack.ipadapter.host.encoder import encode_image_prompt, pixel_format
+from pack.ipadapter.image_prompt import ImagePrompt
+from pack.ipadapter.pixels import Fit, prepare_pixels
+from torch import Tensor
+from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
+
+from tests.adapters import random_adapter
+from tests.plain.public import checkpoint_of
+
+SIZE, HIDDEN, EMBED, PATCHES = 56, 64, 48, 16
+
+CLIP: dict[str, Any] = {
+    "model_type": "clip_vision_model",
+    "hidden_size": HIDDEN,
+    "intermediate_size": 128,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 4,
+    "hidden_act": "gelu",
+    "image_size": SIZE,
+    "patch_size": 14,
+    "num_channels": 3,
+    "projection_dim": EMBED,
+}
+HALF = {"image_mean": [0.5] * 3, "image_std": [0.5] * 3}
+SIGLIP = {key: value for key, value in CLIP.items() if key != "projection_dim"} | HALF
+SIGLIP |= {"model_type": "siglip_vision_model", "hidden_act": "gelu_pytorch_tanh"}
+SIGLIP_FLEXIBLE = SIGLIP | {"model_type": "siglip2_vision_model", "image_size": -1, "patch_size": 8, "num_patches": 49}
+DINO2 = {
+    "model_type": "dinov2",
+    "hidden_size": HIDDEN,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 4,
+    "layer_norm_eps": 1e-6,
+    "use_swiglu_ffn": False,
+    "image_size": SIZE,
+    "patch_size": 14,
+}
+DINO3 = comfy.image_encoders.dino3.DINOV3_VITH_CONFIG | {
+    "hidden_size": HIDDEN,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 128,
+    "image_size": 64,
+}
+CONFIGS = {"CLIP": CLIP, "SigLIP": SIGLIP, "SigLIP2": SIGLIP_FLEXIBLE, "DINOv2": DINO2, "DINOv3": DINO3}
+
+
+def encoder(name: str = "CLIP") -> comfy.clip_vision.ClipVisionModel:
+    """A model made once."""
+    return random_encoder(name)
+
+
+@cache
+def random_encoder(name: str) -> comfy.clip_vision.ClipVisionModel:
+    """A real encoder with random weights that half precision, in which the host keeps them on a CPU, has exactly."""
+    model = comfy.clip_vision.ClipVisionModel(dict(CONFIGS[name]))
+    generator = torch.Generator().manual_seed(8)
+    for key, parameter in model.model.named_parameters():
+        noise = torch.randn(parameter.shape, generator=generator) * 0.1
+        scale = ("norm" in key and key.endswith("weight")) or "lambda" in key
+        parameter.copy_((noise + scale).half())
+    return model
+
+
+@cache
+def transformers_twin() -> CLIPVisionModelWithProjection:
+    """The same weights in transformers."""
+    known = {key: value for key, value in CLIP.items() if key != "model_type"}
+    twin = CLIPVisionModelWithProjection(CLIPVisionConfig(**known)).float().eval()
+    twin.load_state_dict({key: tensor.float() for key, tensor in encoder().get_sd().items()})
+    return twin
+
+
+def picture(images: int = 1, height: int = 80, width: int = 60, channels: int = 3, seed: int = 2) -> Tensor:
+    return torch.rand(images, height, width, channels, generator=torch.Generator().manual_seed(seed))
+
+
+def encode(image: Tensor, fit: Fit = Fit.CROP, name: str = "CLIP", **given: Tensor) -> ImagePrompt:
+    return encode_image_prompt(encoder(name), image, fit, **given)
+
+
+@pytest.mark.parametrize("size", [(80, 60), (60, 80), (SIZE, SIZE), (57, 55), (300, 299), (20, 90), (513, 57)])
+@pytest.mark.parametrize("channels", [3, 4])
+@pytest.mark.parametrize(("fit", "crop"), [(Fit.CROP, True), (Fit.STRETCH, False)])
+def test_crop_and_stretch_equal_the_hosts_preprocessing_to_the_bit(fit, crop, channels, size):
+    form = pixel_format(encoder())
+    image = picture(2, *size, channels)
+    if channels == 4:
+        image[..., 3] = 1  # the host drops alpha; here what is opaque counts in full
+    theirs = comfy.clip_model.clip_preprocess(image, form.size, list(form.mean), list(form.std), crop=crop)
+    assert torch.equal(prepare_pixels(image, None, fit, form), theirs)
+
+
+TOLERANCE = 2e-5  # of hidden states up to about 10: the order of sums differs between the two implementations
+
+
+@pytest.mark.parametrize("fit", Fit)
+def test_features_equal_transformers(fit):
+    prompt = encode(picture(3), fit)
+    pixels = prepare_pixels(picture(3), None, fit, pixel_format(encoder()))
+    theirs = transformers_twin()(pixels, output_hidden_states=True)
+    assert prompt.positive.image_embeds.shape == (3, EMBED)
+    assert prompt.positive.penultimate.shape == (3, PATCHES + 1, HIDDEN)
+    assert (prompt.positive.image_embeds - theirs.image_embeds).abs().max() <= TOLERANCE
+    assert (prompt.positive.penultimate - theirs.hidden_states[-2]).abs().max() <= TOLERANCE
+
+
+def test_the_penultimate_states_are_not_the_last():
+    theirs = transformers_twin()(
+        prepare_pixels(picture(), None, Fit.CROP, pixel_format(encoder())), output_hidden_states=True
+    )
+    assert (encode(picture()).positive.penultimate - theirs.hidden_states[-1]).abs().max() > 0.1
+
+
+def test_features_equal_the_hosts_own_node():
+    theirs = encoder().encode_image(picture(2), crop=True)
+    ours = encode(picture(2)).positive
+    assert torch.equal(ours.image_embeds, theirs["image_embeds"].float())
+    assert torch.equal(ours.penultimate, theirs["penultimate_hidden_states"].float())
+
+
+def test_no_image_is_zero_pixels_and_not_a_black_picture():
+    zero = encode(picture()).zero_pixels
+    theirs = transformers_twin()(torch.zeros(1, 3, SIZE, SIZE), output_hidden_states=True)
+    black = encode(torch.zeros(1, SIZE, SIZE, 3)).positive
+    assert zero.penultimate.shape == (1, PATCHES + 1, HIDDEN)
+    assert (zero.penultimate - theirs.hidden_states[-2]).abs().max() <= TOLERANCE
+    assert (zero.penultimate - black.penultimate).abs().max() > 100 * TOLERANCE
+
+
+def test_a_batch_is_several_references_each_encoded_by_itself():
+    images = picture(3)
+    batch = encode(images).positive
+    for i in range(3):
+        assert torch.allclose(batch.penultimate[i], encode(images[i : i + 1]).positive.penultimate[0], atol=TOLERANCE)
+
+
+def test_a_negative_image_is_encoded_like_an_image():
+    other = picture(2, 70, 90, seed=3)
+    prompt = encode(picture(), negative_image=other)
+    assert torch.equal(prompt.negative.penultimate, encode(other).positive.penultimate)
+    assert torch.equal(prompt.negative.image_embeds, encode(other).positive.image_embeds)
+    assert encode(picture()).negative is None
+
+
+def test_a_mask_chooses_what_counts():
+    mask = torch.zeros(1, 80, 60)
+    mask[:, 40:] = 1
+    changed = picture()
+    changed[:, :30] = 0
+    bare, masked = encode(picture()).positive, encode(picture(), mask=mask).positive
+    assert not torch.allclose(masked.image_embeds, bare.image_embeds, atol=1e-3)
+    assert torch.allclose(masked.image_embeds, encode(changed, mask=mask).positive.image_embeds, atol=TOLERANCE)
+
+
+def test_many_images_are_encoded_in_chunks_with_progress():
+    seen: list[tuple[int, int]] = []
+    sizes: list[int] = []
+    hook = encoder().model.register_forward_pre_hook(
+        lambda module, args, kwargs: sizes.append(len(kwargs["pixel_values"])), with_kwargs=True
+    )
+    comfy.utils.set_progress_bar_global_hook(lambda value, total, *rest, **more: seen.append((value, total)))
+    try:
+        prompt = encode(picture(20))
+    finally:
+        comfy.utils.set_progress_bar_global_hook(None)
+        hook.remove()
+    assert prompt.positive.image_embeds.shape == (20, EMBED)
+    assert sum(sizes) == 21 and max(sizes) <= 8
+    assert [value for value, _ in seen] == sorted(value for value, _ in seen)
+    assert seen[0] == (8, 21) and seen[-1] == (21, 21)  # the host drops updates that follow within a moment
+
+
+def test_chunks_do_not_change_the_features():
+    images = picture(20)
+    whole = encode(images).positive.penultimate
+    assert torch.allclose(whole[17], encode(images[17:18]).positive.penultimate[0], atol=TOLERANCE)
+
+
+def test_an_interrupted_encoding_stops():
+    import comfy.model_management
+
+    comfy.model_management.interrupt_current_processing(True)
+    with pytest.raises(comfy.model_management.InterruptProcessingException):
+        encode(picture(20))
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_every_kind_of_the_hosts_encoders_makes_a_prompt(name):
+    prompt = encode(picture(2), name=name, negative_image=picture())
+    assert len(prompt.positive.image_embeds) == 2
+    assert torch.isfinite(prompt.positive.image_embeds).all()
+    assert CONFIGS[name]["model_type"] in prompt.encoder
+    assert f"{pixel_format(encoder(name)).size} px" in prompt.encoder
+
+
+@pytest.mark.parametrize("name", ["SigLIP", "SigLIP2"])
+def test_an_encoder_without_one_embedding_is_refused_by_an_adapter_that_reads_it(name):
+    """The host leaves SigLIP's pooling out: what it calls the embedding is a sequence."""
+    spec = identify(checkpoint_of(random_adapter("base", (8,), 32, embed=HIDDEN)))
+    with pytest.raises(IPAdapterError, match="reads image embedding 64 wide"):
+        features_for(spec, encode(picture(), name=name))
+
+
+def test_an_encoder_without_penultimate_states_is_refused_by_an_adapter_that_reads_them():
+    spec = identify(checkpoint_of(random_adapter("plus", (8,), 32, hidden=HIDDEN, tokens=2, dim=64, inner=64, depth=1)))
+    with pytest.raises(IPAdapterError, match="not made by it"):
+        features_for(spec, encode(picture(), name="DINOv3"))
+
+
+@pytest.mark.parametrize("family", ["base", "plus"])
+def test_an_encoder_of_another_width_is_refused_with_both_sides(family):
+    sizes = {"base": {"embed": 1024}, "plus": {"hidden": 1280, "tokens": 2, "dim": 64, "inner": 64, "depth": 1}}[family]
+    spec = identify(checkpoint_of(random_adapter(family, (8,), 32, **sizes)))
+    with pytest.raises(IPAdapterError) as error:
+        features_for(spec, encode(picture()))
+    text = str(error.value)
+    assert str(next(iter(sizes.values()))) in text and "ViT-H" in text and "clip_vision_model (56 px" in text
+
+
+@pytest.mark.parametrize(
+    "bad", [picture(0), picture(1, 1, 1), picture(channels=2), torch.full((1, 60, 60, 3), float("nan"))]
+)
+def test_a_bad_picture_is_refused_before_anything_is_encoded(bad):
+    ran: list[object] = []
+    hook = encoder().model.register_forward_pre_hook(lambda *args: ran.append(args))
+    try:
+        for given in ({"image": bad}, {"image": picture(), "negative_image": bad}):
+            with pytest.raises(IPAdapterError):
+                encode(**given)
+    finally:
+        hook.remove()
+    assert not ran
+
+
+def test_an_encoder_that_makes_no_numbers_is_refused():
+    damaged = random_encoder.__wrapped__("CLIP")
+    damaged.model.vision_model.post_layernorm.weight[0] = float("nan")
+    with pytest.raises(IPAdapterError, match="the image encoder clip_vision_model .* made NaN"):
+        encode_image_prompt(damaged, picture(), Fit.CROP)
+
+
+def test_encoding_leaves_the_picture_as_it_was():
+    image = picture(channels=4)
+    before = image.clone()
+    encode(image)
+    assert torch.equal(image, before)

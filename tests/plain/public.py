@@ -1,0 +1,107 @@
+"""The public adapter files by their exact keys and shapes, and ways to write small ones to disk."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from pack.ipadapter.checkpoint import Checkpoint
+from pack.ipadapter.errors import IPAdapterError
+from safetensors.torch import save_file
+from torch import Tensor
+
+from tests.adapters import AdapterFile, base_shapes, full_face_shapes, layer_shapes, plus_shapes
+
+Shapes = dict[str, tuple[int, ...]]
+Tensors = dict[str, Tensor]
+
+SD15_CHANNELS = (320, 320, 640, 640, 1280, 1280, *[1280] * 3, *[640] * 3, *[320] * 3, 1280)  # down, up, middle
+SDXL_CHANNELS = (*[640] * 4, *[1280] * 20, *[1280] * 30, *[640] * 6, *[1280] * 10)
+
+VIT_H, VIT_BIGG, VIT_L_336 = "ViT-H/14", "ViT-bigG/14", "ViT-L/14-336"
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A public file, and what it must be recognised as."""
+
+    image_proj: Shapes
+    channels: tuple[int, ...]
+    context: int
+    family: str
+    base: str
+    tokens: int | None
+    encoder: str
+
+    def tensors(self, make: Callable[[tuple[int, ...]], Tensor]) -> AdapterFile:
+        """Both groups, each tensor made by shape."""
+        layers = layer_shapes(self.channels, self.context)
+        return AdapterFile(
+            {key: make(shape) for key, shape in self.image_proj.items()},
+            {key: make(shape) for key, shape in layers.items()},
+        )
+
+
+def on_meta(shape: tuple[int, ...]) -> Tensor:
+    """A tensor that is only a shape."""
+    return torch.empty(shape, device="meta")
+
+
+def sd15(shapes: Shapes, family: str, tokens: int | None, encoder: str = VIT_H) -> Kind:
+    return Kind(shapes, SD15_CHANNELS, 768, family, "SD1.5", tokens, encoder)
+
+
+def sdxl(shapes: Shapes, family: str, tokens: int, encoder: str = VIT_H, base: str = "SDXL") -> Kind:
+    return Kind(shapes, SDXL_CHANNELS, 2048, family, base, tokens, encoder)
+
+
+PLUS_SD15 = plus_shapes(768, 1280, 16, 768, 768)
+PLUS_SDXL = plus_shapes(2048, 1280, 16, 1280, 1280)
+PLUS_KOLORS = plus_shapes(2048, 1024, 16, 2048, 768)
+
+KINDS = {
+    "ip-adapter_sd15": sd15(base_shapes(768, 1024), "base", 4),
+    "ip-adapter_sd15_light": sd15(base_shapes(768, 1024), "base", 4),
+    "ip-adapter_sd15_vit-G": sd15(base_shapes(768, 1280), "base", 4, VIT_BIGG),
+    "ip-adapter-plus_sd15": sd15(PLUS_SD15, "plus", 16),
+    "ip-adapter-plus-face_sd15": sd15(PLUS_SD15, "plus", 16),
+    "ip_plus_composition_sd15": sd15(PLUS_SD15, "plus", 16),
+    "ip-adapter-full-face_sd15": sd15(full_face_shapes(768, 1280), "full-face", None),
+    "ip-adapter_sdxl": sdxl(base_shapes(2048, 1280), "base", 4, VIT_BIGG),
+    "ip-adapter_sdxl_vit-h": sdxl(base_shapes(2048, 1024), "base", 4),
+    "ip-adapter-plus_sdxl_vit-h": sdxl(PLUS_SDXL, "plus", 16),
+    "ip-adapter-plus-face_sdxl_vit-h": sdxl(PLUS_SDXL, "plus", 16),
+    "ip_plus_composition_sdxl": sdxl(PLUS_SDXL, "plus", 16),
+    "Kolors-IP-Adapter-Plus": sdxl(PLUS_KOLORS, "plus", 16, VIT_L_336, "Kolors"),
+    "sd21": Kind(base_shapes(1024, 1024), SD15_CHANNELS, 1024, "base", "SD2.1", 4, VIT_H),
+}
+
+
+def checkpoint_of(file: AdapterFile, name: str = "adapter.safetensors") -> Checkpoint:
+    """A file as it is after reading."""
+    return Checkpoint(name, dict(file.image_proj), dict(file.ip_adapter), {})
+
+
+def contiguous(tensors: Tensors) -> Tensors:
+    """As the safetensors writer wants them: each with memory of its own."""
+    return {key: tensor.detach().clone(memory_format=torch.contiguous_format) for key, tensor in tensors.items()}
+
+
+def write_safetensors(path: Path, tensors: Tensors) -> Path:
+    save_file(contiguous(tensors), path)
+    return path
+
+
+def write_torch(path: Path, content: object) -> Path:
+    torch.save(content, path)
+    return path
+
+
+def assert_is_a_sentence(error: IPAdapterError, name: str) -> None:
+    """One sentence for a person: it names the file, ends, and carries no trace of a program's innards."""
+    text = str(error)
+    assert name in text
+    assert text.endswith(".") and "\n" not in text and len(text) < 500
+    assert "Traceback" not in text and "Error(" not in text

@@ -1,0 +1,200 @@
+"""Every public kind of adapter file is recognised, in every layout it is published in."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from pack.ipadapter.adapter import load_adapter
+from pack.ipadapter.checkpoint import Checkpoint, read_checkpoint
+from pack.ipadapter.families import Family, Unconditional, identify
+from pack.ipadapter.image_prompt import Feature
+
+from tests.adapters import AdapterFile, random_adapter
+from tests.oracle.reference import reference_with
+from tests.plain.public import (
+    KINDS,
+    SD15_CHANNELS,
+    SDXL_CHANNELS,
+    Kind,
+    checkpoint_of,
+    on_meta,
+    write_safetensors,
+    write_torch,
+)
+from tests.small import SD15, SDXL
+from tests.world import adapter_file
+
+FEW = (8, 16, 8)  # widths of three layers, for files where only the layout matters
+
+
+def small_file(family: str = "base", **sizes: int) -> AdapterFile:
+    return random_adapter(family, FEW, 64, **sizes)
+
+
+def assert_same(checkpoint: Checkpoint, file: AdapterFile) -> None:
+    """Tensor for tensor, under the same names."""
+    for found, given in ((checkpoint.image_proj, file.image_proj), (checkpoint.ip_adapter, file.ip_adapter)):
+        assert found.keys() == given.keys()
+        assert all(torch.equal(found[key], tensor) for key, tensor in given.items())
+
+
+def bytes_in_half_precision(kind: Kind) -> int:
+    file = kind.tensors(on_meta)
+    return 2 * sum(tensor.numel() for tensor in (*file.image_proj.values(), *file.ip_adapter.values()))
+
+
+@pytest.mark.parametrize(
+    ("name", "size"),
+    [
+        ("ip-adapter_sd15", 2 * 22_319_616),  # the paper's 22 million
+        ("ip-adapter-plus_sd15", 98_174_976),
+        ("ip-adapter-full-face_sd15", 43_588_608),
+        ("ip-adapter-plus_sdxl_vit-h", 847_497_728),
+    ],
+)
+def test_the_shapes_used_here_add_up_to_the_published_sizes(name, size):
+    assert bytes_in_half_precision(KINDS[name]) == size
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_a_public_file_is_recognised_by_its_tensors(name):
+    kind = KINDS[name]
+    spec = identify(checkpoint_of(kind.tensors(on_meta), "renamed-by-its-user.safetensors"))
+    assert (spec.family.value, spec.base, spec.projection.tokens) == (kind.family, kind.base, kind.tokens)
+    assert kind.encoder in spec.encoder
+    assert (spec.channels, spec.context_dim) == (kind.channels, kind.context)
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_a_public_file_becomes_a_module_that_makes_its_tokens(name):
+    kind = KINDS[name]
+    checkpoint = checkpoint_of(kind.tensors(on_meta))
+    spec = identify(checkpoint)
+    adapter = load_adapter(checkpoint, spec)
+    patches = (257,) if spec.feature is Feature.PENULTIMATE else ()
+    tokens = adapter.tokens(torch.empty(2, *patches, spec.projection.feature_dim, device="meta"))
+    assert tokens.shape == (1, 2 * (kind.tokens or 257), kind.context)
+    assert [layer.to_k_ip(tokens).shape[-1] for layer in adapter.layers] == list(kind.channels)
+
+
+@pytest.mark.parametrize(
+    ("family", "feature", "unconditional"),
+    [
+        ("base", Feature.IMAGE_EMBEDS, Unconditional.ZERO_EMBEDDING),
+        ("plus", Feature.PENULTIMATE, Unconditional.ZERO_PIXELS),
+        ("full-face", Feature.PENULTIMATE, Unconditional.ZERO_PIXELS),
+    ],
+)
+def test_a_family_states_what_it_reads_and_what_no_image_is(family, feature, unconditional):
+    spec = identify(checkpoint_of(small_file(family)))
+    assert (spec.family, spec.feature, spec.unconditional) == (Family(family), feature, unconditional)
+
+
+@pytest.mark.parametrize("tokens", [1, 4, 16, 20, 257])
+@pytest.mark.parametrize("family", ["base", "plus"])
+def test_any_token_count_is_read_from_the_tensors(family, tokens):
+    checkpoint = checkpoint_of(small_file(family, tokens=tokens))
+    spec = identify(checkpoint)
+    shape = (1, 96) if family == "base" else (1, 17, 80)
+    assert spec.projection.tokens == tokens
+    assert load_adapter(checkpoint, spec).tokens(torch.randn(shape)).shape == (1, tokens, 64)
+
+
+@pytest.mark.parametrize("name", ["ip-adapter_sd15", "ip-adapter_sdxl"])
+def test_layers_keep_the_order_of_their_numbers(name):
+    kind = KINDS[name]
+    assert len(kind.channels) == {"ip-adapter_sd15": 16, "ip-adapter_sdxl": 70}[name]
+    shuffled = kind.tensors(on_meta)
+    layers = dict(sorted(shuffled.ip_adapter.items()))  # as text: 1, 101, 103, 11 ...
+    assert identify(Checkpoint("a", shuffled.image_proj, layers, {})).channels == kind.channels
+
+
+PREFIXES = {
+    "public": ("image_proj.", "ip_adapter."),
+    "NoobAI": ("image_proj_model.", "adapter_modules."),
+    "half converted": ("image_proj.", "adapter_modules."),
+}
+
+
+@pytest.mark.parametrize("family", ["base", "plus", "full-face"])
+@pytest.mark.parametrize("layout", PREFIXES)
+def test_flat_safetensors_are_read_under_every_published_prefix(layout, family, tmp_path):
+    file = small_file(family)
+    path = write_safetensors(tmp_path / "a.safetensors", file.flat(*PREFIXES[layout]))
+    assert_same(read_checkpoint(path), file)
+
+
+@pytest.mark.parametrize("family", ["base", "plus", "full-face"])
+def test_nested_torch_files_are_read(family, tmp_path):
+    file = small_file(family)
+    assert_same(read_checkpoint(write_torch(tmp_path / "a.bin", file.nested)), file)
+
+
+def test_torch_files_of_the_old_format_are_read(tmp_path):
+    file = small_file()
+    torch.save(file.nested, tmp_path / "a.bin", _use_new_zipfile_serialization=False)
+    assert_same(read_checkpoint(tmp_path / "a.bin"), file)
+
+
+def test_adapter_modules_at_the_top_of_a_torch_file_are_read(tmp_path):
+    file = small_file()
+    nested = {"image_proj": file.image_proj, "adapter_modules": file.ip_adapter}
+    assert_same(read_checkpoint(write_torch(tmp_path / "a.bin", nested)), file)
+
+
+def test_the_trainers_raw_file_is_read_with_the_unet_beside_it(tmp_path):
+    file = small_file()
+    unet = {
+        "unet.conv_in.weight": torch.randn(4, 4, 3, 3),
+        "unet.down_blocks.0.attentions.0.transformer_blocks.0.attn2.processor.to_k_ip.weight": torch.randn(8, 64),
+        "unet.down_blocks.0.attentions.0.transformer_blocks.0.attn2.to_q.weight": torch.randn(8, 8),
+    }
+    path = write_torch(tmp_path / "pytorch_model.bin", unet | file.flat("image_proj_model.", "adapter_modules."))
+    checkpoint = read_checkpoint(path)
+    assert_same(checkpoint, file)
+    assert identify(checkpoint).channels == FEW
+
+
+def test_the_ending_of_a_name_does_not_matter(tmp_path):
+    file = small_file()
+    assert_same(read_checkpoint(write_safetensors(tmp_path / "a.bin", file.flat())), file)
+    assert_same(read_checkpoint(write_torch(tmp_path / "b.safetensors", file.nested)), file)
+
+
+@pytest.mark.parametrize("prefix", ["", "unet."])
+@pytest.mark.parametrize("family", ["base", "plus", "full-face"])
+def test_a_diffusers_unet_gives_its_adapter_back(family, prefix, tmp_path):
+    file = adapter_file(SD15, family)
+    state = reference_with(SD15, [file], 1.0).unet.state_dict()
+    path = write_safetensors(tmp_path / "a.safetensors", {prefix + key: tensor for key, tensor in state.items()})
+    assert_same(read_checkpoint(path), file)
+
+
+def test_a_diffusers_sdxl_unet_gives_its_seventy_layers_back_in_order(tmp_path):
+    file = adapter_file(SDXL, "base")
+    state = reference_with(SDXL, [file], 1.0).unet.state_dict()
+    kept = {key: tensor for key, tensor in state.items() if "processor" in key or "encoder_hid_proj" in key}
+    assert_same(read_checkpoint(write_torch(tmp_path / "a.bin", kept)), file)
+
+
+def test_a_full_size_file_is_read_and_keeps_its_precision(tmp_path):
+    file = KINDS["ip-adapter_sd15"].tensors(lambda shape: torch.full(shape, 0.5, dtype=torch.float16))
+    checkpoint = read_checkpoint(write_safetensors(tmp_path / "ip-adapter_sd15.safetensors", file.flat()))
+    spec = identify(checkpoint)
+    adapter = load_adapter(checkpoint, spec)
+    assert str(spec) == "base adapter for SD1.5, 16 layers, tokens: 4"
+    assert sum(parameter.numel() for parameter in adapter.parameters()) == 22_319_616
+    assert {parameter.dtype for parameter in adapter.parameters()} == {torch.float16}
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float8_e4m3fn, torch.float8_e5m2])
+def test_weights_may_be_stored_in_any_floating_precision(dtype, tmp_path):
+    file = small_file("plus")
+    stored = {key: tensor.to(dtype) for key, tensor in file.flat().items()}
+    checkpoint = read_checkpoint(write_safetensors(tmp_path / "a.safetensors", stored))
+    adapter = load_adapter(checkpoint, identify(checkpoint)).float()
+    assert torch.isfinite(adapter.tokens(torch.randn(1, 17, 80))).all()
+
+
+def test_the_public_layouts_have_the_layers_of_their_unets():
+    assert (len(SD15_CHANNELS), len(SDXL_CHANNELS)) == (16, 70)

@@ -1,0 +1,40 @@
+"""The engine knows nothing of ComfyUI: only `ipadapter.host` does."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+
+IMPORT_ALL = """
+import importlib, json, pkgutil, sys
+import ipadapter
+names = [m.name for m in pkgutil.walk_packages(ipadapter.__path__, "ipadapter.") if ".host" not in m.name]
+for name in names:
+    importlib.import_module(name)
+print(json.dumps([names, sorted({name.partition(".")[0] for name in sys.modules})]))
+"""
+HOST_MODULES = {"comfy", "comfy_api", "comfy_extras", "comfy_execution", "folder_paths", "nodes", "execution", "server"}
+HEAVY = {"open_clip", "timm", "transformers", "diffusers"}
+
+
+def imported() -> tuple[list[str], set[str]]:
+    """Every module of the engine, and what importing them brought in, in a process of its own."""
+    environment = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "COMFYUI_PATH")}
+    done = subprocess.run(
+        [sys.executable, "-c", IMPORT_ALL], cwd=ROOT, env=environment, capture_output=True, text=True, check=True
+    )
+    names, modules = json.loads(done.stdout)
+    return names, set(modules)
+
+
+def test_no_module_outside_host_imports_comfyui():
+    names, modules = imported()
+    files = {path.stem for path in (ROOT / "ipadapter").glob("*.py")} - {"__init__"}
+    assert {name.removeprefix("ipadapter.") for name in names} >= files > {"checkpoint", "families"}
+    assert not modules & HOST_MODULES and not {name for name in modules if name.startswith("comfy")}
+    assert not modules & HEAVY, "optional libraries are imported where they are used"

@@ -1,0 +1,84 @@
+"""The three projections against diffusers' modules with the same weights."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from diffusers import UNet2DConditionModel
+from diffusers.models.embeddings import (
+    ImageProjection,
+    IPAdapterFullImageProjection,
+    IPAdapterPlusImageProjection,
+)
+from pack.ipadapter.adapter import load_adapter
+from pack.ipadapter.families import identify
+from torch import nn
+
+from tests.adapters import AdapterFile, Tensors, base_shapes, full_face_shapes, layer_shapes, plus_shapes
+from tests.plain.public import checkpoint_of
+
+TOLERANCE = 1e-6  # of values of about 1
+
+CASES = {
+    "sd15 base": (base_shapes(768, 1024), 768, ImageProjection, (1024,)),
+    "sdxl base, bigG": (base_shapes(2048, 1280), 2048, ImageProjection, (1280,)),
+    "full-face": (full_face_shapes(768, 1280), 768, IPAdapterFullImageProjection, (257, 1280)),
+    "sd15 plus, 12 heads": (plus_shapes(768, 1280, 16, 768, 768), 768, IPAdapterPlusImageProjection, (257, 1280)),
+    "sdxl plus, 20 heads": (plus_shapes(2048, 1280, 16, 1280, 1280), 2048, IPAdapterPlusImageProjection, (257, 1280)),
+    "Kolors, 12 heads": (plus_shapes(2048, 1024, 16, 2048, 768), 2048, IPAdapterPlusImageProjection, (577, 1024)),
+}
+
+
+def trained_like(shapes: dict[str, tuple[int, ...]]) -> Tensors:
+    """Weights that keep activations at about 1, as trained ones do."""
+    generator = torch.Generator().manual_seed(5)
+
+    def tensor(key: str, shape: tuple[int, ...]) -> torch.Tensor:
+        noise = torch.randn(shape, generator=generator)
+        return noise / shape[-1] ** 0.5 if len(shape) > 1 else noise * 0.1 + ("norm" in key and "weight" in key)
+
+    return {key: tensor(key, shape) for key, shape in shapes.items()}
+
+
+def reference(image_proj: Tensors) -> nn.Module:
+    """diffusers' own conversion of the same tensors."""
+    unet = UNet2DConditionModel(
+        block_out_channels=(32,),
+        down_block_types=("DownBlock2D",),
+        up_block_types=("UpBlock2D",),
+        mid_block_type=None,
+        layers_per_block=1,
+    )
+    return unet._convert_ip_adapter_image_proj_to_diffusers(dict(image_proj), low_cpu_mem_usage=False).eval()
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_projection_equals_diffusers(name):
+    shapes, context, reference_class, feature_shape = CASES[name]
+    image_proj = trained_like(shapes)
+    checkpoint = checkpoint_of(AdapterFile(image_proj, trained_like(layer_shapes((8,), context))))
+    adapter = load_adapter(checkpoint, identify(checkpoint))
+    features = torch.randn(2, *feature_shape, generator=torch.Generator().manual_seed(6))
+    module = reference(image_proj)
+    ours, theirs = adapter.image_proj(features), module(features)
+    assert isinstance(module, reference_class)
+    assert ours.shape == theirs.shape == (2, *theirs.shape[1:])
+    assert theirs.abs().mean() > 0.1
+    assert (ours - theirs).abs().max() <= TOLERANCE * max(1, theirs.abs().max().item())
+
+
+def test_several_images_become_one_sequence_image_by_image():
+    shapes, context, _, feature_shape = CASES["sd15 base"]
+    checkpoint = checkpoint_of(AdapterFile(trained_like(shapes), trained_like(layer_shapes((8,), context))))
+    adapter = load_adapter(checkpoint, identify(checkpoint))
+    features = torch.randn(3, *feature_shape)
+    each = [adapter.tokens(features[i : i + 1]) for i in range(3)]
+    assert torch.allclose(adapter.tokens(features), torch.cat(each, dim=1), atol=1e-5)
+
+
+def test_no_image_is_not_no_tokens():
+    """A zero embedding through the projection is LayerNorm(bias), which CFG needs."""
+    shapes, context, _, _ = CASES["sd15 base"]
+    checkpoint = checkpoint_of(AdapterFile(trained_like(shapes), trained_like(layer_shapes((8,), context))))
+    tokens = load_adapter(checkpoint, identify(checkpoint)).tokens(torch.zeros(1, 1024))
+    assert tokens.abs().mean() > 0.1

@@ -1,0 +1,179 @@
+"""Files of families that come later, and of other kinds, are refused by what they are."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from pack.ipadapter.checkpoint import read_checkpoint
+from pack.ipadapter.errors import IPAdapterError
+from pack.ipadapter.families import identify
+
+from tests.adapters import base_shapes, layer_shapes, linear, norm, plus_shapes
+from tests.plain.public import SD15_CHANNELS, SDXL_CHANNELS, Shapes, assert_is_a_sentence, write_torch
+
+
+def prefixed(prefix: str, shapes: Shapes) -> Shapes:
+    return {prefix + key: shape for key, shape in shapes.items()}
+
+
+def layers(channels: tuple[int, ...], context: int, prefix: str = "ip_adapter.") -> Shapes:
+    return prefixed(prefix, layer_shapes(channels, context))
+
+
+def face_lora(channels: tuple[int, ...]) -> Shapes:
+    """The rank-128 LoRA inside FaceID files, over every attention: even numbers are self-attention."""
+    return {
+        f"ip_adapter.{n}.to_{matrix}_lora.{end}.weight": shape
+        for n in range(2 * len(channels))
+        for matrix in ("q", "k", "v", "out")
+        for end, shape in (("down", (128, channels[n // 2])), ("up", (channels[n // 2], 128)))
+    }
+
+
+def face_mlp(context: int, tokens: int) -> Shapes:
+    return linear("proj.0", 1024, 512) | linear("proj.2", tokens * context, 1024) | norm("norm", context)
+
+
+def face_perceiver(context: int, hidden: int) -> Shapes:
+    resampler = plus_shapes(context, hidden, 4, context, context)
+    return prefixed("perceiver_resampler.", {key: shape for key, shape in resampler.items() if key != "latents"})
+
+
+def faceid(context: int, tokens: int, channels: tuple[int, ...], more: Shapes | None = None) -> Shapes:
+    return prefixed("image_proj.", face_mlp(context, tokens) | (more or {})) | layers(channels, context)
+
+
+PORTRAIT_UNNORM = prefixed("image_proj.", plus_shapes(2048, 512, 16, 1280, 1280))
+KOLORS_FACE = face_mlp(4096, 6) | face_perceiver(4096, 1024)
+FLUX_PAIR = ("to_k_ip.weight", "to_v_ip.weight")
+
+FAMILIES_TO_COME: dict[str, tuple[Shapes, str]] = {
+    "FaceID SD1.5": (faceid(768, 4, SD15_CHANNELS) | face_lora(SD15_CHANNELS), "FaceID"),
+    "FaceID SDXL": (faceid(2048, 4, SDXL_CHANNELS) | face_lora(SDXL_CHANNELS), "FaceID"),
+    "FaceID Plus SD1.5": (
+        faceid(768, 4, SD15_CHANNELS, face_perceiver(768, 1280)) | face_lora(SD15_CHANNELS),
+        "FaceID Plus",
+    ),
+    "FaceID Plus v2 SDXL": (
+        faceid(2048, 4, SDXL_CHANNELS, face_perceiver(2048, 1280)) | face_lora(SDXL_CHANNELS),
+        "FaceID Plus",
+    ),
+    "Portrait SD1.5": (faceid(768, 16, SD15_CHANNELS), "FaceID Portrait"),
+    "Portrait SDXL": (faceid(2048, 16, SDXL_CHANNELS), "FaceID Portrait"),
+    "Portrait unnorm or InstantID": (PORTRAIT_UNNORM | layers(SDXL_CHANNELS, 2048), "InstantID"),
+    "Kolors FaceID": (
+        prefixed("image_proj.", KOLORS_FACE) | layers(SDXL_CHANNELS, 4096, "adapter_modules."),
+        "FaceID Plus for Kolors",
+    ),
+    "XLabs FLUX": (
+        {
+            f"double_blocks.{i}.processor.ip_adapter_double_stream_{m}_proj.{kind}": shape
+            for i in range(19)
+            for m in "kv"
+            for kind, shape in (("weight", (3072, 4096)), ("bias", (3072,)))
+        }
+        | prefixed("ip_adapter_proj_model.", linear("proj", 16 * 4096, 768) | norm("norm", 4096)),
+        "XLabs FLUX",
+    ),
+    "InstantX FLUX": (
+        prefixed("image_proj.", linear("proj.0", 2304, 1152) | linear("proj.2", 128 * 4096, 2304) | norm("norm", 4096))
+        | {f"ip_adapter.{i}.{matrix}": (3072, 4096) for i in range(57) for matrix in FLUX_PAIR},
+        "InstantX FLUX",
+    ),
+    "InstantX SD3.5": (
+        prefixed("image_proj.", plus_shapes(2432, 1152, 64, 1280, 1280) | linear("time_embedding.linear_1", 1280, 320))
+        | {f"ip_adapter.{i}.{matrix}": (2432, 2432) for i in range(38) for matrix in FLUX_PAIR}
+        | {f"ip_adapter.{i}.norm_ip.linear.weight": (2 * 2432, 1280) for i in range(38)},
+        "InstantX SD3.5",
+    ),
+    "HunyuanDiT": (
+        {f"blocks.{i}.attn2.kv_proj_ip_adapter.weight": (2816, 1024) for i in range(40)}
+        | prefixed("image_proj.", linear("proj", 8 * 1024, 1024)),
+        "HunyuanDiT",
+    ),
+    "CSGO": (
+        prefixed("content_image_proj.", plus_shapes(2048, 1280, 4, 1280, 1280))
+        | prefixed("style_image_proj.", plus_shapes(2048, 1280, 16, 1280, 1280))
+        | layers(SDXL_CHANNELS, 2048),
+        "CSGO",
+    ),
+}
+
+OTHER_KINDS: dict[str, tuple[Shapes, str]] = {
+    "LoRA of kohya": (
+        {"lora_unet_down_blocks_0_attentions_0_proj_in.lora_up.weight": (320, 4)},
+        "Load LoRA",
+    ),
+    "LoRA of peft": ({"unet.down_blocks.0.attentions.0.proj_in.lora_A.weight": (4, 320)}, "Load LoRA"),
+    "ControlNet": ({"control_model.zero_convs.0.0.weight": (320, 320, 1, 1)}, "Load ControlNet Model"),
+    "ControlNet of diffusers": ({"controlnet_cond_embedding.conv_in.weight": (16, 3, 3, 3)}, "Load ControlNet Model"),
+    "checkpoint": (
+        {
+            "model.diffusion_model.input_blocks.0.0.weight": (320, 4, 3, 3),
+            "first_stage_model.decoder.conv_in.bias": (4,),
+        },
+        "Load Checkpoint",
+    ),
+    "CLIP of transformers": ({"vision_model.embeddings.class_embedding": (1280,)}, "models/clip_vision"),
+    "CLIP of open_clip": ({"visual.conv1.weight": (1280, 3, 14, 14)}, "models/clip_vision"),
+    "VAE": ({"decoder.conv_in.weight": (512, 4, 3, 3), "encoder.conv_in.weight": (128, 3, 3, 3)}, "Load VAE"),
+    "only the projection": (prefixed("image_proj.", base_shapes(768, 1024)), "no ip_adapter tensors"),
+    "only the layers": (layers(SD15_CHANNELS, 768), "no image_proj tensors"),
+    "something else": ({"weight": (4, 4)}, "not an IP-Adapter"),
+    "an unknown projection": (prefixed("image_proj.", linear("mapper", 8, 8)) | layers((8,), 8), "no known family"),
+}
+
+
+@pytest.mark.parametrize("name", FAMILIES_TO_COME | OTHER_KINDS)
+def test_a_file_of_another_kind_is_refused_by_name(name, tmp_path):
+    shapes, expected = (FAMILIES_TO_COME | OTHER_KINDS)[name]
+    # one number a tensor: only names and shapes matter, and real files of these kinds take gigabytes
+    tensors = {key: torch.zeros(()).expand(shape).to("meta") for key, shape in shapes.items()}
+    with pytest.raises(IPAdapterError) as error:
+        identify(read_unread(tensors))
+    assert_is_a_sentence(error.value, "somebody's file.bin")
+    assert expected in str(error.value)
+
+
+def read_unread(tensors):
+    """A file's tensors grouped as reading groups them, without writing gigabytes first."""
+    from pack.ipadapter.checkpoint import group
+
+    return group(tensors, "somebody's file.bin")
+
+
+def test_a_face_adapter_in_a_nested_torch_file_is_refused_by_name(tmp_path):
+    content = {
+        "image_proj": {key: torch.zeros(shape) for key, shape in face_mlp(64, 4).items()},
+        "ip_adapter": {"0.to_q_lora.down.weight": torch.zeros(4, 8), "1.to_k_ip.weight": torch.zeros(8, 64)},
+    }
+    with pytest.raises(IPAdapterError, match="IP-Adapter FaceID: it reads a face"):
+        identify(read_checkpoint(write_torch(tmp_path / "face.bin", content)))
+
+
+def test_kolors_face_layers_at_the_top_of_a_torch_file_are_refused_by_name(tmp_path):
+    small = {key: torch.zeros(2, 2) for key in KOLORS_FACE}
+    content = {"image_proj": small, "adapter_modules": {"1.to_k_ip.weight": torch.zeros(8, 64)}}
+    with pytest.raises(IPAdapterError, match="FaceID Plus"):
+        identify(read_checkpoint(write_torch(tmp_path / "face.bin", content)))
+
+
+LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:0123\nsize 44642768\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (LFS, "Git LFS pointer"),
+        (b"<!DOCTYPE html>\n<html><head><title>Sign in</title></head></html>", "web page"),
+        (b"<html><body>404</body></html>", "web page"),
+        (b"\xef\xbb\xbf\n\n  <!doctype HTML>", "web page"),
+    ],
+)
+def test_what_a_failed_download_leaves_is_refused_by_name(content, expected, tmp_path):
+    path = tmp_path / "ip-adapter_sd15.safetensors"
+    path.write_bytes(content)
+    with pytest.raises(IPAdapterError) as error:
+        read_checkpoint(path)
+    assert_is_a_sentence(error.value, path.name)
+    assert expected in str(error.value)
