@@ -1,0 +1,55 @@
+"""One real server and one real browser for all tests of this layer.
+
+Both end with the layer: as long as Playwright runs, its event loop occupies this thread.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Browser, Page
+
+from tools.browser import BrowserError, chromium, find_chromium, open_front_end, write_user_settings
+from tools.chosen import PHOTO
+from tools.environment import LAYOUT
+from tools.server import Server, Settings, running
+from tools.standins import SETS, make
+
+EXAMPLE = "example.png"  # the image that the shipped workflows name
+
+
+@pytest.fixture(scope="package")
+def browser() -> Iterator[Browser]:
+    if sentence := why_not():
+        pytest.fail(sentence, pytrace=False)
+    with chromium() as browser:
+        yield browser
+
+
+def why_not() -> str:
+    """What to install where there is no browser."""
+    try:
+        find_chromium()
+    except BrowserError as error:
+        return str(error)
+    return ""
+
+
+@pytest.fixture(scope="package")
+def server(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server with the stand-in models, whose user has seen the tour."""
+    for _ in make(SETS["all"], LAYOUT.models, LAYOUT.host):
+        pass
+    settings = Settings(tmp_path_factory.mktemp("server"))
+    write_user_settings(settings)
+    with running(settings) as server:
+        shutil.copy(PHOTO, server.input / EXAMPLE)
+        yield server
+
+
+@pytest.fixture(scope="package")
+def page(browser: Browser, server: Server) -> Page:
+    """The front end, opened once: it takes seconds."""
+    return open_front_end(browser, server.url)

@@ -1,0 +1,62 @@
+"""Graphs in the front end, and questions to them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from playwright.sync_api import Page
+
+from tools.browser import open_workflow
+
+ROOT = Path(__file__).resolve().parents[2]
+NAMES = sorted(path.stem for path in (ROOT / "workflows").glob("*.json"))
+
+SIDE, STEPS = 64, 2  # of a quick picture
+
+NODES = """() => window.app.graph.nodes.map(node => ({
+    type: node.type,
+    known: node.type in window.LiteGraph.registered_node_types,
+    errors: Boolean(node.has_errors),
+}))"""
+
+
+def workflow(name: str) -> dict[str, Any]:
+    """A shipped workflow, as its file has it."""
+    found: dict[str, Any] = json.loads((ROOT / "workflows" / f"{name}.json").read_text(encoding="utf-8"))
+    return found
+
+
+def quick(found: dict[str, Any]) -> dict[str, Any]:
+    """The same workflow small and in few steps."""
+    values = {"EmptyLatentImage": {0: SIDE, 1: SIDE}, "KSampler": {2: STEPS}}
+    for node in found["nodes"]:
+        for place, value in values.get(node["type"], {}).items():
+            node["widgets_values"][place] = value
+    return found
+
+
+def open_clean(page: Page, name: str) -> None:
+    """Open a shipped workflow, and wait until the front end has looked for what is missing."""
+    expected = len(workflow(name)["nodes"])
+    open_workflow(page, workflow(name))
+    page.wait_for_function("count => window.app.graph.nodes.length === count", arg=expected)
+    page.wait_for_timeout(500)
+
+
+def nodes(page: Page) -> list[dict[str, Any]]:
+    """What the front end makes of each node of its graph."""
+    found: list[dict[str, Any]] = page.evaluate(NODES)
+    return found
+
+
+def prompt(page: Page) -> dict[str, dict[str, Any]]:
+    """The graph as the front end would queue it: node id -> class and inputs."""
+    output = page.evaluate("async () => (await window.app.graphToPrompt()).output")
+    return bare(output)
+
+
+def bare(output: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """A prompt without titles."""
+    return {node_id: {"class_type": node["class_type"], "inputs": node["inputs"]} for node_id, node in output.items()}

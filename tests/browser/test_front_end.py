@@ -1,0 +1,116 @@
+"""What a user meets around the nodes: a clean start, the search, the help, their own language."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from tests.browser.graphs import NAMES, open_clean
+from tools.browser import open_front_end, start
+from tools.server import PACK_FOLDER, Server
+
+OURS = (PACK_FOLDER, "IPAdapter", "ImagePrompt", "OpenCLIPVision")
+TITLES = {
+    "ApplyIPAdapter": "Apply IP-Adapter",
+    "EncodeImagePrompt": "Encode Image Prompt",
+    "LoadIPAdapter": "Load IP-Adapter",
+    "LoadOpenCLIPVision": "Load OpenCLIP Vision",
+}
+ADD_AND_SELECT = """type => {
+    const graph = window.app.graph
+    graph.clear()
+    const node = window.LiteGraph.createNode(type)
+    node.pos = [400, 300]
+    graph.add(node)
+    window.app.canvas.ds.reset()
+    window.app.canvas.selectNode(node)
+}"""
+
+
+class Faults:
+    """What a page complained of."""
+
+    def __init__(self, page: Page) -> None:
+        self.exceptions: list[str] = []
+        self.errors: list[str] = []
+        page.on("pageerror", lambda error: self.exceptions.append(str(error)))
+        page.on("console", lambda message: message.type == "error" and self.errors.append(message.text))
+
+    @property
+    def of_ours(self) -> list[str]:
+        """Exceptions of any kind, and errors that name this pack."""
+        return self.exceptions + [error for error in self.errors if any(word in error for word in OURS)]
+
+
+@pytest.fixture
+def faults(browser: Browser, server: Server) -> Iterator[Faults]:
+    """Of a front end that starts and opens every workflow."""
+    page = browser.new_page()
+    faults = Faults(page)
+    start(page, server.url)
+    for name in NAMES:
+        open_clean(page, name)
+    yield faults
+    page.close()
+
+
+def test_start_and_workflows_leave_no_errors(faults: Faults) -> None:
+    assert faults.of_ours == []
+
+
+def test_the_watch_above_sees_an_error_of_ours(page: Page) -> None:
+    faults = Faults(page)
+    page.evaluate(f"console.error('cannot read {PACK_FOLDER}'); console.error('something else')")
+    page.wait_for_timeout(200)
+    assert len(faults.of_ours) == 1
+
+
+def test_the_node_library_finds_the_nodes_by_an_old_name(page: Page) -> None:
+    page.evaluate("window.app.extensionManager.command.execute('Workspace.ToggleSidebarTab.node-library')")
+    library = page.locator(".side-bar-panel")
+    library.get_by_placeholder("Search...").fill("ipadapter")
+    for node_id in ("LoadIPAdapter", "EncodeImagePrompt", "ApplyIPAdapter"):
+        expect(library.get_by_text(TITLES[node_id], exact=True)).to_be_visible()
+    library.get_by_placeholder("Search...").fill("")
+    page.evaluate("window.app.extensionManager.command.execute('Workspace.ToggleSidebarTab.node-library')")
+
+
+def open_help(page: Page, node_id: str) -> None:
+    """Select a fresh node, and press the button that tells about it."""
+    page.evaluate(ADD_AND_SELECT, node_id)
+    page.get_by_test_id("info-button").click()
+
+
+@pytest.mark.parametrize("node_id", TITLES)
+def test_the_help_panel_shows_our_page(page: Page, node_id: str) -> None:
+    open_help(page, node_id)
+    panel = page.get_by_test_id("properties-panel")
+    expect(panel.get_by_role("heading", name=TITLES[node_id], level=1)).to_be_visible()
+    for heading in ("Inputs", "Outputs", "Tips", "Errors"):
+        expect(panel.get_by_role("heading", name=heading, exact=True)).to_be_attached()
+
+
+@pytest.fixture
+def chinese(browser: Browser, server: Server) -> Iterator[Page]:
+    """The front end of a user who has chosen Chinese."""
+    page = open_front_end(browser, server.url)
+    choose_language(page, server, "zh")
+    yield page
+    choose_language(page, server, "en")
+    page.close()
+
+
+def choose_language(page: Page, server: Server, language: str) -> None:
+    page.evaluate("language => window.app.extensionManager.setting.set('Comfy.Locale', language)", language)
+    start(page, server.url)
+
+
+def test_a_chinese_user_reads_chinese(chinese: Page) -> None:
+    open_help(chinese, "ApplyIPAdapter")
+    assert chinese.evaluate("window.app.graph.nodes[0].title") == "应用 IP-Adapter"
+    labels = chinese.evaluate("window.app.graph.nodes[0].inputs.map(input => input.localized_name)")
+    assert {"模型", "适配器", "图像提示", "权重"} <= set(labels)
+    panel = chinese.get_by_test_id("properties-panel")
+    expect(panel.get_by_role("heading", name="报错", exact=True)).to_be_attached()

@@ -1,0 +1,64 @@
+"""A user without the models is told which files to get, from where, and into which folder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Locator, Page, expect
+
+from tests.browser.graphs import nodes, open_clean, workflow
+from tools.browser import open_front_end, open_workflow, write_user_settings
+from tools.server import Settings, running
+
+
+@pytest.fixture(scope="module")
+def page(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
+    """The front end of a server that has no models at all, with image_prompt open."""
+    settings = Settings(tmp_path_factory.mktemp("server"), models=tmp_path_factory.mktemp("no_models"))
+    write_user_settings(settings)
+    with running(settings) as server:
+        page = open_front_end(browser, server.url)
+        page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+        open_workflow(page, workflow("image_prompt"))
+        page.get_by_test_id("error-overlay-see-errors").click()
+        yield page
+        page.close()
+
+
+def needed() -> list[dict[str, Any]]:
+    """The files that the workflow's nodes name, with address and folder."""
+    return [file for node in workflow("image_prompt")["nodes"] for file in node["properties"].get("models", ())]
+
+
+def row(page: Page, name: str) -> Locator:
+    """What the list of missing models says about one file."""
+    group = page.get_by_test_id("error-group-missing-model")
+    return group.get_by_test_id("missing-model-importable-rows").locator("> div", has_text=name)
+
+
+def test_the_workflow_names_its_three_files() -> None:
+    assert {file["directory"] for file in needed()} == {"checkpoints", "clip_vision", "ipadapter"}
+
+
+@pytest.mark.parametrize("file", needed(), ids=lambda file: file["name"])
+def test_a_missing_model_is_listed_with_folder_and_address(page: Page, file: dict[str, Any]) -> None:
+    found = row(page, file["name"])
+    expect(found).to_contain_text(file["directory"])
+    expect(found.get_by_test_id("missing-model-download")).to_be_enabled()
+    found.get_by_role("button", name="Copy URL").click()
+    # What is copied is the page about the file, where its licence can be read before it is downloaded.
+    assert page.evaluate("navigator.clipboard.readText()") == file["url"].replace("/resolve/", "/blob/")
+
+
+def test_the_check_of_opened_workflows_would_see_missing_models(page: Page) -> None:
+    open_clean(page, "image_prompt")
+    faulty = {node["type"] for node in nodes(page) if node["errors"]}
+    assert faulty == {"CheckpointLoaderSimple", "CLIPVisionLoader", "LoadIPAdapter", "LoadImage"}
+
+
+def test_no_node_is_missing(page: Page) -> None:
+    unknown = "() => window.app.graph.nodes.filter(n => !(n.type in window.LiteGraph.registered_node_types)).length"
+    assert page.evaluate(unknown) == 0
+    expect(page.get_by_test_id("error-group-missing-node")).to_have_count(0)

@@ -1,0 +1,40 @@
+"""One real server for all tests of this layer, with the stand-in models and a few files of the tests' own."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.live.files import make_files
+from tests.live.studio import Studio
+from tools.client import StoredFile, connect
+from tools.environment import LAYOUT
+from tools.server import Server, Settings, running
+from tools.standins import SETS, make
+
+# Between runs, results of the latest prompt and no others are kept, however much memory there is.
+KEEP = "--cache-classic"
+PHOTO = LAYOUT.root / "tests" / "data" / "photo.jpg"
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    for _ in make(SETS["all"], LAYOUT.models, LAYOUT.host):
+        pass
+    files = make_files(tmp_path_factory.mktemp("files"))
+    settings = Settings(tmp_path_factory.mktemp("server"), model_files=files, arguments=(KEEP,))
+    with running(settings) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def studio(server: Server) -> Studio:
+    return Studio(server, asyncio.run(upload(server.url, PHOTO)).path)
+
+
+async def upload(url: str, image: Path) -> StoredFile:
+    async with connect(url) as client:
+        return await client.upload(image)

@@ -1,0 +1,82 @@
+"""Model files of the tests' own: a small open_clip encoder, an adapter for it, and files that are no adapter."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+
+from tools.environment import LAYOUT
+from tools.standins import SD15, Noise, fill, image_attention_shapes
+
+TOWER, TOWER_WIDTH = "ViT-S-32-alt", 256  # the smallest of open_clip's own, and how wide its embedding is
+ADAPTER = "ip-adapter_sd15.safetensors"
+RAN = "the pickle ran code"
+
+
+class RunsCode:
+    """What a pickle would hold that makes a folder while it is read."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __reduce__(self) -> tuple[Callable[..., None], tuple[str]]:
+        return os.mkdir, (str(self.folder),)
+
+
+def write_tower(path: Path) -> None:
+    """A whole checkpoint, text side included, as open_clip itself saves it; its weights are fixed noise."""
+    import open_clip
+
+    with torch.random.fork_rng(), torch.inference_mode(False):
+        torch.manual_seed(2308)
+        model = open_clip.create_model(TOWER)
+        torch.save(model.state_dict(), path)
+
+
+def write_adapter_for_tower(path: Path) -> None:
+    shapes = {
+        "image_proj.proj.weight": (4 * SD15.context, TOWER_WIDTH),
+        "image_proj.proj.bias": (4 * SD15.context,),
+        "image_proj.norm.weight": (SD15.context,),
+        "image_proj.norm.bias": (SD15.context,),
+    }
+    save_file(fill({**shapes, **image_attention_shapes(SD15)}, Noise.seeded(1)), path)
+
+
+def write_cut_short(path: Path) -> None:
+    with (LAYOUT.models / "ipadapter" / ADAPTER).open("rb") as whole:
+        path.write_bytes(whole.read(1_000_000))
+
+
+def write_empty(path: Path) -> None:
+    path.touch()
+
+
+def write_pickle(path: Path) -> None:
+    torch.save({"image_proj": RunsCode(path.with_name(RAN)), "ip_adapter": {}}, path)
+
+
+def write_lora(path: Path) -> None:
+    path.symlink_to(LAYOUT.models / "loras" / "stand-in_sd15.safetensors")
+
+
+WRITERS: dict[str, Callable[[Path], None]] = {
+    "clip_vision/small_tower.pt": write_tower,
+    "ipadapter/small_tower.safetensors": write_adapter_for_tower,
+    "ipadapter/cut_short.safetensors": write_cut_short,
+    "ipadapter/empty.safetensors": write_empty,
+    "ipadapter/pickle.bin": write_pickle,
+    "ipadapter/lora.safetensors": write_lora,
+}
+
+
+def make_files(folder: Path) -> dict[str, Path]:
+    """Place below a models folder -> file written for it."""
+    files = {place: folder / place.replace("/", "-") for place in WRITERS}
+    for place, path in files.items():
+        WRITERS[place](path)
+    return files

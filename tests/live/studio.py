@@ -1,0 +1,112 @@
+"""A running server as the tests use it: graphs in, pixels out."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import urllib.request
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+from PIL import Image
+
+from tests.live.graph import Graph
+from tools.client import Client, Outcome, connect
+from tools.server import Server
+
+SIDE = 64  # pixels of a quick picture: eight latent cells
+STEPS = 2
+MEGAPIXELS = 0.01
+
+QUICK = {
+    "KSampler": {"steps": STEPS},
+    "BasicScheduler": {"steps": STEPS},
+    "EmptyLatentImage": {"width": SIDE, "height": SIDE},
+    "ImageScaleToTotalPixels": {"megapixels": MEGAPIXELS},
+}
+
+Pixels = np.ndarray  # (height, width, channels), 0 ... 255
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Run:
+    """A graph that ran to its end, with the pictures that each output node saved."""
+
+    outcome: Outcome
+    pictures: dict[str, list[Pixels]]
+
+    @property
+    def picture(self) -> Pixels:
+        """The one picture saved."""
+        ((picture,),) = self.pictures.values()
+        return picture
+
+
+@dataclass(frozen=True)
+class Studio:
+    """One server, and the name under which it has the photo."""
+
+    server: Server
+    photo: str
+
+    def quick(self, name: str = "image_prompt") -> Graph:
+        """A shipped graph on the photo, small and in few steps."""
+        graph = Graph.shipped(name).change("LoadImage", image=self.photo)
+        for class_type, inputs in QUICK.items():
+            graph = graph.change(class_type, **inputs)
+        return graph
+
+    def ask(self, action: Callable[[Client], Awaitable[T]]) -> T:
+        """What an action gives with a client of its own."""
+
+        async def session() -> T:
+            async with connect(self.server.url) as client:
+                return await action(client)
+
+        return asyncio.run(session())
+
+    def run(self, graph: Graph) -> Run:
+        async def action(client: Client) -> Run:
+            outcome = await client.run(graph.nodes, timeout=300)
+            return Run(outcome, await download(client, outcome))
+
+        return self.ask(action)
+
+    def draw(self, graph: Graph) -> Pixels:
+        return self.run(graph).picture
+
+    def get(self, path: str) -> bytes:
+        """What the server has at a path, such as a file the front end asks for."""
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        with opener.open(f"{self.server.url}/{path}", timeout=30) as reply:
+            return reply.read()
+
+    def json(self, path: str) -> Any:
+        return json.loads(self.get(path))
+
+
+async def download(client: Client, outcome: Outcome) -> dict[str, list[Pixels]]:
+    """Pictures in the output folder; previews are left out."""
+    saved = {
+        node: Outcome(outcome.prompt_id, {node: shown}, outcome.cached, ()) for node, shown in outcome.outputs.items()
+    }
+    pictures = {
+        node: [read_png(await client.download(file)) for file in one.images if file.kind == "output"]
+        for node, one in saved.items()
+    }
+    return {node: found for node, found in pictures.items() if found}
+
+
+def read_png(content: bytes) -> Pixels:
+    with Image.open(io.BytesIO(content)) as image:
+        assert image.format == "PNG"
+        return np.asarray(image.convert("RGB")).astype(np.int16)
+
+
+def difference(one: Pixels, other: Pixels) -> float:
+    """Mean distance of two pictures, in levels of 255."""
+    return float(np.abs(one - other).mean())

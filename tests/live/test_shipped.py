@@ -1,0 +1,135 @@
+"""The shipped workflows: they run, the image prompt counts, and their files say one and the same graph."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from comfy_cli.workflow_to_api import convert_ui_to_api
+from PIL import Image
+
+from tests.live.graph import Graph
+from tests.live.studio import MEGAPIXELS, SIDE, Studio, difference
+from tools.workflows.files import WORKFLOWS, pack_version, texts, thumbnails
+from tools.workflows.shipped import SHIPPED
+
+pytestmark = pytest.mark.live
+
+NAMES = [workflow.name for workflow in SHIPPED]
+ON_A_PHOTO = ("image_to_image", "inpainting")
+FRONT_END_NODES = ("MarkdownNote",)
+
+
+@pytest.fixture(scope="module")
+def object_info(studio: Studio) -> Mapping[str, Any]:
+    return studio.ask(lambda client: client.object_info())
+
+
+@pytest.fixture(scope="module")
+def photo(studio: Studio) -> Image.Image:
+    return Image.open(studio.server.input / studio.photo).convert("RGB")
+
+
+@pytest.fixture(scope="module")
+def photo_with_hole(studio: Studio, photo: Image.Image, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The photo's name on the server after somebody painted a mask over its middle."""
+    alpha = np.full((photo.height, photo.width), 255, np.uint8)
+    alpha[photo.height // 4 : -photo.height // 4, photo.width // 4 : -photo.width // 4] = 0
+    painted = photo.copy()
+    painted.putalpha(Image.fromarray(alpha))
+    path = tmp_path_factory.mktemp("painted") / "photo_with_hole.png"
+    painted.save(path)
+    return studio.ask(lambda client: client.upload(path)).path
+
+
+def scaled(photo: Image.Image) -> tuple[int, int]:
+    """Width and height that ImageScaleToTotalPixels gives the photo: its proportions, in multiples of 8."""
+    factor = (MEGAPIXELS * 1024 * 1024 / (photo.width * photo.height)) ** 0.5
+    return tuple(round(side * factor / 8) * 8 for side in photo.size)  # type: ignore[return-value]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_runs_and_follows_the_image(name: str, studio: Studio, photo: Image.Image, photo_with_hole: str) -> None:
+    graph = studio.quick(name)
+    if name == "inpainting":
+        graph.nodes[graph.inputs("SetLatentNoiseMask")["mask"][0]]["inputs"]["image"] = photo_with_hole
+    picture = studio.draw(graph)
+    width, height = scaled(photo) if name in ON_A_PHOTO else (SIDE, SIDE)
+    assert picture.shape == (height, width, 3)
+    assert difference(picture, studio.draw(graph.change("ApplyIPAdapter", weight=0))) > 2
+
+
+def test_committed_files_are_what_the_generator_writes(object_info: Mapping[str, Any]) -> None:
+    stale = [path.name for path, text in texts(SHIPPED, object_info) if path.read_text(encoding="utf-8") != text]
+    assert not stale, "run python -m tools.workflows"
+
+
+def test_committed_thumbnails_are_what_the_generator_draws() -> None:
+    for path, content in thumbnails(SHIPPED):
+        drawn, committed = (np.asarray(Image.open(source), np.int16) for source in (io.BytesIO(content), path))
+        assert difference(drawn, committed) < 3, path.name
+
+
+def test_nothing_else_is_shipped() -> None:
+    assert {path.name for path in WORKFLOWS.iterdir()} == {
+        f"{name}.{kind}" for name in NAMES for kind in ("json", "jpg")
+    }
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_canvas_and_prompt_are_one_graph(name: str, object_info: Mapping[str, Any]) -> None:
+    assert convert_ui_to_api(read_workflow(name), dict(object_info)) == Graph.shipped(name).nodes
+
+
+def read_workflow(name: str) -> dict[str, Any]:
+    return json.loads((WORKFLOWS / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def nodes_of(name: str) -> list[dict[str, Any]]:
+    return [node for node in read_workflow(name)["nodes"] if node["type"] not in FRONT_END_NODES]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_node_says_which_pack_it_is_from(name: str, object_info: Mapping[str, Any]) -> None:
+    for node in nodes_of(name):
+        ours = object_info[node["type"]]["python_module"] == "custom_nodes.image-prompt-adapter"
+        pack = ("image-prompt-adapter", pack_version()) if ours else ("comfy-core", "0.30.0")
+        assert (node["properties"]["cnr_id"], node["properties"]["ver"]) == pack
+        assert node["properties"]["Node name for S&R"] == node["type"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_model_file_can_be_downloaded_to_its_folder(name: str, studio: Studio) -> None:
+    """As the front end looks: a widget's file name, told under `models` with an address and a folder of the host's."""
+    folders = {folder["name"] for folder in studio.json("api/experiment/models")}
+    for node in nodes_of(name):
+        named = {value for value in node["widgets_values"] if str(value).endswith(".safetensors")}
+        models = node["properties"].get("models", [])
+        assert {model["name"] for model in models} == named
+        for model in models:
+            assert model["url"].startswith("https://huggingface.co/") and model["url"].endswith(".safetensors")
+            assert model["directory"] in folders
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_nothing_overlaps_on_the_canvas(name: str) -> None:
+    boxes = [(*node["pos"], *node["size"]) for node in read_workflow(name)["nodes"]]
+    title = 30
+    for index, (x, y, width, height) in enumerate(boxes):
+        for other_x, other_y, other_width, other_height in boxes[index + 1 :]:
+            beside = x + width <= other_x or other_x + other_width <= x
+            assert beside or y + height <= other_y - title or other_y + other_height <= y - title
+
+
+def test_template_browser_lists_all_with_thumbnails(studio: Studio) -> None:
+    (listed,) = studio.json("api/workflow_templates").values()
+    assert sorted(listed) == sorted(NAMES)
+    for name in NAMES:
+        assert studio.json(f"api/workflow_templates/image-prompt-adapter/{name}.json") == read_workflow(name)
+        content = studio.get(f"api/workflow_templates/image-prompt-adapter/{name}.jpg")
+        assert content == Path(WORKFLOWS / f"{name}.jpg").read_bytes()

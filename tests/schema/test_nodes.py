@@ -1,0 +1,71 @@
+"""The nodes as the host loads and describes them. The host hides what goes wrong while it loads a pack."""
+
+from __future__ import annotations
+
+import ast
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.schema.texts import GOLDEN, NODE_IDS, ROOT, inputs_of
+
+RENEW = "if that is meant, run: .venv/bin/python -m tests.schema.renew"
+
+
+def test_the_host_loads_the_pack(loaded):
+    taken, classes = loaded
+    assert taken
+    assert tuple(sorted(classes)) == NODE_IDS
+
+
+def test_the_nodes_are_of_the_hosts_current_api(loaded):
+    from comfy_api.v0_0_2 import io
+
+    assert all(issubclass(found, io.ComfyNode) for found in loaded[1].values())
+
+
+def test_the_web_folder_is_served_under_the_folders_name(loaded):
+    import nodes
+
+    assert nodes.EXTENSION_WEB_DIRS[ROOT.name] == str(ROOT / "web")
+
+
+def test_the_adapter_folder_lists_weights_only(loaded):
+    import folder_paths
+
+    paths, endings = folder_paths.folder_names_and_paths["ipadapter"]
+    assert str(Path(folder_paths.models_dir) / "ipadapter") in paths
+    assert {".safetensors", ".bin"} <= set(endings)
+    assert "" not in endings
+
+
+def test_what_a_client_is_told_has_not_changed(info):
+    assert info == json.loads(GOLDEN.read_text(encoding="utf-8")), RENEW
+
+
+@pytest.mark.parametrize("node_id", NODE_IDS)
+def test_everything_has_a_tooltip(info, node_id):
+    node = info[node_id]
+    silent = [name for name, (_, options) in inputs_of(node).items() if not options.get("tooltip")]
+    assert not silent
+    assert all(node["output_tooltips"])
+    assert node["description"]
+
+
+@pytest.mark.parametrize("node_id", NODE_IDS)
+def test_it_can_be_found_by_other_words(info, node_id):
+    assert len(info[node_id]["search_aliases"]) >= 3
+
+
+@pytest.mark.parametrize("node_id", NODE_IDS)
+def test_menu_lists_are_read_anew_each_time(loaded, node_id):
+    """The host asks for the schema again when a user presses R; it has to be the same object's fresh answer."""
+    found = loaded[1][node_id]
+    assert found.GET_NODE_INFO_V1() == found.GET_NODE_INFO_V1()
+
+
+def test_the_root_module_only_points_to_the_nodes():
+    body = ast.parse((ROOT / "__init__.py").read_text(encoding="utf-8")).body
+    kinds = [type(statement) for statement in body]
+    assert kinds == [ast.ImportFrom, ast.Assign, ast.Assign]

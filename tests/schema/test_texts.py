@@ -1,0 +1,139 @@
+"""Help pages, locales and the README say what the code says."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from urllib.parse import unquote
+
+import pytest
+
+from tests.schema.texts import (
+    LOCALES,
+    NODE_IDS,
+    ROOT,
+    english,
+    help_page,
+    inputs_of,
+    key_paths,
+    listed,
+    locale,
+    quoted_errors,
+    sections,
+    sentences_of_the_source,
+    shipped_files,
+)
+
+PAGES = [(node_id, language) for node_id in NODE_IDS for language in LOCALES]
+DOCUMENTS = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")
+LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)|<img[^>]+src=\"([^\"]+)\"")
+HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
+
+
+@pytest.fixture(scope="session")
+def source() -> str:
+    return sentences_of_the_source()
+
+
+def test_the_english_locale_is_the_schema(info):
+    assert locale("en") == english(info), "run: .venv/bin/python -m tests.schema.renew"
+
+
+@pytest.mark.parametrize("language", [language for language in LOCALES if language != "en"])
+def test_a_locale_has_the_keys_of_the_schema(info, language):
+    assert key_paths(locale(language)) == key_paths(english(info))
+
+
+def test_the_chinese_locale_is_chinese():
+    written = [text for text in leaves(locale("zh")) if not re.search(r"[\u4e00-\u9fff]", text)]
+    assert not written
+
+
+@pytest.mark.parametrize("language", LOCALES)
+def test_no_text_has_a_sign_that_the_front_end_reads_as_a_placeholder(language):
+    assert [text for text in leaves(locale(language)) if set(text) & set("{}@|")] == []
+
+
+def leaves(tree) -> list[str]:
+    """Every text of nested dictionaries."""
+    return [tree] if isinstance(tree, str) else [text for value in tree.values() for text in leaves(value)]
+
+
+@pytest.mark.parametrize(("node_id", "language"), PAGES)
+def test_a_help_page_names_every_input_and_output(info, node_id, language):
+    inputs, outputs, *_ = map(listed, sections(help_page(node_id, language).read_text(encoding="utf-8")))
+    assert inputs == list(inputs_of(info[node_id]))
+    assert outputs == info[node_id]["output_name"]
+
+
+@pytest.mark.parametrize(("node_id", "language"), PAGES)
+def test_a_help_page_quotes_errors_that_exist(source, node_id, language):
+    quotes = quoted_errors(help_page(node_id, language).read_text(encoding="utf-8"))
+    assert len(quotes) >= 4
+    assert [quote for quote in quotes if quote not in source] == []
+
+
+@pytest.mark.parametrize("node_id", NODE_IDS)
+def test_a_translated_page_explains_the_same_errors(node_id):
+    pages = [help_page(node_id, language).read_text(encoding="utf-8") for language in LOCALES]
+    assert len({tuple(quoted_errors(page)) for page in pages}) == 1
+
+
+def test_no_other_help_pages_are_shipped():
+    docs = ROOT / "web" / "docs"
+    assert {*docs.rglob("*.md")} == {help_page(*page) for page in PAGES}
+
+
+def test_the_readme_quotes_errors_that_exist(source):
+    quotes = quoted_errors(troubleshooting())
+    assert len(quotes) >= 8
+    assert [quote for quote in quotes if not all(piece in source for piece in quote.split(" … "))] == []
+
+
+def troubleshooting() -> str:
+    """The README's section of that name."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    return text.partition("\n## Troubleshooting\n")[2].partition("\n## ")[0]
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_links_point_to_what_is_there(document):
+    text = (ROOT / document).read_text(encoding="utf-8")
+    targets = [unquote(link or image) for link, image in LINK.findall(text)]
+    local = [target for target in targets if not target.startswith(("https://", "http://"))]
+    assert [target for target in local if not leads_somewhere(document, target)] == []
+
+
+def leads_somewhere(document: str, target: str) -> bool:
+    """Whether a relative link names a committed file or folder, or a heading of the document."""
+    path, _, anchor = target.partition("#")
+    if anchor:
+        headings = HEADING.findall((ROOT / (path or document)).read_text(encoding="utf-8"))
+        return anchor in map(anchor_of, headings)
+    folder = path.rstrip("/") + "/"
+    return any(file == path or file.startswith(folder) for file in shipped_files())
+
+
+def anchor_of(heading: str) -> str:
+    """As the usual renderers of Markdown name it."""
+    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+
+
+def test_every_workflow_is_in_the_readme():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    names = [path.name for path in (ROOT / "workflows").glob("*.json")]
+    assert names
+    assert [name for name in names if f"workflows/{name}" not in text] == []
+
+
+def test_every_node_and_input_is_in_the_readme(info):
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    missing = [node["display_name"] for node in info.values() if node["display_name"] not in text]
+    missing += [name for node in info.values() for name in inputs_of(node) if f"`{name}`" not in text]
+    assert missing == []
+
+
+def test_pictures_are_small():
+    pictures = [*Path(ROOT / "docs" / "images").glob("*"), *Path(ROOT / "workflows").glob("*.jpg")]
+    assert pictures
+    assert [path.name for path in pictures if path.stat().st_size > 400_000] == []

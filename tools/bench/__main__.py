@@ -1,0 +1,92 @@
+"""The command: `python -m tools.bench --device cpu|cuda --peer PATH --json OUT`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from tools.bench.host import BenchError, import_pack, import_peer, start_host
+from tools.bench.report import Report, Setting, markdown, to_json
+from tools.environment import LAYOUT
+
+if TYPE_CHECKING:
+    from tools.bench.packs import Pack
+
+
+def read_arguments(arguments: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tools.bench", description="What an image prompt costs.")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="where to run (default: cpu)")
+    parser.add_argument(
+        "--peer", type=Path, metavar="PATH", help="a checkout of ComfyUI_IPAdapter_plus to compare with"
+    )
+    parser.add_argument("--json", type=Path, metavar="OUT", help="write the figures to this file too")
+    return parser.parse_args(arguments)
+
+
+def refuse_missing(device: str) -> None:
+    """Raise BenchError for a device that this machine or this torch does not have."""
+    if device == "cuda" and not torch.cuda.is_available():
+        raise BenchError(
+            f"--device cuda needs a CUDA device, and torch {torch.__version__} finds none: use --device cpu."
+        )
+
+
+def make_packs(peer: Path | None) -> tuple[Pack, ...]:
+    """The packs to measure, once the host is started."""
+    import_pack()
+    from tools.bench.packs import Peer, ThisPack
+
+    return (ThisPack(), Peer(import_peer(peer))) if peer else (ThisPack(),)
+
+
+def describe(device: torch.device) -> Setting:
+    """Where the figures come from."""
+    from comfyui_version import __version__ as comfyui
+
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
+    return Setting(name, os.cpu_count() or 1, torch.__version__, comfyui)
+
+
+def make_report(packs: tuple[Pack, ...], folder: Path) -> Report:
+    """Measure everything, with adapter files written to `folder`."""
+    import comfy.model_management
+    import folder_paths
+
+    from tools.bench.measure import Bench, all_rows
+
+    folder_paths.add_model_folder_path("ipadapter", str(folder), is_default=True)
+    device = comfy.model_management.get_torch_device()
+    with torch.inference_mode():
+        rows = tuple(all_rows(Bench(packs, device, folder)))
+    return Report(describe(device), tuple(pack.name for pack in packs), rows)
+
+
+def run(choice: argparse.Namespace) -> None:
+    """Measure and print. Raises BenchError for what cannot be measured."""
+    refuse_missing(choice.device)
+    start_host(choice.device, LAYOUT.host)
+    LAYOUT.runs.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="bench-", dir=LAYOUT.runs) as folder:
+        report = make_report(make_packs(choice.peer), Path(folder))
+    print(markdown(report))
+    if choice.json:
+        choice.json.write_text(to_json(report))
+
+
+def main(arguments: list[str]) -> int:
+    try:
+        run(read_arguments(arguments))
+    except BenchError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

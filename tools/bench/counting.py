@@ -1,0 +1,125 @@
+"""Counting what is done, which no other program on the machine can disturb: operations, host syncs, FLOPs, bytes."""
+
+from __future__ import annotations
+
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
+
+import torch
+from comfy.patcher_extension import WrappersMP
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import FlopCounterMode
+
+from tools.bench.models import Model
+
+# A number read from the device by the host, which then waits for all work before it.
+SYNC_OPS = ("aten::_local_scalar_dense", "aten::nonzero", "aten::equal")
+RANDOM_OPS = ("normal", "uniform", "rand", "randn", "bernoulli", "exponential", "random", "erfinv")
+COMPOSITE = torch._C.DispatchKey.CompositeImplicitAutograd
+HALF = 2  # bytes of an fp16 number
+
+Ops = Counter[str]
+Reading = TypeVar("Reading")
+
+
+class OpCounter(TorchDispatchMode):
+    """Counts ATen operations, views included, by name and in total. One that is made of others counts as those, which
+    torch by itself shows outside inference mode only."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ops: Ops = Counter()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if torch._C._dispatch_has_kernel_for_dispatch_key(func.name(), COMPOSITE.name):
+            with self:
+                return func._op_dk(COMPOSITE, *args, **kwargs)
+        self.ops[func._schema.name] += 1
+        return func(*args, **kwargs)
+
+
+def count_ops(work: Callable[[], object]) -> Ops:
+    """The operations of a piece of work."""
+    with OpCounter() as counter:
+        work()
+    return counter.ops
+
+
+def readings(model: Model, run: Callable[[Model], object], read: Callable[[], Reading]) -> tuple[Reading, Reading]:
+    """What a meter says after the last step but one of a sampling run, and after the last."""
+    taken: list[Reading] = []
+
+    def note(executor: Any, *args: Any, **kwargs: Any) -> Any:
+        out = executor(*args, **kwargs)
+        taken.append(read())
+        return out
+
+    metered = model.clone()
+    metered.add_wrapper_with_key(WrappersMP.PREDICT_NOISE, "meter", note)
+    run(metered)
+    return taken[-2], taken[-1]
+
+
+def ops_of_a_step(model: Model, run: Callable[[Model], object]) -> Ops:
+    """The operations of the last step of a sampling run of two steps or more."""
+    with OpCounter() as counter:
+        before, after = readings(model, run, lambda: counter.ops.copy())
+    return extra(after, before)
+
+
+def extra(patched: Ops, bare: Ops) -> Ops:
+    """How many more of each operation, negative where there are fewer."""
+    names = patched.keys() | bare.keys()
+    return Counter({name: difference for name in names if (difference := patched[name] - bare[name])})
+
+
+def syncs(ops: Ops) -> int:
+    """How many of the operations make the host wait for the device."""
+    return sum(ops[name] for name in SYNC_OPS)
+
+
+def random_fills(ops: Ops) -> Ops:
+    """The operations that fill a tensor with random numbers."""
+    return Counter({name: n for name, n in ops.items() if name.removeprefix("aten::").strip("_") in RANDOM_OPS})
+
+
+def cuda_waits(model: Model, run: Callable[[Model], object]) -> int:
+    """Waits that CUDA itself reports during the last step of a sampling run, whatever caused them."""
+    mode = torch.cuda.get_sync_debug_mode()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        torch.cuda.set_sync_debug_mode("warn")
+        try:
+            before, after = readings(model, run, lambda: len(caught))
+        finally:
+            torch.cuda.set_sync_debug_mode(mode)
+    return sum("synchroniz" in str(warning.message) for warning in caught[before:after])
+
+
+def cuda_peak(work: Callable[[], object]) -> int:
+    """Bytes of device memory in use at the worst moment of a piece of work, the model's own included."""
+    torch.cuda.synchronize()
+    torch.cuda.reset_peak_memory_stats()
+    work()
+    torch.cuda.synchronize()
+    return torch.cuda.max_memory_allocated()
+
+
+def count_flops(work: Callable[[], object]) -> int:
+    """Floating point operations of the matrix products, convolutions and attentions; a multiply-add is two."""
+    with FlopCounterMode(display=False) as counter:
+        work()
+    return counter.get_total_flops()
+
+
+def half_bytes(tensors: Iterable[Tensor]) -> int:
+    """Bytes of tensors as if all were fp16; storage that several share counts once."""
+    storages = {}
+    for tensor in tensors:
+        storage = tensor.untyped_storage()
+        storages[storage._cdata] = storage.nbytes() // tensor.element_size()
+    return sum(storages.values()) * HALF

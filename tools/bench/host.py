@@ -1,0 +1,62 @@
+"""ComfyUI, this pack and another one, in this process."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+
+from tools.environment import LAYOUT
+
+PACK = "pack"  # as what the packs are imported, so that their relative imports work
+PEER = "peer"
+
+# As ComfyUI's own command line has them. One attention function everywhere, so that runs compare.
+HOST_OPTIONS = {
+    "cpu": ("--cpu", "--use-pytorch-cross-attention"),
+    "cuda": ("--use-pytorch-cross-attention",),
+}
+
+
+class BenchError(Exception):
+    """What was asked for cannot be measured; the message says why."""
+
+
+def start_host(device: str, folder: Path) -> None:
+    """Put ComfyUI on the path and parse its options as its own `main.py` would. Raises BenchError without a host."""
+    if not (folder / "main.py").is_file():
+        raise BenchError(f"{folder} is no ComfyUI checkout: run `make env`, or let COMFYUI_PATH name one.")
+    sys.path.insert(0, str(folder))
+    import comfy.options
+
+    comfy.options.enable_args_parsing()
+    arguments, sys.argv = sys.argv, ["main.py", *HOST_OPTIONS[device]]
+    try:
+        import comfy.cli_args
+    finally:
+        sys.argv = arguments
+
+
+def import_package(name: str, folder: Path) -> ModuleType:
+    """A custom node pack as a package, the way ComfyUI loads one."""
+    spec = importlib.util.spec_from_file_location(
+        name, folder / "__init__.py", submodule_search_locations=[str(folder)]
+    )
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def import_pack() -> ModuleType:
+    """This pack."""
+    return import_package(PACK, LAYOUT.root)
+
+
+def import_peer(folder: Path) -> ModuleType:
+    """The other pack. Raises BenchError for a folder that is not ComfyUI_IPAdapter_plus."""
+    if not (folder / "IPAdapterPlus.py").is_file():
+        raise BenchError(f"--peer {folder} is no checkout of ComfyUI_IPAdapter_plus (it has no IPAdapterPlus.py).")
+    return import_package(PEER, folder)

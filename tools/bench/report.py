@@ -1,0 +1,101 @@
+"""The figures as a Markdown table, and as JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from enum import Enum
+
+from tools.bench.timing import Interval
+
+Figure = float | Interval
+
+
+class Unit(Enum):
+    """What a figure counts."""
+
+    COUNT = "count"
+    PER_LAYER = "a layer"
+    GFLOP = "GFLOP"
+    PERCENT = "percent"
+    SECONDS = "s"
+    RATIO = "ratio"
+    BYTES = "bytes"
+
+
+def megabytes(number: float) -> str:
+    return f"{number / 1e6:.1f} MB"
+
+
+NUMBERS: dict[Unit, Callable[[float], str]] = {
+    Unit.COUNT: "{:.0f}".format,
+    Unit.PER_LAYER: "{:.2f}".format,
+    Unit.GFLOP: "{:.0f} GFLOP".format,
+    Unit.PERCENT: "{:.3f} %".format,
+    Unit.SECONDS: "{:.2f} s".format,
+    Unit.RATIO: "{:.3f}".format,
+    Unit.BYTES: megabytes,
+}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One figure in its unit."""
+
+    figure: Figure
+    unit: Unit
+
+    def __str__(self) -> str:
+        show = NUMBERS[self.unit]
+        if isinstance(self.figure, Interval):
+            return f"{show(self.figure.middle)} ({show(self.figure.low)} … {show(self.figure.high)})"
+        return show(self.figure)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One measurement: of the bare model where it has one, and of each pack."""
+
+    subject: str
+    measure: str
+    bare: Cell | None
+    packs: tuple[Cell, ...]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Where and with what the figures were measured."""
+
+    device: str
+    cores: int
+    torch: str
+    comfyui: str
+
+
+@dataclass(frozen=True)
+class Report:
+    """All figures of one run."""
+
+    setting: Setting
+    packs: tuple[str, ...]
+    rows: tuple[Row, ...]
+
+
+def markdown(report: Report) -> str:
+    """A table, a column for the bare model and one for each pack."""
+    titles = ["", "", "bare model", *report.packs]
+    lines = [titles, ["---", "---", *["--:"] * (len(titles) - 2)]]
+    lines += [[row.subject, row.measure, str(row.bare or ""), *map(str, row.packs)] for row in report.rows]
+    setting = report.setting
+    where = f"{setting.device}, {setting.cores} cores, torch {setting.torch}, ComfyUI {setting.comfyui}"
+    return "\n".join([where, "", *map(line, lines)])
+
+
+def line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def to_json(report: Report) -> str:
+    """The same figures, unrounded."""
+    return json.dumps(asdict(report), indent=2, default=lambda unit: unit.value) + "\n"

@@ -1,0 +1,191 @@
+"""The pieces that the shipped workflows are put together from, with the values that suit most pictures."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .graph import Block, Column, Inputs, ModelFile, Node, Output
+from .models import VIT_H
+
+PICTURE = "example.png"  # the host's own, in every fresh input folder
+GOOD = "high quality, sharp focus, fine detail"
+BAD = "blurry, low quality, distorted, text, watermark"
+SD15_MEGAPIXELS = 0.25  # as many as 512 x 512
+
+NARROW, WIDE, RESULT = 330, 400, 540  # widths of columns
+IMAGE_HEIGHT, TEXT_HEIGHT = 330, 160
+
+
+@dataclass(frozen=True)
+class Models:
+    """Loaders of what every image prompt needs, and of what a workflow needs besides."""
+
+    checkpoint: Node
+    adapter: Node
+    encoder: Node
+    others: tuple[Node, ...] = ()
+
+    @property
+    def column(self) -> Column:
+        return Column(NARROW, (Block("Models", (self.checkpoint, self.adapter, *self.others, self.encoder)),))
+
+
+@dataclass(frozen=True)
+class ImagePrompt:
+    """A reference image, its prompt, and a model that follows it."""
+
+    reference: Node
+    prompt: Node
+    apply: Node
+
+    @property
+    def model(self) -> Output:
+        return self.apply["model"]
+
+    def column(self, title: str = "Image prompt") -> Column:
+        return Column(NARROW, (Block(title, (self.reference, self.prompt, self.apply)),))
+
+
+@dataclass(frozen=True)
+class TextPrompt:
+    """What the picture shall show, and what not."""
+
+    positive: Node
+    negative: Node
+
+    @property
+    def block(self) -> Block:
+        return Block("Text prompt", (self.positive, self.negative))
+
+    @property
+    def column(self) -> Column:
+        return Column(WIDE, (self.block,))
+
+
+@dataclass(frozen=True)
+class Start:
+    """What sampling starts from: a latent, and how much of it is drawn anew."""
+
+    latent: Node
+    denoise: float = 1.0
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Of a KSampler."""
+
+    cfg: float = 7.5
+    steps: int = 30
+    sampler: str = "dpmpp_2m"
+    scheduler: str = "karras"
+
+
+def load_models(checkpoint: ModelFile, adapter: ModelFile, *others: Node) -> Models:
+    return Models(load_checkpoint(checkpoint), load_ip_adapter(adapter), load_image_encoder(), others)
+
+
+def load_checkpoint(file: ModelFile) -> Node:
+    return Node("CheckpointLoaderSimple", {"ckpt_name": file.name}, models=(file,))
+
+
+def load_ip_adapter(file: ModelFile) -> Node:
+    return Node("LoadIPAdapter", {"ip_adapter_name": file.name}, models=(file,))
+
+
+def load_image_encoder() -> Node:
+    return Node("CLIPVisionLoader", {"clip_name": VIT_H.name}, models=(VIT_H,))
+
+
+def load_controlnet(file: ModelFile) -> Node:
+    return Node("ControlNetLoader", {"control_net_name": file.name}, models=(file,))
+
+
+def load_image(title: str) -> Node:
+    return Node("LoadImage", {"image": PICTURE}, title, height=IMAGE_HEIGHT)
+
+
+def image_prompt(
+    encoder: Node, adapter: Node, model: Output, weight: float, title: str = "Reference image"
+) -> ImagePrompt:
+    reference = load_image(title)
+    prompt = Node("EncodeImagePrompt", {"clip_vision": encoder["CLIP_VISION"], "image": reference["IMAGE"]})
+    inputs: Inputs = {
+        "model": model,
+        "ip_adapter": adapter["ip_adapter"],
+        "image_prompt": prompt["image_prompt"],
+        "weight": weight,
+    }
+    return ImagePrompt(reference, prompt, Node("ApplyIPAdapter", inputs))
+
+
+def only_image_prompt(models: Models, weight: float) -> ImagePrompt:
+    """The one image prompt of a workflow."""
+    return image_prompt(models.encoder, models.adapter, models.checkpoint["MODEL"], weight)
+
+
+def text_prompt(models: Models, positive: str = GOOD) -> TextPrompt:
+    clip = models.checkpoint["CLIP"]
+    return TextPrompt(encode_text(clip, positive, "Positive prompt"), encode_text(clip, BAD, "Negative prompt"))
+
+
+def encode_text(clip: Output, text: str, title: str) -> Node:
+    return Node("CLIPTextEncode", {"clip": clip, "text": text}, title, height=TEXT_HEIGHT)
+
+
+def empty_latent(side: int) -> Node:
+    return Node("EmptyLatentImage", {"width": side, "height": side})
+
+
+def shrink(image: Node) -> Node:
+    """An image of any size, its proportions kept, at the size SD1.5 was made for; sides are multiples of 8 pixels."""
+    size = {"megapixels": SD15_MEGAPIXELS, "resolution_steps": 8}
+    return Node("ImageScaleToTotalPixels", {"image": image["IMAGE"], "upscale_method": "lanczos", **size})
+
+
+def encode_latent(models: Models, image: Node) -> Node:
+    return Node("VAEEncode", {"pixels": image["IMAGE"], "vae": models.checkpoint["VAE"]})
+
+
+def find_edges(image: Node) -> Node:
+    return Node("Canny", {"image": image["IMAGE"], "low_threshold": 0.3, "high_threshold": 0.6})
+
+
+def apply_controlnet(text: TextPrompt, controlnet: Node, hint: Node) -> Node:
+    inputs = {
+        "positive": text.positive["CONDITIONING"],
+        "negative": text.negative["CONDITIONING"],
+        "control_net": controlnet["CONTROL_NET"],
+        "image": hint["IMAGE"],
+    }
+    return Node("ControlNetApplyAdvanced", inputs)
+
+
+def sample(model: Output, positive: Output, negative: Output, start: Start, settings: Settings = Settings()) -> Node:
+    inputs: Inputs = {
+        "model": model,
+        "positive": positive,
+        "negative": negative,
+        "latent_image": start.latent["LATENT"],
+        "seed": 42,
+        "steps": settings.steps,
+        "cfg": settings.cfg,
+        "sampler_name": settings.sampler,
+        "scheduler": settings.scheduler,
+        "denoise": start.denoise,
+    }
+    return Node("KSampler", inputs)
+
+
+def sample_prompted(model: Output, text: TextPrompt, start: Start, settings: Settings = Settings()) -> Node:
+    """Sampling with the text prompt as it is."""
+    return sample(model, text.positive["CONDITIONING"], text.negative["CONDITIONING"], start, settings)
+
+
+def finish(name: str, models: Models, sampler: Node, before: tuple[Node, ...] = ()) -> tuple[Column, Column]:
+    """The columns in which a picture is sampled (with what comes right before), decoded and saved under a name."""
+    decoded = Node("VAEDecode", {"samples": sampler["LATENT"], "vae": models.checkpoint["VAE"]})
+    saved = Node("SaveImage", {"images": decoded["IMAGE"], "filename_prefix": name}, height=RESULT + 60)
+    return (
+        Column(NARROW, (Block("Sampling", (*before, sampler, decoded)),)),
+        Column(RESULT, (Block("Result", (saved,)),)),
+    )

@@ -1,0 +1,130 @@
+"""The workflows of the pack, one function each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from . import notes
+from .graph import Block, Column, Node, Workflow
+from .models import BASE, CANNY, PLUS, SD15, SDXL, SDXL_PLUS
+from .parts import (
+    NARROW,
+    WIDE,
+    Settings,
+    Start,
+    apply_controlnet,
+    empty_latent,
+    encode_latent,
+    find_edges,
+    finish,
+    image_prompt,
+    load_controlnet,
+    load_image,
+    load_ip_adapter,
+    load_models,
+    only_image_prompt,
+    sample,
+    sample_prompted,
+    shrink,
+    text_prompt,
+)
+
+SMALL, LARGE = 512, 1024  # pixels a side: what SD1.5 and SDXL were made for
+
+
+def image_prompt_alone(name: str) -> Workflow:
+    models = load_models(SD15, BASE)
+    image, text = only_image_prompt(models, 1.0), text_prompt(models)
+    latent = empty_latent(SMALL)
+    sampler = sample_prompted(image.model, text, Start(latent))
+    columns = (models.column, image.column(), text.column, *finish(name, models, sampler, (latent,)))
+    return Workflow(name, notes.IMAGE_PROMPT, columns)
+
+
+def image_and_text_prompt(name: str) -> Workflow:
+    models = load_models(SD15, PLUS)
+    image = only_image_prompt(models, 0.5)
+    text = text_prompt(models, "in deep winter, snow on the ground, warm evening light, oil painting")
+    latent = empty_latent(SMALL)
+    sampler = sample_prompted(image.model, text, Start(latent))
+    columns = (models.column, image.column(), text.column, *finish(name, models, sampler, (latent,)))
+    return Workflow(name, notes.IMAGE_AND_TEXT_PROMPT, columns)
+
+
+def image_prompt_with_controlnet(name: str) -> Workflow:
+    controlnet = load_controlnet(CANNY)
+    models = load_models(SD15, PLUS, controlnet)
+    image, text = only_image_prompt(models, 0.8), text_prompt(models)
+    structure = load_image("Structure image")
+    edges = find_edges(structure)
+    preview = Node("PreviewImage", {"images": edges["IMAGE"]}, "Edges", height=260)
+    control = apply_controlnet(text, controlnet, edges)
+    latent = empty_latent(SMALL)
+    sampler = sample(image.model, control["positive"], control["negative"], Start(latent))
+    columns = (
+        models.column,
+        image.column(),
+        Column(NARROW, (Block("Structure", (structure, edges, preview)),)),
+        Column(WIDE, (text.block, Block("ControlNet", (control,)))),
+        *finish(name, models, sampler, (latent,)),
+    )
+    return Workflow(name, notes.IMAGE_PROMPT_WITH_CONTROLNET, columns)
+
+
+def image_to_image(name: str) -> Workflow:
+    models = load_models(SD15, PLUS)
+    image, text = only_image_prompt(models, 0.8), text_prompt(models)
+    original = load_image("Image to change")
+    scaled = shrink(original)
+    latent = encode_latent(models, scaled)
+    sampler = sample_prompted(image.model, text, Start(latent, denoise=0.6))
+    start = Column(NARROW, (Block("Start", (original, scaled, latent)),))
+    columns = (models.column, image.column(), start, text.column, *finish(name, models, sampler))
+    return Workflow(name, notes.IMAGE_TO_IMAGE, columns)
+
+
+def inpainting(name: str) -> Workflow:
+    models = load_models(SD15, PLUS)
+    image, text = only_image_prompt(models, 1.0), text_prompt(models)
+    original = load_image("Image to repair, with a mask")
+    scaled = shrink(original)
+    latent = encode_latent(models, scaled)
+    masked = Node("SetLatentNoiseMask", {"samples": latent["LATENT"], "mask": original["MASK"]})
+    sampler = sample_prompted(image.model, text, Start(masked, denoise=0.9))
+    start = Column(NARROW, (Block("Start", (original, scaled, latent, masked)),))
+    columns = (models.column, image.column(), start, text.column, *finish(name, models, sampler))
+    return Workflow(name, notes.INPAINTING, columns)
+
+
+def two_adapters(name: str) -> Workflow:
+    base = load_ip_adapter(BASE)
+    models = load_models(SD15, PLUS, base)
+    subject = image_prompt(models.encoder, models.adapter, models.checkpoint["MODEL"], 0.7, "Subject")
+    mood = image_prompt(models.encoder, base, subject.model, 0.4, "Mood")
+    text = text_prompt(models)
+    latent = empty_latent(SMALL)
+    sampler = sample_prompted(mood.model, text, Start(latent))
+    prompts = (subject.column("First image prompt"), mood.column("Second image prompt"))
+    columns = (models.column, *prompts, text.column, *finish(name, models, sampler, (latent,)))
+    return Workflow(name, notes.TWO_ADAPTERS, columns)
+
+
+def sdxl_plus(name: str) -> Workflow:
+    models = load_models(SDXL, SDXL_PLUS)
+    image, text = only_image_prompt(models, 0.7), text_prompt(models)
+    latent = empty_latent(LARGE)
+    sampler = sample_prompted(image.model, text, Start(latent), Settings(cfg=6.0))
+    columns = (models.column, image.column(), text.column, *finish(name, models, sampler, (latent,)))
+    return Workflow(name, notes.SDXL_PLUS, columns)
+
+
+DECLARED: dict[str, Callable[[str], Workflow]] = {
+    "image_prompt": image_prompt_alone,
+    "image_and_text_prompt": image_and_text_prompt,
+    "image_prompt_with_controlnet": image_prompt_with_controlnet,
+    "image_to_image": image_to_image,
+    "inpainting": inpainting,
+    "two_adapters": two_adapters,
+    "sdxl_plus": sdxl_plus,
+}
+SHIPPED = tuple(declare(name) for name, declare in DECLARED.items())

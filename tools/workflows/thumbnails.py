@@ -1,0 +1,192 @@
+"""Thumbnails for the template browser: what goes into a workflow, drawn as tiles, and an arrow to a picture to be."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+from io import BytesIO
+
+from PIL import Image, ImageDraw, ImageFont
+
+SIDE = 512  # pixels
+FINE = 2  # drawn so many times larger, then reduced
+TILE = 128
+GAP = 48
+INPUTS_X, RESULT_X, RESULT_SIDE = 60, 264, 188
+MIDDLE = 218  # height of the arrow
+TITLE_Y = 462
+NOISE_CELLS = 10
+QUALITY = 90
+
+Color = tuple[int, int, int]
+Point = tuple[float, float]
+
+GROUND, LINE, LABEL, TITLE = (27, 30, 38), (148, 160, 180), (148, 160, 180), (236, 239, 244)
+PAPER, INK, DARK, WHITE = (241, 238, 229), (92, 98, 112), (16, 17, 21), (255, 255, 255)
+RIDGES: tuple[tuple[Point, ...], ...] = (
+    ((0, 0.72), (0.34, 0.3), (0.62, 0.66), (0.78, 0.5), (1, 0.76), (1, 1), (0, 1)),
+    ((0, 0.9), (0.4, 0.66), (0.72, 0.86), (1, 0.7), (1, 1), (0, 1)),
+)
+SUN = (0.62, 0.12, 0.84, 0.34)  # left, top, right, bottom, in parts of a tile
+
+
+@dataclass(frozen=True)
+class Scene:
+    """Colours of a small landscape, far ridge first."""
+
+    sky: Color
+    sun: Color
+    ridges: tuple[Color, Color]
+
+
+WARM = Scene((246, 196, 140), (255, 244, 214), ((201, 104, 82), (122, 58, 72)))
+COOL = Scene((150, 197, 222), (250, 252, 255), ((78, 130, 158), (38, 78, 104)))
+
+
+class Tile(Enum):
+    """What can go into a workflow, with its label."""
+
+    REFERENCE = "reference"
+    SECOND = "second reference"
+    START = "start"
+    MASKED = "start and mask"
+    EDGES = "structure"
+    WORDS = "words"
+
+
+@dataclass(frozen=True)
+class Idea:
+    """What a thumbnail shows."""
+
+    title: str
+    tiles: tuple[Tile, ...]
+
+
+IDEAS = {
+    "image_prompt": Idea("Image prompt", (Tile.REFERENCE,)),
+    "image_and_text_prompt": Idea("Image and text prompt", (Tile.REFERENCE, Tile.WORDS)),
+    "image_prompt_with_controlnet": Idea("Image prompt + ControlNet", (Tile.REFERENCE, Tile.EDGES)),
+    "image_to_image": Idea("Image to image", (Tile.REFERENCE, Tile.START)),
+    "inpainting": Idea("Inpainting", (Tile.REFERENCE, Tile.MASKED)),
+    "two_adapters": Idea("Two adapters", (Tile.REFERENCE, Tile.SECOND)),
+    "sdxl_plus": Idea("Image prompt, SDXL Plus", (Tile.REFERENCE,)),
+}
+
+
+def canvas(side: int, color: Color) -> tuple[Image.Image, ImageDraw.ImageDraw]:
+    image = Image.new("RGB", (side * FINE, side * FINE), color)
+    return image, ImageDraw.Draw(image)
+
+
+def fine(*values: float) -> tuple[float, ...]:
+    """Thumbnail pixels to the pixels of the enlarged drawing."""
+    return tuple(value * FINE for value in values)
+
+
+def draw_scene(scene: Scene) -> Image.Image:
+    image, draw = canvas(TILE, scene.sky)
+    draw.ellipse(fine(*(part * TILE for part in SUN)), scene.sun)
+    for ridge, color in zip(RIDGES, scene.ridges, strict=True):
+        draw.polygon([fine(x * TILE, y * TILE) for x, y in ridge], color)
+    return image
+
+
+def draw_masked() -> Image.Image:
+    """A landscape with a hole, chequered as editors show what is not there."""
+    image = draw_scene(COOL)
+    hole, draw = canvas(TILE, WHITE)
+    cell = TILE / 16
+    for row in range(16):
+        for column in range(row % 2, 16, 2):
+            draw.rectangle(fine(column * cell, row * cell, (column + 1) * cell, (row + 1) * cell), (200, 203, 210))
+    mask = Image.new("L", image.size)
+    ImageDraw.Draw(mask).ellipse(fine(TILE * 0.2, TILE * 0.34, TILE * 0.66, TILE * 0.8), 255)
+    image.paste(hole, mask=mask)
+    return image
+
+
+def draw_edges() -> Image.Image:
+    image, draw = canvas(TILE, DARK)
+    draw.ellipse(fine(*(part * TILE for part in SUN)), outline=WHITE, width=2 * FINE)
+    for ridge in RIDGES:
+        draw.line([fine(x * TILE, y * TILE) for x, y in ridge[:-2]], WHITE, 2 * FINE, "curve")
+    return image
+
+
+def draw_words() -> Image.Image:
+    image, draw = canvas(TILE, PAPER)
+    for row, length in enumerate((0.74, 0.6, 0.7, 0.4)):
+        y = TILE * (0.26 + 0.16 * row)
+        draw.rounded_rectangle(fine(TILE * 0.13, y, TILE * (0.13 + length), y + 8), 4 * FINE, INK)
+    return image
+
+
+def draw_noise(side: int) -> Image.Image:
+    """What sampling begins with: the picture that is not there yet."""
+    image, draw = canvas(side, GROUND)
+    grays = random.Random(2308)
+    cell = side / NOISE_CELLS
+    for row in range(NOISE_CELLS):
+        for column in range(NOISE_CELLS):
+            gray = grays.randint(62, 176)
+            box = fine(column * cell, row * cell, (column + 1) * cell, (row + 1) * cell)
+            draw.rectangle(box, (gray - 10, gray, gray + 14))
+    return image
+
+
+DRAWINGS: dict[Tile, Callable[[], Image.Image]] = {
+    Tile.REFERENCE: lambda: draw_scene(WARM),
+    Tile.SECOND: lambda: draw_scene(COOL),
+    Tile.START: lambda: draw_scene(COOL),
+    Tile.MASKED: draw_masked,
+    Tile.EDGES: draw_edges,
+    Tile.WORDS: draw_words,
+}
+
+
+def paste_rounded(image: Image.Image, drawing: Image.Image, x: float, y: float) -> None:
+    mask = Image.new("L", drawing.size)
+    ImageDraw.Draw(mask).rounded_rectangle((0, 0, *drawing.size), 10 * FINE, 255)
+    image.paste(drawing, (round(x * FINE), round(y * FINE)), mask)
+
+
+def write(draw: ImageDraw.ImageDraw, at: Point, text: str, size: int, color: Color) -> None:
+    draw.text((at[0] * FINE, at[1] * FINE), text, color, ImageFont.load_default(size * FINE), anchor="mm")
+
+
+def draw_plus(draw: ImageDraw.ImageDraw, x: float, y: float) -> None:
+    draw.line(fine(x - 8, y, x + 8, y), LINE, 3 * FINE)
+    draw.line(fine(x, y - 8, x, y + 8), LINE, 3 * FINE)
+
+
+def draw_arrow(draw: ImageDraw.ImageDraw, start: float, end: float, y: float) -> None:
+    draw.line(fine(start, y, end - 8, y), LINE, 4 * FINE)
+    draw.polygon([fine(end, y), fine(end - 16, y - 10), fine(end - 16, y + 10)], LINE)
+
+
+def draw_inputs(image: Image.Image, draw: ImageDraw.ImageDraw, tiles: tuple[Tile, ...]) -> None:
+    """Tiles below each other around the middle, each with its label, a plus between them."""
+    top = MIDDLE - (len(tiles) * TILE + (len(tiles) - 1) * GAP) / 2
+    for index, tile in enumerate(tiles):
+        y = top + index * (TILE + GAP)
+        paste_rounded(image, DRAWINGS[tile](), INPUTS_X, y)
+        write(draw, (INPUTS_X + TILE / 2, y + TILE + 15), tile.value, 15, LABEL)
+        if index:
+            draw_plus(draw, INPUTS_X - 26, y - GAP / 2)
+
+
+def draw_thumbnail(idea: Idea) -> Image.Image:
+    image, draw = canvas(SIDE, GROUND)
+    draw_inputs(image, draw, idea.tiles)
+    draw_arrow(draw, INPUTS_X + TILE + 18, RESULT_X - 14, MIDDLE)
+    paste_rounded(image, draw_noise(RESULT_SIDE), RESULT_X, MIDDLE - RESULT_SIDE / 2)
+    write(draw, (SIDE / 2, TITLE_Y), idea.title, 30, TITLE)
+    return image.resize((SIDE, SIDE), Image.Resampling.LANCZOS)
+
+
+def to_jpeg(image: Image.Image) -> bytes:
+    content = BytesIO()
+    image.save(content, "JPEG", quality=QUALITY)
+    return content.getvalue()
