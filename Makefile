@@ -1,14 +1,16 @@
 # Everything goes into dot-folders of this checkout: .venv, .host, .models and .run.
 PYTHON ?= python3
 VENV := .venv/bin/python
+# Processes the tests are spread over; each layer with a server stays in one.
+WORKERS ?= 2
 export CHECKPOINT ADAPTER ENCODER IMAGE DEVICE PORT PEER
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo serve test lint bench lock clean
+.PHONY: help env demo serve test lint bench screenshot lock clean
 
 help:  ## show this list
 	@echo "make TARGET [VARIABLE=value ...]"
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-6s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 env:  ## set up .venv and ComfyUI [PYTHON=python3.12; COMFYUI_PATH=a checkout of your own]
 	@$(PYTHON) tools/environment.py
@@ -25,10 +27,14 @@ lint: env  ## ruff and mypy
 	@$(VENV) -m mypy
 
 test: lint  ## every check and every test [ARGS="-k name"]
-	@$(VENV) -m pytest $(ARGS)
+	@$(VENV) -m tools.standins all
+	@OMP_NUM_THREADS=1 $(VENV) -m pytest -n $(WORKERS) --dist loadgroup $(ARGS)
 
 bench: env  ## what the pack costs beside the bare model [DEVICE=cuda PEER=another pack's checkout ARGS=]
 	@$(VENV) -m tools.bench $(if $(DEVICE),--device $(DEVICE)) $(if $(PEER),--peer $(PEER)) $(ARGS)
+
+screenshot: env  ## take the README's picture anew from the real front end
+	@$(VENV) -m tools.screenshot
 
 lock: env  ## renew the exact versions in tools/constraints.txt
 	@.venv/bin/python tools/environment.py lock

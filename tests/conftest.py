@@ -12,6 +12,7 @@ from types import ModuleType
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
+SERVED = ("live", "browser")
 HOST = Path(os.environ.get("COMFYUI_PATH", ROOT / ".host" / "ComfyUI"))
 
 
@@ -44,6 +45,14 @@ import_pack()
 import torch  # noqa: E402 (after the host, whose options decide how torch is set up)
 
 torch.set_num_threads(1)  # the models here are too small to share out, and other work may run beside
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests that share a server stay in one process when the tests are spread over several."""
+    for item in items:
+        layer = item.path.relative_to(ROOT / "tests").parts[0]
+        if layer in SERVED:
+            item.add_marker(pytest.mark.xdist_group(layer))
 
 
 @pytest.fixture(autouse=True)

@@ -1,6 +1,6 @@
 """One real server and one real browser for all tests of this layer.
 
-Both end with the layer: as long as Playwright runs, its event loop occupies this thread.
+Both end with this package: as long as Playwright runs, its event loop occupies the thread, and no other can run in it.
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -58,11 +59,24 @@ def test_it_can_be_found_by_other_words(info, node_id):
     assert len(info[node_id]["search_aliases"]) >= 3
 
 
-@pytest.mark.parametrize("node_id", NODE_IDS)
-def test_menu_lists_are_read_anew_each_time(loaded, node_id):
-    """The host asks for the schema again when a user presses R; it has to be the same object's fresh answer."""
-    found = loaded[1][node_id]
-    assert found.GET_NODE_INFO_V1() == found.GET_NODE_INFO_V1()
+def test_a_new_file_is_listed_when_the_user_refreshes(loaded, tmp_path, monkeypatch):
+    import folder_paths
+
+    _, endings = folder_paths.folder_names_and_paths["ipadapter"]
+    monkeypatch.setitem(folder_paths.folder_names_and_paths, "ipadapter", ([str(tmp_path)], endings))
+    monkeypatch.setattr(folder_paths, "filename_list_cache", {})
+    node = loaded[1]["LoadIPAdapter"]
+    assert listed_adapters(node) == []
+    for name in ("new.safetensors", "old.bin", "readme.txt"):
+        (tmp_path / name).write_bytes(b"")
+    os.utime(tmp_path, (1, 1))  # another time than before, whatever the clock's resolution
+    assert listed_adapters(node) == ["new.safetensors", "old.bin"]
+
+
+def listed_adapters(node) -> list[str]:
+    """The menu of Load IP-Adapter as a client would get it now."""
+    (_, options) = inputs_of(node.GET_NODE_INFO_V1())["ip_adapter_name"]
+    return options["options"]
 
 
 def test_the_root_module_only_points_to_the_nodes():
