@@ -13,7 +13,8 @@ from tools.environment import LAYOUT
 from tools.standins import SD15, Noise, fill, image_attention_shapes
 
 TOWER, TOWER_WIDTH = "ViT-S-32-alt", 256  # the smallest of open_clip's own, and how wide its embedding is
-ADAPTER = "ip-adapter_sd15.safetensors"
+SMALL_ENCODER, SMALL_ADAPTER = "small_tower.pt", "small_tower.safetensors"
+FULL_ADAPTER = "ip-adapter_sd15.safetensors"  # a stand-in
 RAN = "the pickle ran code"
 
 
@@ -48,7 +49,7 @@ def write_adapter_for_tower(path: Path) -> None:
 
 
 def write_cut_short(path: Path) -> None:
-    with (LAYOUT.models / "ipadapter" / ADAPTER).open("rb") as whole:
+    with (LAYOUT.models / "ipadapter" / FULL_ADAPTER).open("rb") as whole:
         path.write_bytes(whole.read(1_000_000))
 
 
@@ -65,8 +66,8 @@ def write_lora(path: Path) -> None:
 
 
 WRITERS: dict[str, Callable[[Path], None]] = {
-    "clip_vision/small_tower.pt": write_tower,
-    "ipadapter/small_tower.safetensors": write_adapter_for_tower,
+    f"clip_vision/{SMALL_ENCODER}": write_tower,
+    f"ipadapter/{SMALL_ADAPTER}": write_adapter_for_tower,
     "ipadapter/cut_short.safetensors": write_cut_short,
     "ipadapter/empty.safetensors": write_empty,
     "ipadapter/pickle.bin": write_pickle,

@@ -10,7 +10,7 @@ from typing import Any
 
 PROMPTS = Path(__file__).resolve().parent.parent / "prompts"
 
-Link = list  # [node id, output slot]
+Link = list[str | int]  # node id, output slot
 
 
 @dataclass

@@ -22,7 +22,7 @@ class Bench:
 
     def __init__(self, studio: Studio, weight: float = 1.0) -> None:
         self.studio = studio
-        self.graph = studio.quick().change("ApplyIPAdapter", weight=weight)
+        self.graph = studio.light().change("ApplyIPAdapter", weight=weight)
         self.model = self.graph.output("ApplyIPAdapter")
         self.positive, self.negative = ([node_id, 0] for node_id in self.graph.ids("CLIPTextEncode"))
 
@@ -55,7 +55,7 @@ def test_the_image_prompt_acts_through_a_guider(studio: Studio, by_cfg: Pixels) 
 
 def test_cfg_guider_is_the_ksampler(studio: Studio, by_cfg: Pixels) -> None:
     settings = {"seed": 3, "sampler_name": "euler", "scheduler": "simple", "cfg": CFG}
-    assert (by_cfg == studio.draw(studio.quick().change("KSampler", **settings))).all()
+    assert (by_cfg == studio.draw(studio.light().change("KSampler", **settings))).all()
 
 
 def test_perp_neg_without_negative_is_cfg_against_the_empty(studio: Studio, by_cfg: Pixels) -> None:

@@ -33,7 +33,7 @@ def white(graph: Graph, side: int) -> Link:
 
 
 def test_a_batch_is_several_references(studio: Studio) -> None:
-    one, twice, two = (studio.quick() for _ in range(3))
+    one, twice, two = (studio.light() for _ in range(3))
     images = {"images.image0": photo(twice), "images.image1": photo(twice)}
     twice = twice.change("EncodeImagePrompt", image=twice.add("BatchImagesNode", **images))
     images = {"images.image0": photo(two), "images.image1": inverted(two)}
@@ -44,7 +44,7 @@ def test_a_batch_is_several_references(studio: Studio) -> None:
 
 
 def test_a_negative_image_counts(studio: Studio) -> None:
-    graph = studio.quick()
+    graph = studio.light()
     negative = graph.change("EncodeImagePrompt", negative_image=inverted(graph))
     assert difference(studio.draw(graph), studio.draw(negative)) > OTHER
 
@@ -52,7 +52,7 @@ def test_a_negative_image_counts(studio: Studio) -> None:
 @pytest.mark.parametrize("node", ["EncodeImagePrompt", "ApplyIPAdapter"])
 def test_a_mask_limits_and_a_white_one_does_not(node: str, studio: Studio) -> None:
     """On the encoding node it says what of the reference counts, on the applying one where in the picture it acts."""
-    plain, whole, half = (studio.quick() for _ in range(3))
+    plain, whole, half = (studio.light() for _ in range(3))
     whole = whole.change(node, mask=white(whole, SIDE))
     half = half.change(node, mask=left_half(half, SIDE))
     picture = studio.draw(plain)
@@ -62,7 +62,7 @@ def test_a_mask_limits_and_a_white_one_does_not(node: str, studio: Studio) -> No
 
 def test_one_mask_for_each_picture_of_a_batch(studio: Studio) -> None:
     """Two pictures, the second masked from the image prompt's reach altogether: it is the base model's own."""
-    graph = studio.quick().change("EmptyLatentImage", batch_size=2)
+    graph = studio.light().change("EmptyLatentImage", batch_size=2)
     without = studio.run(graph.change("ApplyIPAdapter", weight=0)).pictures[graph.only("SaveImage")]
     first = graph.add("MaskToImage", mask=white(graph, SIDE))
     second = graph.add("MaskToImage", mask=graph.add("SolidMask", value=0.0, width=SIDE, height=SIDE))
@@ -74,32 +74,20 @@ def test_one_mask_for_each_picture_of_a_batch(studio: Studio) -> None:
 
 
 def test_a_window_acts_while_it_is_open(studio: Studio) -> None:
-    graph = studio.quick().change("KSampler", steps=4)
+    graph = studio.light().change("KSampler", steps=4)
     late, never = graph.change("ApplyIPAdapter", start_at=0.6), graph.change("ApplyIPAdapter", weight=0)
     pictures = [studio.draw(one) for one in (graph, late, never)]
     assert min(difference(pictures[i], pictures[j]) for i, j in ((0, 1), (1, 2), (0, 2))) > 0.1
 
 
-def with_tower(studio: Studio, architecture: str) -> Graph:
-    """The quick graph on the small open_clip encoder, with the adapter that fits it."""
-    graph = studio.quick().change("LoadIPAdapter", ip_adapter_name="small_tower.safetensors")
-    encoder = graph.nodes[graph.only("CLIPVisionLoader")]
-    encoder |= {
-        "class_type": "LoadOpenCLIPVision",
-        "inputs": {"clip_name": "small_tower.pt", "architecture": architecture},
-    }
-    return graph
-
-
 def test_an_open_clip_encoder_is_recognised_and_used(studio: Studio) -> None:
-    found = studio.draw(with_tower(studio, "auto"))
-    assert (found == studio.draw(with_tower(studio, TOWER))).all()
-    without = with_tower(studio, TOWER).change("ApplyIPAdapter", weight=0)
-    assert difference(found, studio.draw(without)) > OTHER
+    found = studio.draw(studio.light("auto"))
+    assert (found == studio.draw(studio.light(TOWER))).all()
+    assert difference(found, studio.draw(studio.light().change("ApplyIPAdapter", weight=0))) > OTHER
 
 
 def test_an_open_clip_encoder_serves_the_hosts_own_nodes(studio: Studio) -> None:
-    graph = with_tower(studio, "auto")
+    graph = studio.light()
     features = graph.add(
         "CLIPVisionEncode", clip_vision=graph.output("LoadOpenCLIPVision"), image=photo(graph), crop="center"
     )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from tests.live.files import RAN
+from tests.live.files import FULL_ADAPTER, RAN
 from tests.live.graph import Graph
 from tests.live.studio import Studio
 from tools.client import ExecutionFailedError, PromptRejectedError
@@ -58,9 +58,9 @@ FAILING = (
     ),
     Case(
         "for another encoder",
-        with_adapter("small_tower.safetensors"),
+        with_adapter(FULL_ADAPTER),
         "ApplyIPAdapter",
-        ("'small_tower.safetensors'", "256", "1024"),
+        (f"'{FULL_ADAPTER}'", "256", "1024"),
     ),
     Case("empty mask", masked_by(64, 0.0), "ApplyIPAdapter", ("mask is empty",)),
     Case("three masks", masked_for_three, "KSampler", ("a batch of 3", "1 picture")),
@@ -92,7 +92,7 @@ def is_one_sentence(text: str) -> bool:
 @pytest.mark.parametrize("case", FAILING, ids=names(FAILING))
 def test_a_node_that_cannot_go_on_says_why(case: Case, studio: Studio) -> None:
     with pytest.raises(ExecutionFailedError) as failure:
-        studio.run(case.spoil(studio.quick()))
+        studio.run(case.spoil(studio.light()))
     assert failure.value.class_type == case.node
     said = failure.value.exception_message
     assert is_one_sentence(said), said
@@ -102,7 +102,7 @@ def test_a_node_that_cannot_go_on_says_why(case: Case, studio: Studio) -> None:
 @pytest.mark.parametrize("case", REJECTED, ids=names(REJECTED))
 def test_a_graph_that_cannot_work_is_not_queued(case: Case, studio: Studio) -> None:
     with pytest.raises(PromptRejectedError) as rejection:
-        studio.run(case.spoil(studio.quick()))
+        studio.run(case.spoil(studio.light()))
     assert rejection.value.faults
     for fault in rejection.value.faults:
         assert fault.class_type == case.node
@@ -112,17 +112,17 @@ def test_a_graph_that_cannot_work_is_not_queued(case: Case, studio: Studio) -> N
 
 def test_a_pickle_never_ran_its_code(studio: Studio) -> None:
     with pytest.raises(ExecutionFailedError):
-        studio.run(with_adapter("pickle.bin")(studio.quick()))
+        studio.run(with_adapter("pickle.bin")(studio.light()))
     (pickle,) = [path for place, path in studio.server.settings.model_files.items() if place.endswith("pickle.bin")]
     assert pickle.exists() and not pickle.with_name(RAN).exists()
 
 
 def test_the_server_goes_on_after_refusals(studio: Studio) -> None:
     for case in (FAILING[0], FAILING[-1]):
-        before = studio.draw(studio.quick().change("KSampler", seed=7))
+        before = studio.draw(studio.light().change("KSampler", seed=7))
         with pytest.raises(ExecutionFailedError):
-            studio.run(case.spoil(studio.quick().change("KSampler", seed=8)))
-        run = studio.run(studio.quick().change("KSampler", seed=7))
-        assert studio.quick().only("KSampler") not in run.outcome.cached
+            studio.run(case.spoil(studio.light().change("KSampler", seed=8)))
+        run = studio.run(studio.light().change("KSampler", seed=7))
+        assert studio.light().only("KSampler") not in run.outcome.cached
         assert (run.picture == before).all()
     assert studio.server.is_running()

@@ -17,7 +17,7 @@ MANY_STEPS = 500
 
 
 def test_an_interrupted_run_leaves_nothing_behind(studio: Studio) -> None:
-    graph = studio.quick()
+    graph = studio.light()
     before = studio.draw(graph.change("KSampler", seed=1))
     saved = sorted(studio.server.output.rglob("*"))
     with pytest.raises(ExecutionInterruptedError) as interruption:
@@ -84,7 +84,7 @@ def fork(graph: Graph, weight: float, seed: int) -> Fork:
 
 
 def test_an_edited_branch_changes_no_other(studio: Studio) -> None:
-    graph = studio.quick().change("ApplyIPAdapter", weight=0.5)
+    graph = studio.light().change("ApplyIPAdapter", weight=0.5)
     alone = {seed: studio.draw(graph.change("KSampler", seed=seed)) for seed in (1, 2)}
     without = {
         seed: studio.draw(graph.change("ApplyIPAdapter", weight=0).change("KSampler", seed=seed)) for seed in (1, 2)

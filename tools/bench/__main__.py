@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 import tempfile
 from pathlib import Path
@@ -17,6 +16,9 @@ from tools.environment import LAYOUT
 
 if TYPE_CHECKING:
     from tools.bench.packs import Pack
+
+# Threads wait for each other after every operation, and for whatever other program has their core meanwhile.
+THREADS = 1
 
 
 def read_arguments(arguments: list[str]) -> argparse.Namespace:
@@ -50,7 +52,7 @@ def describe(device: torch.device) -> Setting:
     from comfyui_version import __version__ as comfyui
 
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
-    return Setting(name, os.cpu_count() or 1, torch.__version__, comfyui)
+    return Setting(name, torch.get_num_threads(), torch.__version__, comfyui)
 
 
 def make_report(packs: tuple[Pack, ...], folder: Path) -> Report:
@@ -62,6 +64,7 @@ def make_report(packs: tuple[Pack, ...], folder: Path) -> Report:
 
     folder_paths.add_model_folder_path("ipadapter", str(folder), is_default=True)
     device = comfy.model_management.get_torch_device()
+    torch.set_num_threads(THREADS)
     with torch.inference_mode():
         rows = tuple(all_rows(Bench(packs, device, folder)))
     return Report(describe(device), tuple(pack.name for pack in packs), rows)

@@ -68,7 +68,7 @@ class Setting:
     """Where and with what the figures were measured."""
 
     device: str
-    cores: int
+    threads: int
     torch: str
     comfyui: str
 
@@ -88,7 +88,7 @@ def markdown(report: Report) -> str:
     lines = [titles, ["---", "---", *["--:"] * (len(titles) - 2)]]
     lines += [[row.subject, row.measure, str(row.bare or ""), *map(str, row.packs)] for row in report.rows]
     setting = report.setting
-    where = f"{setting.device}, {setting.cores} cores, torch {setting.torch}, ComfyUI {setting.comfyui}"
+    where = f"{setting.device}, threads: {setting.threads}, torch {setting.torch}, ComfyUI {setting.comfyui}"
     return "\n".join([where, "", *map(line, lines)])
 
 
