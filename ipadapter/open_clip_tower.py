@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -29,6 +29,11 @@ OLD_TIMM = "this tower needs a newer timm: run `pip install -U timm` in ComfyUI'
 CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 
 Colour = tuple[float, float, float]
+Progress = Callable[[int, int], None]  # told how many of how many are done
+
+
+def no_progress(done: int, of: int) -> None:
+    """Nobody is watching."""
 
 
 class TowerOutput(NamedTuple):
@@ -135,22 +140,24 @@ def stem_width(architecture: Architecture) -> int:
     return width // 2 if isinstance(architecture.vision.get("layers"), list) else width
 
 
-def detect_architecture(tower: Tensors, name: str) -> Architecture:
-    """The architecture whose every shape is the file's.
+def detect_architecture(tower: Tensors, name: str, progress: Progress = no_progress) -> Architecture:
+    """The architecture whose every shape is the file's, found by building candidates until one fits.
 
     GELU and QuickGELU towers have the same shapes: the file's name decides for OpenAI's, else the plain one is taken.
     """
-    found = next(fitting_architectures(tower, quick_gelu=any(word in name.lower() for word in QUICK_GELU_FILES)), None)
-    if found is None:
-        raise IPAdapterError(
-            f"'{name}' fits none of the {len(architecture_names())} architectures of the installed open_clip: choose "
-            "one by name, or update open_clip_torch."
-        )
-    return found
+    candidates = candidate_architectures(tower, any(word in name.lower() for word in QUICK_GELU_FILES))
+    for tried, architecture in enumerate(candidates):
+        progress(tried, len(candidates))
+        if shapes(dict(build_tower(architecture).state_dict())) == shapes(tower):
+            return architecture
+    raise IPAdapterError(
+        f"'{name}' fits none of the {len(architecture_names())} architectures of the installed open_clip: choose one "
+        "by name, or update open_clip_torch."
+    )
 
 
-def fitting_architectures(tower: Tensors, quick_gelu: bool) -> Iterator[Architecture]:
-    """Architectures with the file's shapes: those of the wanted activation first, and of them the plainest name."""
+def candidate_architectures(tower: Tensors, quick_gelu: bool) -> list[Architecture]:
+    """What a tower could be: architectures of the wanted activation first, and of them the plainest name."""
     if config_folder() is None:
         raise IPAdapterError(INSTALL)
 
@@ -159,9 +166,7 @@ def fitting_architectures(tower: Tensors, quick_gelu: bool) -> Iterator[Architec
         other_text = plain[0].islower()  # a ViT with another text tower: roberta-ViT-B-32, coca_ViT-L-14
         return architecture.quick_gelu != quick_gelu, other_text, len(plain), plain
 
-    for architecture in sorted(map(read_architecture, architecture_names()), key=preference):
-        if could_be(architecture, tower) and shapes(dict(build_tower(architecture).state_dict())) == shapes(tower):
-            yield architecture
+    return sorted((a for a in map(read_architecture, architecture_names()) if could_be(a, tower)), key=preference)
 
 
 def build_tower(architecture: Architecture) -> nn.Module:

@@ -7,6 +7,7 @@ from pathlib import Path
 import comfy.clip_vision
 import comfy.model_management
 import comfy.model_patcher
+import comfy.utils
 import torch
 
 from ..open_clip_tower import (
@@ -54,7 +55,8 @@ def open_encoder(name: str, architecture: str) -> OpenCLIPVision:
 def load_encoder_file(path: Path, name: str, architecture: str = AUTO) -> OpenCLIPVision:
     """Read an image tower, find out or check what it is, and hand it to the host."""
     tower = read_visual(path, name)
-    chosen = detect_architecture(tower, name) if architecture == AUTO else read_architecture(architecture)
+    progress = comfy.utils.ProgressBar(1).update_absolute
+    chosen = detect_architecture(tower, name, progress) if architecture == AUTO else read_architecture(architecture)
     dtype = compute_dtype()
     return OpenCLIPVision(chosen, load_tower(chosen, tower, name, dtype), dtype)
 
