@@ -40,7 +40,7 @@ def image_attention(query: Tensor, keys: Tensor, values: Tensor) -> Tensor:
     keys and values (G, H, T, d) to (G · b, L, H · d).
     """
     groups, heads, _, dim = keys.shape
-    query_heads = query.view(groups, -1, heads, dim).transpose(1, 2)  # (G, H, b · L, d)
+    query_heads = query.reshape(groups, -1, heads, dim).transpose(1, 2)  # (G, H, b · L, d)
     out = scaled_dot_product_attention(query_heads, keys, values)
     return out.transpose(1, 2).reshape(query.shape)
 
