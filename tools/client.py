@@ -192,9 +192,6 @@ class Client:
         """The server's description of one node class, or of all: class -> inputs, outputs and so on."""
         return await self._json("GET", f"object_info/{class_type}" if class_type else "object_info")
 
-    async def system_stats(self) -> Json:
-        return await self._json("GET", "system_stats")
-
     async def history(self, prompt_id: str) -> Json:
         """What the server remembers of a prompt that has ended; empty while it has not."""
         entry: Json = (await self._json("GET", f"history/{prompt_id}")).get(prompt_id, {})
@@ -208,10 +205,6 @@ class Client:
     async def interrupt(self, prompt_id: str | None = None) -> None:
         """Stop this prompt if it is running, or whatever is."""
         await self._request("POST", "interrupt", json={"prompt_id": prompt_id} if prompt_id else {})
-
-    async def free(self, *, unload_models: bool = True, free_memory: bool = True) -> None:
-        """Have the server unload its models and drop its cached results before its next prompt."""
-        await self._request("POST", "free", json={"unload_models": unload_models, "free_memory": free_memory})
 
     async def upload(self, image: Path, name: str | None = None) -> StoredFile:
         """Put an image into the server's input folder, under this name or its own."""
@@ -337,10 +330,3 @@ async def connect(url: str) -> AsyncIterator[Client]:
     timeout = aiohttp.ClientTimeout(total=None, sock_connect=10)
     async with aiohttp.ClientSession(timeout=timeout) as session:
         yield Client(url, session)
-
-
-async def run_prompt(url: str, prompt: Prompt, on_progress: OnProgress | None = None) -> tuple[bytes, ...]:
-    """Run one prompt on the server at `url`; the encoded images it saved or previewed."""
-    async with connect(url) as client:
-        outcome = await client.run(prompt, on_progress)
-        return tuple([await client.download(image) for image in outcome.images])

@@ -84,9 +84,6 @@ class Server:
     def is_running(self) -> bool:
         return self.process.poll() is None
 
-    def log_text(self) -> str:
-        return self.settings.log.read_text(errors="replace")
-
 
 def is_free(port: int) -> bool:
     with socket.socket() as probe:

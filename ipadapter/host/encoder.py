@@ -30,12 +30,13 @@ def encode_image_prompt(
     negative = None if negative_image is None else prepare_pixels(negative_image, None, fit, form)
     batches = [positive, zero_pixels(form), *([] if negative is None else [negative])]
     features = encode_all(clip_vision, batches)
-    refuse_not_finite(features, describe(clip_vision, features[0]))
+    encoder = describe(clip_vision, features[0])
+    refuse_not_finite(features, encoder)
     return ImagePrompt(
         positive=features[0],
         zero_pixels=features[1],
         negative=features[2] if negative is not None else None,
-        encoder=describe(clip_vision, features[0]),
+        encoder=encoder,
     )
 
 
