@@ -32,14 +32,19 @@ class CrossAttentionLayer:
     heads: int
 
 
-def find_layers(unet: nn.Module) -> tuple[CrossAttentionLayer, ...]:
-    """Every cross-attention layer to a text context, in the order of the adapter files' numbers."""
+def find_blocks(unet: nn.Module) -> tuple[tuple[CrossAttentionLayer, nn.Module], ...]:
+    """Every transformer block with a cross-attention to a text context, in the order of the adapter files' numbers."""
     found = [
-        layer_of(match, module)
+        (layer_of(match, module), module)
         for name, module in unet.named_modules()
         if (match := TRANSFORMER_BLOCK.match(name)) and getattr(module, "attn2", None) is not None
     ]
-    return tuple(sorted(found, key=lambda layer: (ORDER.index(layer.place[0]), *layer.place[1:])))
+    return tuple(sorted(found, key=lambda pair: (ORDER.index(pair[0].place[0]), *pair[0].place[1:])))
+
+
+def find_layers(unet: nn.Module) -> tuple[CrossAttentionLayer, ...]:
+    """The cross-attention layers of these blocks."""
+    return tuple(layer for layer, _ in find_blocks(unet))
 
 
 def layer_of(match: re.Match[str], block: nn.Module) -> CrossAttentionLayer:

@@ -1,0 +1,1 @@
+"""Training: the paper's loss, its drops and its initialisation, in plain torch."""

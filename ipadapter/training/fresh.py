@@ -1,0 +1,66 @@
+"""An adapter before its first step."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from ..adapter import IPAdapter
+from ..errors import IPAdapterError
+from ..families import DIM_HEAD, AdapterSpec, Family, ProjectionSpec
+from ..layers import CrossAttentionLayer
+from ..projection import Resampler
+
+DEPTH = 4  # perceiver layers of the reference's Plus adapters
+WIDEST = 1280  # of a Resampler: SDXL's, whose token width is larger
+
+LayerWeights = list[tuple[Tensor, Tensor]]  # W_k and W_v of each layer, (channels, context)
+
+
+def new_spec(
+    name: str, kind: Family, tokens: int, feature_dim: int, layers: tuple[CrossAttentionLayer, ...]
+) -> AdapterSpec:
+    """The sizes the reference's trainers choose for a base model and an encoder."""
+    context_dim = layers[0].context_dim
+    projection = PROJECTIONS[kind](tokens, feature_dim, context_dim)
+    return AdapterSpec(name, projection, tuple(layer.channels for layer in layers))
+
+
+def base_projection(tokens: int, feature_dim: int, context_dim: int) -> ProjectionSpec:
+    """`tutorial_train.py`: one linear map."""
+    return ProjectionSpec(Family.BASE, feature_dim, context_dim, tokens)
+
+
+def plus_projection(tokens: int, feature_dim: int, context_dim: int) -> ProjectionSpec:
+    """`tutorial_train_plus.py`: a Resampler as wide as the text context, with heads of 64."""
+    dim = min(context_dim, WIDEST)
+    if dim % DIM_HEAD:
+        raise IPAdapterError(
+            f"a plus adapter's width is its text context's, which must be a multiple of {DIM_HEAD}, but this model's "
+            f"is {context_dim}: train a base adapter."
+        )
+    return ProjectionSpec(Family.PLUS, feature_dim, context_dim, tokens, dim, dim, DEPTH, 4 * dim)
+
+
+PROJECTIONS = {Family.BASE: base_projection, Family.PLUS: plus_projection}
+
+
+def new_adapter(spec: AdapterSpec, weights: LayerWeights, seed: int) -> IPAdapter:
+    """A random projection, and W'_k, W'_v from the model's own W_k, W_v (paper section 3.2.2), in float32."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        adapter = IPAdapter(spec)
+        if isinstance(adapter.image_proj, Resampler):
+            nn.init.normal_(adapter.image_proj.latents, std=spec.projection.dim**-0.5)
+    with torch.no_grad():
+        for layer, (to_k, to_v) in zip(adapter.layers, weights, strict=True):
+            layer.to_k_ip.weight.copy_(to_k)
+            layer.to_v_ip.weight.copy_(to_v)
+    return adapter
+
+
+def continued(adapter: IPAdapter) -> IPAdapter:
+    """A float32 copy of a trained adapter, to go on from."""
+    copy = IPAdapter(adapter.spec)
+    copy.load_state_dict({key: tensor.detach().float().clone() for key, tensor in adapter.state_dict().items()})
+    return copy

@@ -1,0 +1,114 @@
+"""One training step's forward pass: noise, image tokens, the frozen model, the loss (paper eq. 6)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from einops import rearrange
+from torch import Tensor, nn
+
+from ..adapter import IPAdapter
+from ..attention import Branch, Branches
+from ..layers import CrossAttentionLayer
+from .draws import Draw
+from .objective import Prediction, prediction_loss
+from .recipe import Drops
+
+Text = dict[str, Tensor]  # the base model's text inputs by the host's names: c_crossattn (B, L, C), y (B, P)
+
+
+class FrozenModel(Protocol):
+    """The base model, as training needs it."""
+
+    layers: tuple[CrossAttentionLayer, ...]
+    prediction: Prediction
+    device: torch.device
+
+    def sigmas(self, time: Tensor) -> Tensor:
+        """Noise levels (B,) for uniform draws (B,) in 0 … 1."""
+
+    def add_noise(self, clean: Tensor, noise: Tensor, sigma: Tensor) -> Tensor:
+        """The noisy latents, (B, 4, h, w)."""
+
+    def denoise(self, noisy: Tensor, sigma: Tensor, text: Text, branches: Branches) -> Tensor:
+        """The denoised latents (B, 4, h, w), with the image prompt's branches in the cross-attention layers."""
+
+
+class TrainingSet(Protocol):
+    """Pictures with their captions, encoded."""
+
+    def __len__(self) -> int: ...
+
+    def latents(self, indices: Sequence[int]) -> Tensor:
+        """What the base model denoises, in its own scale: (B, 4, h, w). Of one size."""
+
+    def features(self, indices: Sequence[int], dropped: Tensor) -> Tensor:
+        """What the projection reads, the family's "no image" where dropped: (B, E) or (B, S, D)."""
+
+    def text(self, indices: Sequence[int], dropped: Tensor) -> Text:
+        """What the base model is told, the empty prompt where dropped."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """All that one forward pass reads."""
+
+    latents: Tensor  # (B, 4, h, w)
+    noise: Tensor  # (B, 4, h, w)
+    sigma: Tensor  # (B,)
+    features: Tensor  # (B, E) or (B, S, D)
+    text: Text
+
+
+def make_batch(data: TrainingSet, model: FrozenModel, draws: Sequence[Draw], drops: Drops) -> Batch:
+    """Examples of these draws, on the model's device."""
+    indices = [draw.index for draw in draws]
+    dropped = drops.decide(torch.tensor([draw.drop for draw in draws], dtype=torch.float64))
+    latents = data.latents(indices)
+    noise = torch.stack([draw.noise(tuple(latents.shape[1:])) for draw in draws])
+    text = data.text(indices, dropped.text)
+    return Batch(
+        latents=latents.to(model.device, torch.float32),
+        noise=noise.to(model.device),
+        sigma=model.sigmas(torch.tensor([draw.time for draw in draws], dtype=torch.float64)),
+        features=data.features(indices, dropped.image).to(model.device, torch.float32),
+        text={name: tensor.to(model.device) for name, tensor in text.items()},
+    )
+
+
+class AdapterTraining(nn.Module):
+    """Its parameters are the adapter's and no others; calling it gives the loss of a batch."""
+
+    def __init__(self, adapter: IPAdapter, model: FrozenModel) -> None:
+        super().__init__()
+        self.adapter = adapter.to(model.device).train()
+        self.model = model
+
+    def forward(self, batch: Batch) -> Tensor:
+        """The loss, one number."""
+        noisy = self.model.add_noise(batch.latents, batch.noise, batch.sigma)
+        branches = image_branches(self.adapter, batch.features, self.model.layers)
+        denoised = self.model.denoise(noisy, batch.sigma, batch.text, branches)
+        return prediction_loss(self.model.prediction, denoised, batch.latents, batch.sigma)
+
+
+def image_branches(adapter: IPAdapter, features: Tensor, layers: tuple[CrossAttentionLayer, ...]) -> Branches:
+    """K' and V' of every layer, a row for each example (paper eq. 4)."""
+    tokens = adapter.image_proj(features)  # (B, T, C)
+    return {
+        layer.place: (Branch(*(split_heads(project(tokens), layer) for project in projections(weights)), None),)
+        for layer, weights in zip(layers, adapter.layers, strict=True)
+    }
+
+
+def projections(weights: nn.Module) -> tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]:
+    """W'_k and W'_v of one layer."""
+    return weights.to_k_ip, weights.to_v_ip  # type: ignore[return-value]
+
+
+def split_heads(x: Tensor, layer: CrossAttentionLayer) -> Tensor:
+    """(B, T, H · d) to (B, H, T, d)."""
+    return rearrange(x, "b t (h d) -> b h t d", h=layer.heads)

@@ -1,0 +1,45 @@
+"""What is minimised: the mean squared error of the base model's own prediction (paper eq. 6).
+
+A model predicts the noise (ε), the velocity of the variance-preserving process (v), or the velocity of a straight flow.
+All three are affine in the denoised picture D with the same slope for prediction and target, so the error of any of
+them is w(σ) · (D − x₀), and one formula serves all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import Enum
+
+import torch
+from torch import Tensor
+
+
+class Prediction(Enum):
+    """What the base model was trained to predict."""
+
+    EPSILON = "noise"
+    VELOCITY = "velocity"
+    FLOW = "flow"
+
+
+def by_sigma(sigma: Tensor) -> Tensor:
+    """ε = (x − D) / σ with x = x₀ + σ ε; and for a flow, ε − x₀ = (x − D) / σ with x = σ ε + (1 − σ) x₀."""
+    return 1 / sigma
+
+
+def by_velocity(sigma: Tensor) -> Tensor:
+    """v = α ε − s x₀ with α = 1 / √(σ² + 1), s = σ α, which is (x α² − D) / s with x = x₀ + σ ε."""
+    return torch.sqrt(sigma**2 + 1) / sigma
+
+
+WEIGHTS: dict[Prediction, Callable[[Tensor], Tensor]] = {
+    Prediction.EPSILON: by_sigma,
+    Prediction.VELOCITY: by_velocity,
+    Prediction.FLOW: by_sigma,
+}
+
+
+def prediction_loss(prediction: Prediction, denoised: Tensor, clean: Tensor, sigma: Tensor) -> Tensor:
+    """Mean over everything of the squared error of the prediction; (B, 4, h, w), (B, 4, h, w) and (B,)."""
+    weight = WEIGHTS[prediction](sigma.float()).view(-1, *[1] * (clean.ndim - 1))
+    return ((denoised.float() - clean.float()) * weight).square().mean()

@@ -1,0 +1,86 @@
+"""How an adapter is trained: the numbers of the paper's section 4.1.3 and of the reference's `tutorial_train.py`."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from ..errors import IPAdapterError
+from ..families import Family
+
+TOKENS = {Family.BASE: 4, Family.PLUS: 16}  # the paper's, and its fine-grained variant's
+
+
+@dataclass(frozen=True)
+class Dropped:
+    """Which examples of a batch lose their text and which their image: two masks (B,)."""
+
+    text: Tensor
+    image: Tensor
+
+
+@dataclass(frozen=True)
+class Drops:
+    """Probabilities of training an example without its text, without its image, and without both."""
+
+    text: float = 0.05
+    image: float = 0.05
+    both: float = 0.05
+
+    def __post_init__(self) -> None:
+        chances = (self.text, self.image, self.both)
+        if not all(0 <= chance <= 1 for chance in chances) or sum(chances) > 1:
+            raise IPAdapterError(
+                f"drop_text {self.text:g}, drop_image {self.image:g} and drop_both {self.both:g} are probabilities of "
+                "one draw: each must be between 0 and 1, and their sum at most 1."
+            )
+
+    def decide(self, draw: Tensor) -> Dropped:
+        """One uniform number an example (B,) decides, in the order of the reference's data set: image, text, both."""
+        image = draw < self.image
+        text = ~image & (draw < self.image + self.text)
+        both = ~image & ~text & (draw < self.image + self.text + self.both)
+        return Dropped(text=text | both, image=image | both)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A training run. `steps` counts optimizer steps, each of `batch_size` · `grad_accumulation` examples."""
+
+    kind: Family = Family.BASE
+    tokens: int = 0  # 0: the kind's own
+    steps: int = 1000
+    batch_size: int = 1
+    grad_accumulation: int = 1
+    learning_rate: float = 1e-4
+    weight_decay: float = 0.01
+    drops: Drops = field(default_factory=Drops)
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.kind not in TOKENS:
+            raise IPAdapterError(f"kind is {self.kind.value}, but what can be trained is base or plus.")
+        for name in ("steps", "batch_size", "grad_accumulation"):
+            if getattr(self, name) < 1:
+                raise IPAdapterError(f"{name} is {getattr(self, name)}, where at least 1 is needed.")
+        if not (self.learning_rate > 0 and math.isfinite(self.learning_rate)):
+            raise IPAdapterError(f"learning_rate is {self.learning_rate:g}, where a number above 0 is needed.")
+        if not 0 <= self.tokens <= 1024:
+            raise IPAdapterError(f"tokens is {self.tokens}, where 1 to 1024, or 0 for the kind's own, is needed.")
+
+    @property
+    def token_count(self) -> int:
+        """Image tokens of the adapter."""
+        return self.tokens or TOKENS[self.kind]
+
+    @property
+    def examples_a_step(self) -> int:
+        """Examples that one optimizer step sees in one process."""
+        return self.batch_size * self.grad_accumulation
+
+    def optimizer(self, parameters: list[torch.nn.Parameter]) -> torch.optim.AdamW:
+        """AdamW at a fixed learning rate, as the paper has it."""
+        return torch.optim.AdamW(parameters, lr=self.learning_rate, weight_decay=self.weight_decay)

@@ -1,0 +1,168 @@
+"""Training equals the reference: the same gradients and the same weights after several steps, on the same numbers."""
+
+from __future__ import annotations
+
+import comfy.model_sampling
+import pytest
+import torch
+from pack.ipadapter.families import Family
+from pack.ipadapter.host.training import frozen_unet
+from pack.ipadapter.host.training_set import encode_pictures, graph_pictures
+from pack.ipadapter.training.draws import draw_example
+from pack.ipadapter.training.fresh import new_adapter, new_spec
+from pack.ipadapter.training.loop import train, train_step
+from pack.ipadapter.training.module import AdapterTraining
+from pack.ipadapter.training.recipe import Drops, Recipe
+from pack.ipadapter.writing import file_tensors
+
+from tests.adapters import EMBED, HIDDEN, PATCHES, AdapterFile
+from tests.oracle.training import Examples, reference_training
+from tests.small import MICRO, SD15, SDXL, make_pair
+from tests.world import conditioning
+
+PICTURES = 5
+MANY_DROPS = Drops(0.25, 0.25, 0.25)
+FEATURE_DIM = {Family.BASE: EMBED, Family.PLUS: HIDDEN}
+
+
+def graph(layout, seed=3):
+    """Pictures, captions and latents as dataset nodes give them."""
+    generator = torch.Generator().manual_seed(seed)
+    images = [torch.rand(1, 16, 16, 3, generator=generator) for _ in range(PICTURES)]
+    latents = [{"samples": torch.randn(1, 4, 16, 16, generator=generator) * 4} for _ in range(PICTURES)]
+    positive = [conditioning(layout, 20 + i) for i in range(PICTURES)]
+    return graph_pictures(images, latents, positive, conditioning(layout, 50))
+
+
+def features(kind, seed=4):
+    """Of the pictures, and of no picture."""
+    generator = torch.Generator().manual_seed(seed)
+    if kind is Family.BASE:
+        return torch.randn(PICTURES, EMBED, generator=generator), torch.zeros(1, EMBED)
+    return (torch.randn(n, PATCHES, HIDDEN, generator=generator) for n in (PICTURES, 1))
+
+
+def start(frozen, kind, layout):
+    """A trainer's two halves on a small random model."""
+    tokens = 4 if kind is Family.BASE else 16
+    spec = new_spec("new", kind, tokens, FEATURE_DIM[kind], frozen.layers)
+    training = AdapterTraining(new_adapter(spec, frozen.layer_weights(), seed=1), frozen)
+    return training, encode_pictures(frozen.patcher.model, graph(layout), tuple(features(kind)))
+
+
+def as_file(adapter) -> AdapterFile:
+    """The adapter as diffusers loads it."""
+    tensors = {key: tensor.clone() for key, tensor in file_tensors(adapter).items()}
+    groups = {"image_proj": {}, "ip_adapter": {}}
+    for key, tensor in tensors.items():
+        group, _, rest = key.partition(".")
+        groups[group][rest] = tensor
+    return AdapterFile(**groups)
+
+
+def examples_of(data, recipe: Recipe, step: int) -> Examples:
+    """The batch of a step, put together here from the raw pictures and draws by the reference's rules."""
+    rows = range(step * recipe.batch_size, (step + 1) * recipe.batch_size)
+    draws = [draw_example(recipe.seed, row, PICTURES) for row in rows]
+    d = recipe.drops
+    no_image = [x.drop < d.image or d.image + d.text <= x.drop < d.image + d.text + d.both for x in draws]
+    no_text = [d.image <= x.drop < d.image + d.text + d.both for x in draws]
+    conds = [(data.empty if gone else data.conds)[x.index] for x, gone in zip(draws, no_text, strict=True)]
+    return Examples(
+        latents=torch.cat([data.clean[x.index] for x in draws]),
+        noise=torch.stack([x.noise((4, 16, 16)) for x in draws]),
+        time=torch.tensor([x.time for x in draws], dtype=torch.float64),
+        text=torch.cat([c["c_crossattn"].cond for c in conds]),
+        pooled=torch.cat([c["y"].cond for c in conds]) if "y" in conds[0] else None,
+        features=torch.cat(
+            [data.nothing if g else data.encoded[[x.index]] for x, g in zip(draws, no_image, strict=True)]
+        ),
+    )
+
+
+def gradients(training):
+    """Under the public files' names."""
+    saved = {name: p.data for name, p in training.adapter.named_parameters()}
+    for parameter in training.adapter.parameters():
+        assert parameter.grad is not None and parameter.grad.abs().max() > 0
+        parameter.data = parameter.grad
+    named = {key: tensor.clone() for key, tensor in file_tensors(training.adapter).items()}
+    for name, parameter in training.adapter.named_parameters():
+        parameter.data = saved[name]
+    return named
+
+
+def relative(ours, theirs) -> float:
+    """The largest difference of two sets of tensors, each beside its own largest number."""
+    assert ours.keys() == theirs.keys()
+    return max(float((ours[k] - theirs[k]).norm() / theirs[k].norm()) for k in ours)
+
+
+def one_backward(frozen, kind, layout, recipe, prediction="epsilon"):
+    """Gradients of one step on both sides."""
+    training, data = start(frozen, kind, layout)
+    reference = reference_training(layout, as_file(training.adapter), prediction)
+    keep = torch.optim.SGD(training.parameters(), lr=0.0)
+    keep.zero_grad = lambda set_to_none=True: None  # keep the gradients to look at
+    loss = train_step(training, data, recipe, keep, step=0)
+    theirs = reference.loss(examples_of(data, recipe, 0))
+    theirs.backward()
+    assert loss == pytest.approx(theirs.item(), rel=1e-5)
+    return gradients(training), reference.public(lambda p: p.grad)
+
+
+@pytest.mark.parametrize("kind", [Family.BASE, Family.PLUS], ids=lambda kind: kind.value)
+@pytest.mark.parametrize("layout", [SD15, SDXL], ids=lambda layout: layout.name)
+def test_gradients_of_every_trained_tensor_equal_the_references(layout, kind):
+    recipe = Recipe(kind, batch_size=4, drops=MANY_DROPS, seed=5)
+    with frozen_unet(make_pair(layout).host, None, gradient_checkpointing=False) as frozen:
+        ours, theirs = one_backward(frozen, kind, layout, recipe)
+    assert relative(ours, theirs) < 1e-5
+
+
+def test_gradient_checkpointing_changes_nothing():
+    recipe = Recipe(Family.BASE, batch_size=2, seed=5)
+    with frozen_unet(make_pair(SD15).host, None, gradient_checkpointing=True) as frozen:
+        ours, theirs = one_backward(frozen, Family.BASE, SD15, recipe)
+    assert relative(ours, theirs) < 1e-5
+
+
+def sampling(kind):
+    """The host's sampling object of a model that predicts something else."""
+    schedule = {
+        "v_prediction": (comfy.model_sampling.ModelSamplingDiscrete, comfy.model_sampling.V_PREDICTION),
+        "flow": (comfy.model_sampling.ModelSamplingDiscreteFlow, comfy.model_sampling.CONST),
+    }[kind]
+    return type("ModelSampling", schedule, {})()
+
+
+@pytest.mark.parametrize("prediction", ["v_prediction", "flow"])
+def test_models_that_predict_velocity_or_flow_have_their_own_loss(prediction):
+    model = make_pair(MICRO).host.clone()
+    with torch.inference_mode(False):
+        model.add_object_patch("model_sampling", sampling(prediction))
+    recipe = Recipe(Family.BASE, batch_size=4, drops=MANY_DROPS, seed=5)
+    with frozen_unet(model, None, gradient_checkpointing=False) as frozen:
+        ours, theirs = one_backward(frozen, Family.BASE, MICRO, recipe, prediction)
+    assert relative(ours, theirs) < 1e-5
+
+
+@pytest.mark.parametrize("kind", [Family.BASE, Family.PLUS], ids=lambda kind: kind.value)
+def test_twelve_optimizer_steps_agree(kind):
+    recipe = Recipe(kind, steps=12, batch_size=2, drops=MANY_DROPS, seed=6)
+    with frozen_unet(make_pair(MICRO).host, None, gradient_checkpointing=False) as frozen:
+        training, data = start(frozen, kind, MICRO)
+        before = {key: tensor.clone() for key, tensor in file_tensors(training.adapter).items()}
+        reference = reference_training(MICRO, as_file(training.adapter))
+        losses = train(training, data, recipe, lambda step, loss: None)
+        optimizer = torch.optim.AdamW(reference.trained, lr=1e-4, weight_decay=1e-2)
+        for step in range(12):
+            loss = reference.loss(examples_of(data, recipe, step))
+            loss.backward()
+            optimizer.step()
+            optimizer.zero_grad()
+            assert losses[step] == pytest.approx(loss.item(), rel=1e-4)
+        ours, theirs = file_tensors(training.adapter), reference.public(lambda p: p.detach())
+    assert relative(ours, theirs) < 1e-4
+    moved = {key: float((ours[key] - before[key]).abs().max()) for key in ours}
+    assert min(moved.values()) > 1e-4, "every trained tensor learned"
