@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -91,6 +92,15 @@ def read_head(path: Path, name: str) -> bytes:
     if not head:
         raise IPAdapterError(f"'{name}' is empty (0 bytes): download it again.")
     return head
+
+
+def read_metadata(path: Path) -> dict[str, str]:
+    """What a safetensors file says of itself; nothing where it is of another format or says nothing."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            return dict(file.metadata() or {})
+    except Exception:  # as in read_safetensors; whether the file can be read at all is told there
+        return {}
 
 
 def read_safetensors(path: Path, name: str) -> Tensors:

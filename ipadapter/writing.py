@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +26,16 @@ class Provenance:
     encoder: str = ""
     steps: int = 0
     license: str = ""
+
+    @staticmethod
+    def read(metadata: Mapping[str, str]) -> Provenance:
+        """From a file's metadata; nothing from a file of somebody else's."""
+        if metadata.get("format") != FORMAT:
+            return Provenance()
+        steps = metadata.get("steps", "")
+        return Provenance(
+            metadata.get("encoder", ""), int(steps) if steps.isdecimal() else 0, metadata.get("license", "")
+        )
 
 
 def file_tensors(adapter: IPAdapter, dtype: torch.dtype | None = None) -> dict[str, Tensor]:

@@ -9,10 +9,12 @@ import comfy.model_management
 import comfy.model_patcher
 import comfy.ops
 import comfy.utils
+import torch
 
-from ..adapter import load_adapter
-from ..checkpoint import read_checkpoint
+from ..adapter import IPAdapter, load_adapter
+from ..checkpoint import group, read_checkpoint, read_metadata
 from ..families import AdapterSpec, identify
+from ..writing import Provenance, file_tensors
 from .files import ADAPTERS, find_file
 
 
@@ -22,6 +24,7 @@ class Adapter:
 
     spec: AdapterSpec
     patcher: comfy.model_patcher.ModelPatcher
+    provenance: Provenance = Provenance()
 
 
 def open_adapter(name: str) -> Adapter:
@@ -37,9 +40,22 @@ def load_adapter_file(path: Path, name: str) -> Adapter:
     progress.update(1)
     model = load_adapter(checkpoint, spec, comfy.ops.manual_cast)
     progress.update(1)
+    return hand_over(model, Provenance.read(read_metadata(path)))
+
+
+def trained_adapter(adapter: IPAdapter, provenance: Provenance) -> Adapter:
+    """A copy of weights that are being trained, as a file of them would be loaded."""
+    with torch.inference_mode(False):
+        tensors = {key: tensor.clone() for key, tensor in file_tensors(adapter).items()}
+    checkpoint = group(tensors, adapter.spec.name)
+    return hand_over(load_adapter(checkpoint, identify(checkpoint), comfy.ops.manual_cast), provenance)
+
+
+def hand_over(model: IPAdapter, provenance: Provenance) -> Adapter:
+    """An adapter whose weights the host brings to the device and takes away again."""
     patcher = comfy.model_patcher.CoreModelPatcher(
         model,
         load_device=comfy.model_management.get_torch_device(),
         offload_device=comfy.model_management.unet_offload_device(),
     )
-    return Adapter(spec, patcher)
+    return Adapter(model.spec, patcher, provenance)

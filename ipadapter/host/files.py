@@ -14,8 +14,12 @@ ENDINGS = {".safetensors", ".sft", ".bin", ".pt", ".pth", ".ckpt"}
 
 
 def register_adapter_folder() -> None:
-    """Make `models/ipadapter` known beside what `extra_model_paths.yaml` has named, listing weights only."""
-    folder_paths.add_model_folder_path(ADAPTERS, str(Path(folder_paths.models_dir) / ADAPTERS))
+    """Make `models/ipadapter` known beside what `extra_model_paths.yaml` has named, listing weights only.
+
+    `output/ipadapter` too, where trained adapters are saved, as the host does for the LoRAs it trains.
+    """
+    for parent in (folder_paths.models_dir, folder_paths.get_output_directory()):
+        folder_paths.add_model_folder_path(ADAPTERS, str(Path(parent) / ADAPTERS))
     paths, _ = folder_paths.folder_names_and_paths[ADAPTERS]
     folder_paths.folder_names_and_paths[ADAPTERS] = (paths, set(ENDINGS))
 

@@ -92,6 +92,7 @@ class EncodedPictures:
     empty: list[ModelConds]  # the empty prompt, for each picture
     encoded: Tensor  # (N, E) or (N, S, D)
     nothing: Tensor  # (1, E) or (1, S, D)
+    empty_text: list[Any]  # the empty prompt as the graph gave it
 
     def __len__(self) -> int:
         return len(self.clean)
@@ -133,6 +134,7 @@ def encode_pictures(
         empty=[conds(pictures.empty, latent) for latent in pictures.latents],
         encoded=encoded,
         nothing=nothing,
+        empty_text=pictures.empty,
     )
 
 

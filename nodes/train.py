@@ -1,0 +1,190 @@
+"""Training: pictures with captions to an adapter; and keeping it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..ipadapter.families import Family
+from ..ipadapter.host.adapter import Adapter
+from ..ipadapter.host.api import io, ui
+from ..ipadapter.host.notes import show_text
+from ..ipadapter.host.saving import save_to_output
+from ..ipadapter.host.train_adapter import PRECISIONS, train_adapter
+from ..ipadapter.host.training_set import graph_pictures
+from ..ipadapter.host.watching import Watch
+from ..ipadapter.training.recipe import TOKENS, Drops, Recipe
+from .sockets import CATEGORY, IPAdapterSocket
+
+LossMap = io.Custom("LOSS_MAP")
+
+
+def probability(name: str, what: str) -> io.Float.Input:
+    """How often something is left out."""
+    return io.Float.Input(
+        name,
+        default=0.05,
+        min=0.0,
+        max=1.0,
+        step=0.01,
+        tooltip=f"How often a picture is learned without its {what}. One draw decides the three, so their sum is at "
+        "most 1; CFG needs them above 0.",
+        advanced=True,
+    )
+
+
+class TrainIPAdapter(io.ComfyNode):
+    """Train an adapter for a model."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="TrainIPAdapter",
+            display_name="Train IP-Adapter",
+            category=CATEGORY,
+            description="Trains an IP-Adapter on pictures with captions, as the paper does: the model stays as it is, "
+            "only the image projection and the image keys and values learn. Cancelling keeps what was learned, in "
+            "output/ipadapter.",
+            search_aliases=["ip adapter", "train image prompt", "finetune"],
+            is_input_list=True,
+            inputs=[
+                io.Model.Input("model", tooltip="The model the adapter is for. It is not changed."),
+                io.ClipVision.Input("clip_vision", tooltip="The image encoder the adapter will need ever after."),
+                io.Image.Input("images", tooltip="The pictures, as a list or a batch."),
+                io.Latent.Input("latents", tooltip="The same pictures through the VAE, from Make Training Dataset."),
+                io.Conditioning.Input(
+                    "positive",
+                    tooltip="Their captions, one for each picture or one for all, from Make Training Dataset.",
+                ),
+                io.Conditioning.Input(
+                    "negative", tooltip="CLIP Text Encode with an empty text: what a dropped caption becomes."
+                ),
+                io.Combo.Input(
+                    "kind",
+                    options=[kind.value for kind in TOKENS],
+                    default=Family.BASE.value,
+                    tooltip="base follows the picture's meaning; plus reads its details, with more tokens.",
+                ),
+                io.Int.Input("tokens", default=0, min=0, max=1024, tooltip="Image tokens. 0: 4 for base, 16 for plus."),
+                io.Int.Input("steps", default=1000, min=1, max=10_000_000, tooltip="Optimizer steps."),
+                io.Int.Input("batch_size", default=1, min=1, max=1024, tooltip="Pictures a forward pass."),
+                io.Int.Input(
+                    "grad_accumulation", default=1, min=1, max=1024, tooltip="Forward passes an optimizer step."
+                ),
+                io.Float.Input(
+                    "learning_rate", default=1e-4, min=1e-8, max=1.0, step=1e-6, round=1e-8, tooltip="Of AdamW, fixed."
+                ),
+                io.Float.Input(
+                    "weight_decay", default=0.01, min=0.0, max=1.0, step=0.001, tooltip="Of AdamW.", advanced=True
+                ),
+                probability("drop_text", "caption"),
+                probability("drop_image", "image prompt"),
+                probability("drop_both", "caption and image prompt"),
+                io.Combo.Input(
+                    "dtype",
+                    options=list(PRECISIONS),
+                    default="auto",
+                    tooltip="What the model computes in. auto is the model's own, but bf16 or fp32 in place of fp16. "
+                    "The adapter itself learns in fp32.",
+                ),
+                io.Boolean.Input(
+                    "gradient_checkpointing", default=True, tooltip="Less memory for about a third more time."
+                ),
+                io.Int.Input(
+                    "seed",
+                    default=0,
+                    min=0,
+                    max=0xFFFFFFFFFFFFFFFF,
+                    control_after_generate=True,
+                    tooltip="Of the projection's first weights, the order of the pictures, the noise and the drops.",
+                ),
+                IPAdapterSocket.Input("ip_adapter", optional=True, tooltip="An adapter to go on from."),
+            ],
+            outputs=[
+                IPAdapterSocket.Output("ip_adapter", tooltip="For ApplyIPAdapter and Save IP-Adapter."),
+                LossMap.Output("loss_map", tooltip="For Plot Loss Graph."),
+            ],
+            hidden=[io.Hidden.unique_id],
+        )
+
+    @classmethod
+    def validate_inputs(cls, drop_text: Any = None, drop_image: Any = None, drop_both: Any = None) -> bool | str:
+        given = [value for value in (drop_text, drop_image, drop_both) if isinstance(value, (int, float))]
+        return sum(given) <= 1 or "drop_text, drop_image and drop_both are parts of one draw: their sum is at most 1."
+
+    @classmethod
+    def execute(
+        cls,
+        images: list[Any],
+        latents: list[Any],
+        positive: list[Any],
+        negative: list[Any],
+        ip_adapter: list[Adapter] | None = None,
+        **lists: list[Any],
+    ) -> io.NodeOutput:
+        one = {name: values[0] for name, values in lists.items()}
+        pictures = graph_pictures(images, latents, positive, negative[0])
+        recipe = Recipe(
+            Family(one["kind"]),
+            one["tokens"],
+            one["steps"],
+            one["batch_size"],
+            one["grad_accumulation"],
+            one["learning_rate"],
+            one["weight_decay"],
+            Drops(one["drop_text"], one["drop_image"], one["drop_both"]),
+            one["seed"],
+        )
+        watch = Watch(recipe.steps, show_text(cls.hidden.unique_id))
+        start = ip_adapter[0] if ip_adapter else None
+        trained = train_adapter(
+            one["model"],
+            one["clip_vision"],
+            pictures,
+            recipe,
+            one["dtype"],
+            one["gradient_checkpointing"],
+            start,
+            watch,
+        )
+        return io.NodeOutput(
+            trained.adapter, {"loss": trained.losses}, ui=ui.PreviewImage(watch.chart_tensor(), cls=cls)
+        )
+
+
+class SaveIPAdapter(io.ComfyNode):
+    """Write an adapter to a file."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="SaveIPAdapter",
+            display_name="Save IP-Adapter",
+            category=CATEGORY,
+            description="Writes an adapter as safetensors in the public layout, which this pack and diffusers load. "
+            "Load IP-Adapter lists what is in output/ipadapter after pressing R.",
+            search_aliases=["ip adapter", "export ip adapter"],
+            is_output_node=True,
+            inputs=[
+                IPAdapterSocket.Input("ip_adapter", tooltip="From Train IP-Adapter."),
+                io.String.Input(
+                    "filename_prefix",
+                    default="ipadapter/ip-adapter",
+                    tooltip="In the output folder; a number is added.",
+                ),
+                io.String.Input(
+                    "license",
+                    default="",
+                    optional=True,
+                    tooltip="Kept in the file: what others may do with it, such as CC-BY-4.0.",
+                    advanced=True,
+                ),
+            ],
+            outputs=[],
+            hidden=[io.Hidden.unique_id],
+        )
+
+    @classmethod
+    def execute(cls, ip_adapter: Adapter, filename_prefix: str, license: str = "") -> io.NodeOutput:
+        path = save_to_output(ip_adapter, filename_prefix, license)
+        show_text(cls.hidden.unique_id)(f"Saved as {path.name}")
+        return io.NodeOutput(ui=ui.PreviewText(str(path)))
