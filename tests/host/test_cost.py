@@ -16,8 +16,10 @@ from tests import small, world
 from tests.adapters import AdapterFile
 from tools.bench import adapters, counting
 from tools.bench.adapters import AdapterKind
-from tools.bench.models import FULL_WIDTH, META, SD15, SDXL, build_model, layers_of, make_call
+from tools.bench.memory import cpu_extra
+from tools.bench.models import FULL_WIDTH, META, NARROW_WIDTH, SD15, SDXL, build_model, layers_of, make_call
 from tools.bench.packs import ThisPack
+from tools.bench.training import MODES, TrainingCase, both_sides, measure, refuse_different
 
 OPS_A_BRANCH = 6
 LAYOUTS = {"sd15": small.SD15, "sdxl": small.SDXL}
@@ -177,3 +179,36 @@ def test_the_benchmark_builds_unets_with_the_public_layers(base):
     layers = layers_of(build_model(base, FULL_WIDTH, META, torch.float16))
     assert len(layers) == LAYOUTS[base.name.replace(".", "").lower()].expected_layers
     assert {layer.channels for layer in layers} <= {320, 640, 1280}
+
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module", params=MODES, ids=["plain", "checkpointed"])
+def training_steps(request):
+    """The reference's training step on diffusers and this pack's, of a UNet with all the layers of SD1.5."""
+    case = TrainingCase(adapters.SD15_BASE, NARROW_WIDTH, pixels=128, batch=2, rounds=1)
+    with both_sides(case, CPU) as sides:
+        measured = tuple(measure(case, request.param, sides, CPU))
+        refuse_different(*(side.losses for side in sides))
+    return measured
+
+
+def test_a_training_step_takes_no_more_memory_than_the_references(training_steps):
+    theirs, ours = training_steps
+    assert ours.peak.held == theirs.peak.held
+    assert 0 < ours.peak.step <= 1.005 * theirs.peak.step
+
+
+def test_a_training_step_waits_for_its_loss_and_for_whether_it_is_finite_and_does_no_more_work(training_steps):
+    theirs, ours = training_steps
+    assert theirs.count.syncs == 1 and ours.count.syncs == 2
+    assert ours.count.ops <= 1.05 * theirs.count.ops
+
+
+def test_the_memory_meter_sees_the_worst_moment_and_not_the_sum():
+    def work():
+        for _ in range(3):
+            torch.empty(1000, dtype=torch.float32)
+
+    assert cpu_extra(work) == 4000

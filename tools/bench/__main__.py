@@ -1,17 +1,18 @@
-"""The command: `python -m tools.bench --device cpu|cuda --peer PATH --json OUT`."""
+"""The command: `python -m tools.bench --device cpu|cuda --only sampling|training --peer PATH --json OUT`."""
 
 from __future__ import annotations
 
 import argparse
 import sys
 import tempfile
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 
 from tools.bench.host import BenchError, import_pack, import_peer, start_host
-from tools.bench.report import Report, Setting, markdown, to_json
+from tools.bench.report import Report, Setting, Table, markdown, to_json
 from tools.environment import LAYOUT
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ THREADS = 1
 def read_arguments(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tools.bench", description="What an image prompt costs.")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="where to run (default: cpu)")
+    parser.add_argument("--only", choices=tuple(TABLES), help="measure this alone (default: all)")
     parser.add_argument(
         "--peer", type=Path, metavar="PATH", help="a checkout of ComfyUI_IPAdapter_plus to compare with"
     )
@@ -55,19 +57,41 @@ def describe(device: torch.device) -> Setting:
     return Setting(name, torch.get_num_threads(), torch.__version__, comfyui)
 
 
-def make_report(packs: tuple[Pack, ...], folder: Path) -> Report:
-    """Measure everything, with adapter files written to `folder`."""
+def make_report(chosen: Iterable[str], peer: Path | None, folder: Path) -> Report:
+    """Measure what is chosen, with adapter files written to `folder`."""
     import comfy.model_management
     import folder_paths
 
-    from tools.bench.measure import Bench, all_rows
-
+    packs = make_packs(peer)
     folder_paths.add_model_folder_path("ipadapter", str(folder), is_default=True)
     device = comfy.model_management.get_torch_device()
     torch.set_num_threads(THREADS)
+    return Report(describe(device), tuple(TABLES[name](packs, device, folder) for name in chosen))
+
+
+def sampling_table(packs: tuple[Pack, ...], device: torch.device, folder: Path) -> Table:
+    """Beside the bare model, in inference mode as the host samples."""
+    from tools.bench.measure import Bench, all_rows
+
     with torch.inference_mode():
-        rows = tuple(all_rows(Bench(packs, device, folder)))
-    return Report(describe(device), tuple(pack.name for pack in packs), rows)
+        return Table("bare model", tuple(pack.name for pack in packs), tuple(all_rows(Bench(packs, device, folder))))
+
+
+def training_table(packs: tuple[Pack, ...], device: torch.device, folder: Path) -> Table:
+    """This pack alone, beside the same step on diffusers."""
+    import diffusers
+    from diffusers.utils import logging
+
+    from tools.bench.training import all_training_rows
+
+    logging.set_verbosity_error()
+    return Table(f"diffusers {diffusers.__version__}", (packs[0].name,), tuple(all_training_rows(device)))
+
+
+TABLES: dict[str, Callable[[tuple[Pack, ...], torch.device, Path], Table]] = {
+    "sampling": sampling_table,
+    "training": training_table,
+}
 
 
 def run(choice: argparse.Namespace) -> None:
@@ -76,7 +100,7 @@ def run(choice: argparse.Namespace) -> None:
     start_host(choice.device, LAYOUT.host)
     LAYOUT.runs.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="bench-", dir=LAYOUT.runs) as folder:
-        report = make_report(make_packs(choice.peer), Path(folder))
+        report = make_report([choice.only] if choice.only else TABLES, choice.peer, Path(folder))
     print(markdown(report))
     if choice.json:
         choice.json.write_text(to_json(report))

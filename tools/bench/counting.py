@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import torch
 from comfy.patcher_extension import WrappersMP
 from torch import Tensor
+from torch.optim import Optimizer
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -71,6 +74,38 @@ def ops_of_a_step(model: Model, run: Callable[[Model], object]) -> Ops:
     return extra(after, before)
 
 
+@dataclass(frozen=True)
+class StepCount:
+    """What one training step does. `waits` are those that CUDA itself reports, None on the CPU."""
+
+    ops: int
+    syncs: int
+    waits: int | None
+
+
+def count_training_step(step: Callable[[], object], optimizer: Optimizer, device: torch.device) -> StepCount:
+    """What the next step does, and on a graphics card how often the one after it waits."""
+    with OpCounter() as counter, marked(optimizer, counter) as marks:
+        step()
+    before, after = marks
+    # The optimizer reads its step counters, which torch keeps in main memory: nothing waits for those.
+    waiting = syncs(counter.ops) - syncs(extra(after, before))
+    return StepCount(counter.ops.total(), waiting, waits_of(step) if device.type == "cuda" else None)
+
+
+@contextmanager
+def marked(optimizer: Optimizer, counter: OpCounter) -> Iterator[list[Ops]]:
+    """What is counted when the optimizer begins, and when it ends."""
+    marks: list[Ops] = []
+    registers = (optimizer.register_step_pre_hook, optimizer.register_step_post_hook)
+    hooks = [register(lambda *_: marks.append(counter.ops.copy())) for register in registers]
+    try:
+        yield marks
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
 def extra(patched: Ops, bare: Ops) -> Ops:
     """How many more of each operation, negative where there are fewer."""
     names = patched.keys() | bare.keys()
@@ -89,15 +124,34 @@ def random_fills(ops: Ops) -> Ops:
 
 def cuda_waits(model: Model, run: Callable[[Model], object]) -> int:
     """Waits that CUDA itself reports during the last step of a sampling run, whatever caused them."""
+    with waits_reported() as caught:
+        before, after = readings(model, run, lambda: len(caught))
+    return count_waits(caught[before:after])
+
+
+def waits_of(work: Callable[[], object]) -> int:
+    """Waits that CUDA itself reports during a piece of work."""
+    with waits_reported() as caught:
+        work()
+    return count_waits(caught)
+
+
+@contextmanager
+def waits_reported() -> Iterator[list[warnings.WarningMessage]]:
+    """What CUDA warns of until the block ends."""
     mode = torch.cuda.get_sync_debug_mode()
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         torch.cuda.set_sync_debug_mode("warn")
         try:
-            before, after = readings(model, run, lambda: len(caught))
+            yield caught
         finally:
             torch.cuda.set_sync_debug_mode(mode)
-    return sum("synchroniz" in str(warning.message) for warning in caught[before:after])
+
+
+def count_waits(caught: Iterable[warnings.WarningMessage]) -> int:
+    """How many of the warnings are of a wait."""
+    return sum("synchroniz" in str(warning.message) for warning in caught)
 
 
 def cuda_peak(work: Callable[[], object]) -> int:

@@ -1,4 +1,4 @@
-"""The figures as a Markdown table, and as JSON."""
+"""The figures as Markdown tables, and as JSON."""
 
 from __future__ import annotations
 
@@ -55,12 +55,21 @@ class Cell:
 
 @dataclass(frozen=True)
 class Row:
-    """One measurement: of the bare model where it has one, and of each pack."""
+    """One measurement: of what the others are compared with where it has one, and of each of them."""
 
     subject: str
     measure: str
-    bare: Cell | None
-    packs: tuple[Cell, ...]
+    reference: Cell | None
+    others: tuple[Cell, ...]
+
+
+@dataclass(frozen=True)
+class Table:
+    """Measurements of the same contestants."""
+
+    reference: str
+    others: tuple[str, ...]
+    rows: tuple[Row, ...]
 
 
 @dataclass(frozen=True)
@@ -78,18 +87,22 @@ class Report:
     """All figures of one run."""
 
     setting: Setting
-    packs: tuple[str, ...]
-    rows: tuple[Row, ...]
+    tables: tuple[Table, ...]
 
 
 def markdown(report: Report) -> str:
-    """A table, a column for the bare model and one for each pack."""
-    titles = ["", "", "bare model", *report.packs]
-    lines = [titles, ["---", "---", *["--:"] * (len(titles) - 2)]]
-    lines += [[row.subject, row.measure, str(row.bare or ""), *map(str, row.packs)] for row in report.rows]
+    """Where it was measured, and the tables."""
     setting = report.setting
     where = f"{setting.device}, threads: {setting.threads}, torch {setting.torch}, ComfyUI {setting.comfyui}"
-    return "\n".join([where, "", *map(line, lines)])
+    return "\n\n".join([where, *map(table_lines, report.tables)])
+
+
+def table_lines(table: Table) -> str:
+    """A column for what is compared with, and one for each of the others."""
+    titles = ["", "", table.reference, *table.others]
+    lines = [titles, ["---", "---", *["--:"] * (len(titles) - 2)]]
+    lines += [[row.subject, row.measure, str(row.reference or ""), *map(str, row.others)] for row in table.rows]
+    return "\n".join(map(line, lines))
 
 
 def line(cells: Sequence[str]) -> str:
