@@ -18,6 +18,9 @@ from .projection import build_projection
 class LayerProjection(nn.Module):
     """W'_k and W'_v of one cross-attention layer (paper eq. 4)."""
 
+    to_k_ip: nn.Linear
+    to_v_ip: nn.Linear
+
     def __init__(self, channels: int, context_dim: int, operations: Any) -> None:
         super().__init__()
         self.to_k_ip = operations.Linear(context_dim, channels, bias=False)
@@ -34,6 +37,10 @@ class IPAdapter(nn.Module):
         self.layers = nn.ModuleList(
             LayerProjection(channels, spec.context_dim, operations) for channels in spec.channels
         )
+
+    def layer_projections(self) -> list[LayerProjection]:
+        """W'_k and W'_v of every layer."""
+        return [layer for layer in self.layers if isinstance(layer, LayerProjection)]
 
     def tokens(self, features: Tensor) -> Tensor:
         """Features of N images to one sequence of all their tokens: (1, N · T, C)."""

@@ -74,8 +74,8 @@ def pack_layers(adapter: Adapter, tokens: Tensor, layers: tuple[CrossAttentionLa
     """K' and λ·V' of every layer (paper eq. 4 and 8), heads apart as the attention reads them."""
     module: IPAdapter = adapter.patcher.model
     parts = []
-    for layer, projection in zip(layers, module.layers, strict=True):
-        keys, values = projection.to_k_ip(tokens), projection.to_v_ip(tokens) * weight  # type: ignore[operator]
+    for layer, projection in zip(layers, module.layer_projections(), strict=True):
+        keys, values = projection.to_k_ip(tokens), projection.to_v_ip(tokens) * weight
         parts += [pack_heads(keys, layer.heads), pack_heads(values, layer.heads)]
     return torch.cat(parts, dim=1).to(comfy.model_management.intermediate_device())
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import comfy.ldm.modules.attention
@@ -55,16 +56,11 @@ class FrozenUNet:
     prediction: Prediction
     device: torch.device
     options: dict[str, Any]  # transformer_options with a patch in every cross-attention layer
+    levels: Callable[[Tensor], Tensor]  # noise levels for uniform draws, on the CPU
 
     def sigmas(self, time: Tensor) -> Tensor:
-        """A discrete model's noise levels are equally likely, as in the reference; a flow's times are."""
-        sampling = self.patcher.model.model_sampling
-        steps = getattr(sampling, "num_timesteps", None)
-        if steps is None:
-            levels = torch.tensor([float(sampling.percent_to_sigma(t)) for t in time.tolist()])
-        else:
-            levels = sampling.sigmas.cpu()[(time * steps).long()]
-        return levels.float().to(self.device)
+        """Noise levels on the device."""
+        return self.levels(time).float().to(self.device)
 
     def add_noise(self, clean: Tensor, noise: Tensor, sigma: Tensor) -> Tensor:
         """The host's own forward process."""
@@ -86,6 +82,18 @@ class FrozenUNet:
         """Bring all of the model to its device (again, where something else took the room)."""
         comfy.model_management.load_models_gpu([self.patcher], memory_required=1e20, force_full_load=True)
         self.patcher.pre_run()
+
+
+def noise_levels(sampling: Any) -> Callable[[Tensor], Tensor]:
+    """A discrete model's noise levels are equally likely, as in the reference; a flow's times are.
+
+    Read from the device once, so that no step waits for it.
+    """
+    steps = getattr(sampling, "num_timesteps", None)
+    if steps is None:
+        return lambda time: torch.tensor([float(sampling.percent_to_sigma(t)) for t in time.tolist()])
+    sigmas = sampling.sigmas.cpu().clone()
+    return lambda time: sigmas[(time * steps).long()]
 
 
 def branch_to(branch: Any, dtype: torch.dtype) -> Any:
@@ -138,7 +146,8 @@ def frozen_unet(model: ModelPatcher, dtype: torch.dtype | None, gradient_checkpo
         patcher = own_clone(model, dtype)
         stack.callback(patcher.cleanup)
         device = patcher.load_device
-        frozen = FrozenUNet(patcher, layers, prediction, device, patched_options(patcher, layers, device))
+        levels = noise_levels(model.get_model_object("model_sampling"))
+        frozen = FrozenUNet(patcher, layers, prediction, device, patched_options(patcher, layers, device), levels)
         frozen.load()
         make_ordinary(patcher.model)
         stack.enter_context(in_training())
@@ -170,16 +179,12 @@ def patched_options(
 def make_ordinary(model: nn.Module) -> None:
     """Replace inference tensors by copies of the same numbers, which gradients may flow past."""
     for module in model.modules():
-        for group in (module._parameters, module._buffers):
-            for name, tensor in group.items():
-                if tensor is not None and tensor.is_inference():
-                    group[name] = ordinary(tensor)
-
-
-def ordinary(tensor: Tensor) -> Tensor:
-    """A copy made outside inference mode, frozen."""
-    copy = tensor.detach().clone()
-    return nn.Parameter(copy, requires_grad=False) if isinstance(tensor, nn.Parameter) else copy
+        for name, parameter in module._parameters.items():
+            if parameter is not None and parameter.is_inference():
+                module._parameters[name] = nn.Parameter(parameter.detach().clone(), requires_grad=False)
+        for name, buffer in module._buffers.items():
+            if buffer is not None and buffer.is_inference():
+                module._buffers[name] = buffer.clone()
 
 
 @contextmanager
@@ -198,7 +203,7 @@ def checkpointed(unet: nn.Module) -> Iterator[None]:
     """Recompute each transformer and residual block in the backward pass instead of keeping what it computed."""
     blocks = [module for module in unet.modules() if isinstance(module, CHECKPOINTED)]
     for block in blocks:
-        block.forward = recomputed(block.forward)  # type: ignore[method-assign]
+        block.forward = recomputed(block.forward)
     try:
         yield
     finally:
@@ -209,8 +214,8 @@ def checkpointed(unet: nn.Module) -> Iterator[None]:
 def recomputed(forward: Callable[..., Tensor]) -> Callable[..., Tensor]:
     """A block's forward pass under checkpointing, with the options as they are now: the host's go on changing."""
 
-    def run(*args: Any, transformer_options: dict[str, Any] | None = None, **kwargs: Any) -> Tensor:
-        frozen = {} if transformer_options is None else {"transformer_options": dict(transformer_options)}
-        return checkpoint(forward, *args, use_reentrant=False, **kwargs, **frozen)
+    def run(*args: Any, **kwargs: Any) -> Tensor:
+        as_now = {key: dict(value) if isinstance(value, dict) else value for key, value in kwargs.items()}
+        return checkpoint(partial(forward, **as_now), *args, use_reentrant=False)
 
     return run

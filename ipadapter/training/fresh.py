@@ -53,7 +53,7 @@ def new_adapter(spec: AdapterSpec, weights: LayerWeights, seed: int) -> IPAdapte
         if isinstance(adapter.image_proj, Resampler):
             nn.init.normal_(adapter.image_proj.latents, std=spec.projection.dim**-0.5)
     with torch.no_grad():
-        for layer, (to_k, to_v) in zip(adapter.layers, weights, strict=True):
+        for layer, (to_k, to_v) in zip(adapter.layer_projections(), weights, strict=True):
             layer.to_k_ip.weight.copy_(to_k)
             layer.to_v_ip.weight.copy_(to_v)
     return adapter

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -10,7 +10,7 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from ..adapter import IPAdapter
+from ..adapter import IPAdapter, LayerProjection
 from ..attention import Branch, Branches
 from ..layers import CrossAttentionLayer
 from .draws import Draw
@@ -23,9 +23,17 @@ Text = dict[str, Tensor]  # the base model's text inputs by the host's names: c_
 class FrozenModel(Protocol):
     """The base model, as training needs it."""
 
-    layers: tuple[CrossAttentionLayer, ...]
-    prediction: Prediction
-    device: torch.device
+    @property
+    def layers(self) -> tuple[CrossAttentionLayer, ...]:
+        """Its cross-attention layers, in the reference's order."""
+
+    @property
+    def prediction(self) -> Prediction:
+        """What it was trained to predict."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
 
     def sigmas(self, time: Tensor) -> Tensor:
         """Noise levels (B,) for uniform draws (B,) in 0 … 1."""
@@ -99,14 +107,15 @@ def image_branches(adapter: IPAdapter, features: Tensor, layers: tuple[CrossAtte
     """K' and V' of every layer, a row for each example (paper eq. 4)."""
     tokens = adapter.image_proj(features)  # (B, T, C)
     return {
-        layer.place: (Branch(*(split_heads(project(tokens), layer) for project in projections(weights)), None),)
-        for layer, weights in zip(layers, adapter.layers, strict=True)
+        layer.place: (image_branch(tokens, projection, layer),)
+        for layer, projection in zip(layers, adapter.layer_projections(), strict=True)
     }
 
 
-def projections(weights: nn.Module) -> tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]:
-    """W'_k and W'_v of one layer."""
-    return weights.to_k_ip, weights.to_v_ip  # type: ignore[return-value]
+def image_branch(tokens: Tensor, projection: LayerProjection, layer: CrossAttentionLayer) -> Branch:
+    """K' and V' of one layer, (B, H, T, d)."""
+    keys, values = (split_heads(project(tokens), layer) for project in (projection.to_k_ip, projection.to_v_ip))
+    return Branch(keys, values, mask=None)
 
 
 def split_heads(x: Tensor, layer: CrossAttentionLayer) -> Tensor:
