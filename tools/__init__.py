@@ -1,1 +1,1 @@
-"""Tools for working on the pack: its environment, stand-in models, a real server and a client of it."""
+"""Tools for working on the pack: its environment, stand-in models and a real server."""

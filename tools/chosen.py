@@ -39,6 +39,7 @@ class Chosen:
     files: Mapping[str, Path]
     image: Path
     device: str
+    own_image: bool = False  # whether the user named the image
 
     @property
     def models(self) -> Models:
@@ -66,9 +67,9 @@ def read_choice(environment: Mapping[str, str]) -> Chosen:
     lacking = [name for name in MODEL_VARIABLES if name not in named]
     if named and lacking:
         raise ChoiceError(
-            f"{' and '.join(named)} are real but {' and '.join(lacking)} would be random weights, which fit each other "
+            f"{' and '.join(named)} are real but {' and '.join(lacking)} would be stand-ins, which fit each other "
             f"only: name {', '.join(MODEL_VARIABLES)} together, or none of them."
         )
     files = {name: existing(name, value) for name, value in named.items()}
     image = existing("IMAGE", environment.get("IMAGE") or str(PHOTO))
-    return Chosen(files, image, environment.get("DEVICE") or "cpu")
+    return Chosen(files, image, environment.get("DEVICE") or "cpu", own_image=bool(environment.get("IMAGE")))

@@ -1,6 +1,7 @@
-"""`make demo`: an image prompt through a real ComfyUI server, from a photo to a PNG.
+"""`make demo`: image prompts through a real ComfyUI server, to a PNG.
 
-Without CHECKPOINT, ADAPTER and ENCODER it uses stand-ins of random weights, at a small size and few steps.
+Without CHECKPOINT, ADAPTER and ENCODER it uses the laboratory's miniature models: four references, and beside each what
+is drawn at three weights.
 """
 
 from __future__ import annotations
@@ -15,16 +16,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from ipadapter.host.client import Client, ClientError, Outcome, Progress, Prompt, connect
 from tools.chosen import ChoiceError, Chosen, read_choice
-from tools.client import Client, ClientError, Outcome, Progress, Prompt, connect
 from tools.environment import LAYOUT
 from tools.server import ServerError, Settings, running
 
 PROMPT = LAYOUT.root / "tests" / "prompts" / "image_prompt.json"
 DIRECTORY = LAYOUT.runs / "demo"
 PICTURE = DIRECTORY / "image_prompt.png"
-# Stand-ins draw noise at any size, so a small one does.
-QUICK = {"KSampler": {"steps": 4}, "EmptyLatentImage": {"width": 256, "height": 256}}
 
 
 class DemoError(Exception):
@@ -89,13 +88,12 @@ def with_inputs(prompt: Prompt, class_type: str, inputs: Mapping[str, Any]) -> P
 
 
 def fill_in(prompt: Prompt, chosen: Chosen, image: str) -> Prompt:
-    """The prompt with the run's models and image, made quick where the weights are random."""
+    """The prompt with the run's models and image."""
     inputs: dict[str, Mapping[str, Any]] = {
         "CheckpointLoaderSimple": {"ckpt_name": chosen.models.checkpoint},
         "LoadIPAdapter": {"ip_adapter_name": chosen.models.adapter},
         "CLIPVisionLoader": {"clip_name": chosen.models.encoder},
         "LoadImage": {"image": image},
-        **({} if chosen.files else QUICK),
     }
     for class_type, values in inputs.items():
         prompt = with_inputs(prompt, class_type, values)
@@ -109,29 +107,50 @@ async def save_picture(client: Client, outcome: Outcome) -> None:
     PICTURE.write_bytes(await client.download(saved[-1]))
 
 
+async def real_prompt(client: Client, chosen: Chosen) -> Prompt:
+    """The shipped graph on the user's models and photo."""
+    image = await client.upload(chosen.image)
+    return fill_in(read_prompt(PROMPT), chosen, image.path)
+
+
+async def miniature_prompt(client: Client, chosen: Chosen) -> Prompt:
+    """The laboratory's graph, on its own references or on the user's image."""
+    # Imported here: a run with real models needs nothing of it.
+    from tools.lab import lab_prompt, reference_pictures
+
+    folder = DIRECTORY / "references"
+    folder.mkdir(parents=True, exist_ok=True)
+    if chosen.own_image:
+        files = [chosen.image]
+    else:
+        files = [folder / name for name in reference_pictures()]
+        for path, content in zip(files, reference_pictures().values(), strict=True):
+            path.write_bytes(content)
+    images = [(await client.upload(path)).path for path in files]
+    return lab_prompt(images, [path.stem for path in files])
+
+
 async def draw(url: str, chosen: Chosen, stopwatch: Stopwatch) -> None:
-    """Send the photo and the graph to the server, and fetch the picture."""
+    """Send pictures and graph to the server, and fetch the picture."""
     async with connect(url) as client:
         with stopwatch.part("upload"):
-            image = await client.upload(chosen.image)
-        prompt = fill_in(read_prompt(PROMPT), chosen, image.path)
+            prompt = await (real_prompt if chosen.files else miniature_prompt)(client, chosen)
         with stopwatch.part("queue"):
             outcome = await client.run(prompt, Display(stopwatch), timeout=None)
         with stopwatch.part("download"):
             await save_picture(client, outcome)
 
 
-def make_stand_ins(chosen: Chosen) -> None:
+def settings_for(chosen: Chosen) -> Settings:
+    """The server's: with the user's models, or with the laboratory."""
     if chosen.files:
-        return
-    # Imported here: it loads torch, which a run with real models need not wait for.
-    from tools.standins import STAND_INS, make
+        return Settings(DIRECTORY, device=chosen.device, model_files=chosen.model_files)
+    from tools.lab import MODEL_FILES, NODES
 
-    models = chosen.models
-    wanted = (f"checkpoints/{models.checkpoint}", f"ipadapter/{models.adapter}", f"clip_vision/{models.encoder}")
-    print("No CHECKPOINT, ADAPTER and ENCODER named: random weights, so the picture shows plumbing, not art.")
-    for made in make([one for one in STAND_INS if one.path in wanted], LAYOUT.models, LAYOUT.host):
-        print(f"  made {made.path.name} ({made.size / 1e6:,.0f} MB)", flush=True)
+    print(
+        "No CHECKPOINT, ADAPTER and ENCODER named: the laboratory's miniature models draw coloured shapes."
+    )
+    return Settings(DIRECTORY, device=chosen.device, model_files=MODEL_FILES, custom_nodes=NODES)
 
 
 def print_table(seconds: Mapping[str, float]) -> None:
@@ -143,17 +162,16 @@ def print_table(seconds: Mapping[str, float]) -> None:
 
 def demonstrate(chosen: Chosen) -> None:
     stopwatch = Stopwatch()
-    with stopwatch.part("stand-in models"):
-        make_stand_ins(chosen)
+    settings = settings_for(chosen)
     print(f"Starting ComfyUI on {chosen.device}", flush=True)
     stopwatch.begin("server start")
-    with running(Settings(DIRECTORY, device=chosen.device, model_files=chosen.model_files)) as server:
+    with running(settings) as server:
         asyncio.run(draw(server.url, chosen, stopwatch))
         stopwatch.begin("server stop")
     stopwatch.begin(None)
     print("\nTime taken")
     print_table(stopwatch.seconds)
-    print(f"\nImage prompt: {chosen.image}\nPicture:      {PICTURE}")
+    print(f"\nPicture: {PICTURE}")
 
 
 def main() -> int:

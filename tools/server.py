@@ -55,6 +55,7 @@ class Settings:
     port: int | None = None
     models: Path = LAYOUT.models
     model_files: Mapping[str, Path] = field(default_factory=dict)  # "folder/name" -> file to show there
+    custom_nodes: Mapping[str, Path] = field(default_factory=dict)  # folder name -> node package beside this pack
     host: Path = LAYOUT.host
     pack: Path = LAYOUT.root
     arguments: tuple[str, ...] = ()  # more of the host's own
@@ -122,7 +123,8 @@ def lay_out(settings: Settings) -> None:
     """Make the server's folders, with the pack and the models where it looks for them."""
     for name in FOLDERS:
         (settings.directory / name).mkdir(parents=True, exist_ok=True)
-    link(settings.directory / "custom_nodes" / PACK_FOLDER, settings.pack)
+    for name, package in {**settings.custom_nodes, PACK_FOLDER: settings.pack}.items():
+        link(settings.directory / "custom_nodes" / name, package)
     for place, target in settings.model_files.items():
         link(settings.directory / "models" / place, target)
     (settings.directory / "extra_model_paths.yaml").write_text(model_paths(settings.models))

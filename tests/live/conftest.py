@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from ipadapter.host.client import StoredFile, connect
 from tests.live.files import make_files
 from tests.live.studio import Studio
-from tools.client import StoredFile, connect
 from tools.environment import LAYOUT
 from tools.server import Server, Settings, running
 from tools.standins import SETS, make

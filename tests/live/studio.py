@@ -13,9 +13,9 @@ from typing import Any, TypeVar
 import numpy as np
 from PIL import Image
 
+from ipadapter.host.client import Client, Outcome, StoredFile, connect
 from tests.live.files import SMALL_ADAPTER, SMALL_ENCODER
 from tests.live.graph import Graph
-from tools.client import Client, Outcome, StoredFile, connect
 from tools.server import Server
 
 SIDE = 64  # pixels of a quick picture: eight latent cells

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import pytest
 
+from ipadapter.host.client import ExecutionFailedError, PromptRejectedError
 from tests.live.files import FULL_ADAPTER, RAN
 from tests.live.graph import Graph
 from tests.live.studio import Studio
-from tools.client import ExecutionFailedError, PromptRejectedError
 
 pytestmark = pytest.mark.live
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import pytest
 
+from ipadapter.host.client import Client, ExecutionInterruptedError, Progress
 from tests.live.graph import Graph, Link
 from tests.live.studio import Studio
-from tools.client import Client, ExecutionInterruptedError, Progress
 
 pytestmark = pytest.mark.live
 

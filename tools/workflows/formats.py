@@ -17,7 +17,6 @@ CORE = ("comfy-core", "0.30.0")
 FRONT_END = "1.47.12"
 GROUP_COLOR = "#3f789e"
 NOTE_COLORS = {"color": "#432", "bgcolor": "#653"}
-AFTER_RUN = "randomize"  # what the front end does with a seed when the run is queued
 OPTIONAL_SHAPE = 7  # the socket of an optional input is drawn as a ring
 
 
@@ -162,7 +161,8 @@ def ui_node(node: Node, graph: Numbered, box: Box, order: int, version: str) -> 
 
 def ui_inputs(node: Node, graph: Numbered) -> list[Json]:
     linked = graph.into(node)
-    return [ui_input(one, linked.get(slot)) for slot, one in enumerate(graph.schema(node).sockets)]
+    sockets = graph.schema(node).sockets_shown({name for name, _ in links_of(node)})
+    return [ui_input(one, linked.get(slot)) for slot, one in enumerate(sockets)]
 
 
 def ui_input(one: Input, link: int | None) -> Json:
@@ -180,7 +180,7 @@ def widget_values(node: Node, schema: NodeSchema) -> Iterator[Value]:
     for widget in schema.widgets:
         yield value_of(node, widget)
         if widget.has_control:
-            yield AFTER_RUN
+            yield node.after_run
     if any(widget.has_upload for widget in schema.widgets):
         yield "image"
 

@@ -28,6 +28,7 @@ class Node:
     title: str | None = None
     models: tuple[ModelFile, ...] = ()
     height: int = 0  # at least, in canvas units; 0 for what its slots and widgets need
+    after_run: str = "randomize"  # what the front end does with its seed when the run is queued
 
     def __getitem__(self, output: str) -> Output:
         return Output(self, output)

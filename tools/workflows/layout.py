@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from .graph import Block, Column, Node, Workflow
+from .graph import Block, Column, Node, Workflow, links_of
 from .schema import NodeSchema, Schemas
 
 NODE_TITLE = 30  # a node's title bar stands above its position
@@ -47,15 +47,16 @@ class Placed:
     blocks: tuple[tuple[Block, Box], ...]
 
 
-def natural_height(schema: NodeSchema) -> int:
+def natural_height(node: Node, schema: NodeSchema) -> int:
     """What slots and widgets need."""
-    rows = max(len(schema.sockets), len(schema.outputs))
+    sockets = schema.sockets_shown({name for name, _ in links_of(node)})
+    rows = max(len(sockets), len(schema.outputs))
     widgets = sum(1 + one.has_control + one.has_upload for one in schema.widgets)
     return rows * SLOT + widgets * WIDGET + (WIDGETS_END if widgets else 0) + END
 
 
 def height_of(node: Node, schemas: Schemas) -> int:
-    return max(node.height, natural_height(schemas[node.class_type]))
+    return max(node.height, natural_height(node, schemas[node.class_type]))
 
 
 def room_for(node: Node, schemas: Schemas) -> int:

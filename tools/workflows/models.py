@@ -22,6 +22,11 @@ VIT_H = ModelFile(
     f"{ADAPTERS}/models/image_encoder/model.safetensors",
     "clip_vision",
 )
+VIT_L = ModelFile(
+    "clip-vit-large-patch14.safetensors",
+    f"{HUB}/openai/clip-vit-large-patch14/resolve/main/model.safetensors",
+    "clip_vision",
+)
 BASE = ModelFile("ip-adapter_sd15.safetensors", f"{ADAPTERS}/models/ip-adapter_sd15.safetensors", "ipadapter")
 PLUS = ModelFile("ip-adapter-plus_sd15.safetensors", f"{ADAPTERS}/models/ip-adapter-plus_sd15.safetensors", "ipadapter")
 SDXL_PLUS = ModelFile(

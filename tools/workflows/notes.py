@@ -85,3 +85,38 @@ SDXL_PLUS = Note(
         "**weight**: 0.5 to 0.8 leaves room for the words.",
     ),
 )
+TRAIN_IP_ADAPTER = Note(
+    "Train an adapter",
+    "Pictures with captions go in, an adapter comes out: the checkpoint stays as it is, and only the image projection "
+    "and the image keys and values learn. Here training goes on from a published adapter, which moves it towards your "
+    "pictures in a short run. The finished adapter is saved in output/ipadapter and used at once on the right.",
+    (
+        "**Load Image-Text**: make a folder *training* in ComfyUI's input folder, put pictures there, each with its "
+        "caption in a .txt file of the same name, press R and choose it. A picture without a .txt is trained with an "
+        "empty caption.",
+        "**steps** × **batch_size** ÷ the number of pictures is how often each is seen. Many more than a hundred "
+        "times learns a few pictures by heart.",
+        "**batch_size**: lower it where memory runs out, and raise **grad_accumulation** by as much.",
+        "**ip_adapter**: disconnect it to start anew. That takes the paper's amount of data (millions of pictures, "
+        "a million steps) to follow any image; thousands of steps on one subject give a rough adapter for that.",
+        "Cancel at any time: what was learned is kept in output/ipadapter.",
+    ),
+    height=860,
+)
+EVALUATE_IMAGE_PROMPT = Note(
+    "Look and measure",
+    "One reference, one text, one seed, three weights. The sheet is for looking, the numbers for comparing: CLIP-I "
+    "says how close a picture is to the reference, CLIP-T how close it is to the caption. With a rising weight the "
+    "first should rise, while the second mostly falls.",
+    (
+        "**Positive prompt** and **captions**: keep them the same, so that CLIP-T measures what was asked for.",
+        "**Weight 0, 0.5, 1**: any others; write them into **column_labels** too.",
+        "**Each picture's numbers**: one row a picture, in the order of the sheet. The mean above it is over all three "
+        "weights.",
+        "One picture a weight says little: numbers worth telling need many references and seeds, as "
+        "`python -m ipadapter.evaluate` makes them.",
+        "CLIP metrics favour methods that are conditioned on CLIP: connect a DINOv2 encoder to **dino** as a second "
+        "opinion.",
+    ),
+    height=820,
+)

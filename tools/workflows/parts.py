@@ -5,15 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from .graph import Block, Column, Inputs, ModelFile, Node, Output
-from .models import VIT_H
+from .models import VIT_H, VIT_L
 
 PICTURE = "example.png"  # the host's own, in every fresh input folder
+FOLDER = "training"  # below the input folder, to be made by the user
 GOOD = "high quality, sharp focus, fine detail"
 BAD = "blurry, low quality, distorted, text, watermark"
 SD15_MEGAPIXELS = 0.25  # as many as 512 x 512
 
 NARROW, WIDE, RESULT = 330, 400, 540  # widths of columns
 IMAGE_HEIGHT, TEXT_HEIGHT = 330, 160
+TRAINING_HEIGHT, EVALUATION_HEIGHT = 800, 520
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,20 @@ class ImagePrompt:
 
     def column(self, title: str = "Image prompt") -> Column:
         return Column(NARROW, (Block(title, (self.reference, self.prompt, self.apply)),))
+
+
+@dataclass(frozen=True)
+class TrainingPictures:
+    """Pictures with captions from a folder, at one size, and what the base model makes of them."""
+
+    loaded: Node
+    scaled: Node
+    encoded: Node
+    empty: Node  # what stands for no caption
+
+    @property
+    def column(self) -> Column:
+        return Column(NARROW, (Block("Pictures and captions", (self.loaded, self.scaled, self.encoded, self.empty)),))
 
 
 @dataclass(frozen=True)
@@ -78,6 +94,7 @@ class Settings:
     steps: int = 30
     sampler: str = "dpmpp_2m"
     scheduler: str = "karras"
+    after_run: str = "randomize"
 
 
 def load_models(checkpoint: ModelFile, adapter: ModelFile, *others: Node) -> Models:
@@ -121,6 +138,16 @@ def image_prompt(
 def only_image_prompt(models: Models, weight: float) -> ImagePrompt:
     """The one image prompt of a workflow."""
     return image_prompt(models.encoder, models.adapter, models.checkpoint["MODEL"], weight)
+
+
+def image_prompts(models: Models, prompt: Node, weights: tuple[float, ...]) -> tuple[Node, ...]:
+    """One reference's prompt on as many models as weights."""
+    inputs: Inputs = {
+        "model": models.checkpoint["MODEL"],
+        "ip_adapter": models.adapter["ip_adapter"],
+        "image_prompt": prompt["image_prompt"],
+    }
+    return tuple(Node("ApplyIPAdapter", {**inputs, "weight": weight}, f"Weight {weight:g}") for weight in weights)
 
 
 def text_prompt(models: Models, positive: str = GOOD) -> TextPrompt:
@@ -173,7 +200,7 @@ def sample(model: Output, positive: Output, negative: Output, start: Start, sett
         "scheduler": settings.scheduler,
         "denoise": start.denoise,
     }
-    return Node("KSampler", inputs)
+    return Node("KSampler", inputs, after_run=settings.after_run)
 
 
 def sample_prompted(model: Output, text: TextPrompt, start: Start, settings: Settings = Settings()) -> Node:
@@ -181,9 +208,54 @@ def sample_prompted(model: Output, text: TextPrompt, start: Start, settings: Set
     return sample(model, text.positive["CONDITIONING"], text.negative["CONDITIONING"], start, settings)
 
 
+def decode(models: Models, sampler: Node) -> Node:
+    return Node("VAEDecode", {"samples": sampler["LATENT"], "vae": models.checkpoint["VAE"]})
+
+
+def batch(pictures: tuple[Node, ...]) -> Node:
+    return Node("BatchImagesNode", {f"images.image{index}": one["IMAGE"] for index, one in enumerate(pictures)})
+
+
+def load_training_pictures(models: Models, side: int) -> TrainingPictures:
+    """A folder's pictures as squares of so many pixels a side."""
+    loaded = Node("LoadImageTextDataSetFromFolder", {"folder": FOLDER})
+    size: Inputs = {"upscale_method": "lanczos", "width": side, "height": side, "crop": "center"}
+    scaled = Node("ImageScale", {"image": loaded["images"], **size})
+    parts = {"vae": models.checkpoint["VAE"], "clip": models.checkpoint["CLIP"], "texts": loaded["texts"]}
+    encoded = Node("MakeTrainingDataset", {"images": scaled["IMAGE"], **parts})
+    return TrainingPictures(loaded, scaled, encoded, encode_text(models.checkpoint["CLIP"], "", "No caption"))
+
+
+def train(models: Models, pictures: TrainingPictures, steps: int, batch_size: int) -> Node:
+    """Training that goes on from the loaded adapter."""
+    inputs: Inputs = {
+        "model": models.checkpoint["MODEL"],
+        "clip_vision": models.encoder["CLIP_VISION"],
+        "images": pictures.scaled["IMAGE"],
+        "latents": pictures.encoded["latents"],
+        "positive": pictures.encoded["conditioning"],
+        "negative": pictures.empty["CONDITIONING"],
+        "ip_adapter": models.adapter["ip_adapter"],
+        "steps": steps,
+        "batch_size": batch_size,
+    }
+    # Another seed would train all anew, however little was changed behind the training.
+    return Node("TrainIPAdapter", inputs, height=TRAINING_HEIGHT, after_run="fixed")
+
+
+def evaluate(pictures: Node, reference: Node, caption: str) -> Node:
+    inputs: Inputs = {
+        "generated": pictures["IMAGE"],
+        "references": reference["IMAGE"],
+        "clip_name": VIT_L.name,
+        "captions": caption,
+    }
+    return Node("EvaluateImagePrompt", inputs, models=(VIT_L,), height=EVALUATION_HEIGHT)
+
+
 def finish(name: str, models: Models, sampler: Node, before: tuple[Node, ...] = ()) -> tuple[Column, Column]:
     """The columns in which a picture is sampled (with what comes right before), decoded and saved under a name."""
-    decoded = Node("VAEDecode", {"samples": sampler["LATENT"], "vae": models.checkpoint["VAE"]})
+    decoded = decode(models, sampler)
     saved = Node("SaveImage", {"images": decoded["IMAGE"], "filename_prefix": name}, height=RESULT + 60)
     return (
         Column(NARROW, (Block("Sampling", (*before, sampler, decoded)),)),

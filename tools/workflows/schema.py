@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 WIDGET_TYPES = {"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO"}
+GROWING = "COMFY_AUTOGROW_V3"  # an input that stands for a row of sockets, as many as are in use and one more
 PACKS = "custom_nodes."
 
 
@@ -22,10 +23,11 @@ class Input:
     kind: str
     optional: bool
     options: Mapping[str, Any]
+    grows: bool = False  # one of a growing row
 
     @property
     def is_widget(self) -> bool:
-        return self.kind in WIDGET_TYPES
+        return self.kind in WIDGET_TYPES and not self.options.get("forceInput")
 
     @property
     def has_control(self) -> bool:
@@ -64,6 +66,11 @@ class NodeSchema:
     def widgets(self) -> tuple[Input, ...]:
         return tuple(one for one in self.inputs if one.is_widget)
 
+    def sockets_shown(self, linked: Collection[str]) -> tuple[Input, ...]:
+        """The sockets of a node with these inputs linked; of a growing row those and the next."""
+        following = next((one for one in self.sockets if one.grows and one.name not in linked), None)
+        return tuple(one for one in self.sockets if not one.grows or one.name in linked or one is following)
+
     def output_slot(self, name: str) -> int:
         names = [output.name for output in self.outputs]
         if name not in names:
@@ -74,18 +81,29 @@ class NodeSchema:
 Schemas = Mapping[str, NodeSchema]
 
 
-def read_input(name: str, spec: list[Any], optional: bool) -> Input:
+def read_input(name: str, spec: list[Any], optional: bool) -> Iterator[Input]:
     """A spec is [type, options], where a list in place of the type holds a combo's choices."""
+    if spec[0] == GROWING:
+        yield from read_row(name, spec[1]["template"])
+        return
     kind = "COMBO" if isinstance(spec[0], list) else spec[0]
-    return Input(name, kind, optional, spec[1] if len(spec) > 1 else {})
+    yield Input(name, kind, optional, spec[1] if len(spec) > 1 else {})
+
+
+def read_row(name: str, template: Mapping[str, Any]) -> Iterator[Input]:
+    """Every socket that a growing row can have."""
+    ((kind, *_),) = template["input"]["required"].values()
+    for index in range(template["max"]):
+        yield Input(f"{name}.{template['prefix']}{index}", kind, index >= template["min"], {}, grows=True)
 
 
 def read_schema(class_type: str, info: Mapping[str, Any]) -> NodeSchema:
     groups = [(group, group == "optional") for group in ("required", "optional")]
     inputs = [
-        read_input(name, info["input"][group][name], optional)
+        one
         for group, optional in groups
         for name in info["input_order"].get(group, ())
+        for one in read_input(name, info["input"][group][name], optional)
     ]
     return NodeSchema(
         class_type,

@@ -9,27 +9,35 @@ from .graph import Block, Column, Node, Workflow
 from .models import BASE, CANNY, PLUS, SD15, SDXL, SDXL_PLUS
 from .parts import (
     NARROW,
+    RESULT,
     WIDE,
     Settings,
     Start,
     apply_controlnet,
+    batch,
+    decode,
     empty_latent,
     encode_latent,
+    evaluate,
     find_edges,
     finish,
     image_prompt,
+    image_prompts,
     load_controlnet,
     load_image,
     load_ip_adapter,
     load_models,
+    load_training_pictures,
     only_image_prompt,
     sample,
     sample_prompted,
     shrink,
     text_prompt,
+    train,
 )
 
 SMALL, LARGE = 512, 1024  # pixels a side: what SD1.5 and SDXL were made for
+SHOWN = (("text", "Result"), ("json", "Each picture's numbers"))  # outputs of EvaluateImagePrompt
 
 
 def image_prompt_alone(name: str) -> Workflow:
@@ -118,6 +126,54 @@ def sdxl_plus(name: str) -> Workflow:
     return Workflow(name, notes.SDXL_PLUS, columns)
 
 
+def train_ip_adapter(name: str) -> Workflow:
+    models = load_models(SD15, BASE)
+    pictures = load_training_pictures(models, SMALL)
+    training = train(models, pictures, steps=1000, batch_size=4)
+    saved = Node("SaveIPAdapter", {"ip_adapter": training["ip_adapter"], "filename_prefix": "ipadapter/trained"})
+    losses = Node("LossGraphNode", {"loss": training["loss_map"]}, height=260)
+    image = image_prompt(models.encoder, training, models.checkpoint["MODEL"], 1.0)
+    text = text_prompt(models)
+    latent = empty_latent(SMALL)
+    sampler = sample_prompted(image.model, text, Start(latent))
+    columns = (
+        models.column,
+        pictures.column,
+        Column(WIDE, (Block("Training", (training, saved, losses)),)),
+        image.column("The trained adapter at work"),
+        text.column,
+        *finish(name, models, sampler, (latent,)),
+    )
+    return Workflow(name, notes.TRAIN_IP_ADAPTER, columns)
+
+
+def evaluate_image_prompt(name: str) -> Workflow:
+    models, caption = load_models(SD15, BASE), "a photograph in warm evening light"
+    reference = load_image("Reference image")
+    prompt = Node("EncodeImagePrompt", {"clip_vision": models.encoder["CLIP_VISION"], "image": reference["IMAGE"]})
+    applied = image_prompts(models, prompt, (0.0, 0.5, 1.0))
+    text, latent = text_prompt(models, caption), empty_latent(SMALL)
+    same = Settings(after_run="fixed")  # one seed for all
+    samplers = tuple(sample_prompted(one["model"], text, Start(latent), same) for one in applied)
+    decoded = tuple(decode(models, sampler) for sampler in samplers)
+    pictures = batch(decoded)
+    labels = {"column_labels": "weight 0, weight 0.5, weight 1", "title": caption}
+    images = {"images": pictures["IMAGE"], "references": reference["IMAGE"]}
+    sheet = Node("ImagePromptGrid", {**images, **labels, "cell_size": 256}, height=420)
+    saved = Node("SaveImage", {"images": sheet["image"], "filename_prefix": name}, height=300)
+    measured = evaluate(pictures, reference, caption)
+    shown = (Node("PreviewAny", {"source": measured[output]}, title, height=220) for output, title in SHOWN)
+    columns = (
+        models.column,
+        Column(NARROW, (Block("Image prompt", (reference, prompt, *applied)),)),
+        Column(WIDE, (text.block, Block("Size", (latent,)))),
+        Column(NARROW, (Block("Sampling", (*samplers, *decoded, pictures)),)),
+        Column(RESULT, (Block("Look", (sheet, saved)),)),
+        Column(RESULT, (Block("Measure", (measured, *shown)),)),
+    )
+    return Workflow(name, notes.EVALUATE_IMAGE_PROMPT, columns)
+
+
 DECLARED: dict[str, Callable[[str], Workflow]] = {
     "image_prompt": image_prompt_alone,
     "image_and_text_prompt": image_and_text_prompt,
@@ -126,5 +182,7 @@ DECLARED: dict[str, Callable[[str], Workflow]] = {
     "inpainting": inpainting,
     "two_adapters": two_adapters,
     "sdxl_plus": sdxl_plus,
+    "train_ip_adapter": train_ip_adapter,
+    "evaluate_image_prompt": evaluate_image_prompt,
 }
 SHIPPED = tuple(declare(name) for name, declare in DECLARED.items())

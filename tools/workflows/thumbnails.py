@@ -54,6 +54,16 @@ class Tile(Enum):
     MASKED = "start and mask"
     EDGES = "structure"
     WORDS = "words"
+    PICTURES = "pictures"
+    CAPTIONS = "captions"
+
+
+class Result(Enum):
+    """What can come out of a workflow."""
+
+    PICTURE = "picture"
+    LOSS = "loss"
+    SCORES = "scores"
 
 
 @dataclass(frozen=True)
@@ -62,6 +72,7 @@ class Idea:
 
     title: str
     tiles: tuple[Tile, ...]
+    result: Result = Result.PICTURE
 
 
 IDEAS = {
@@ -72,6 +83,8 @@ IDEAS = {
     "inpainting": Idea("Inpainting", (Tile.REFERENCE, Tile.MASKED)),
     "two_adapters": Idea("Two adapters", (Tile.REFERENCE, Tile.SECOND)),
     "sdxl_plus": Idea("Image prompt, SDXL Plus", (Tile.REFERENCE,)),
+    "train_ip_adapter": Idea("Train an adapter", (Tile.PICTURES, Tile.CAPTIONS), Result.LOSS),
+    "evaluate_image_prompt": Idea("Look and measure", (Tile.REFERENCE, Tile.WORDS), Result.SCORES),
 }
 
 
@@ -136,6 +149,41 @@ def draw_noise(side: int) -> Image.Image:
     return image
 
 
+def draw_pictures() -> Image.Image:
+    """A stack of landscapes, the second showing behind the first."""
+    image, _ = canvas(TILE, GROUND)
+    side = round(TILE * 0.8 * FINE)
+    for scene, corner in ((COOL, TILE * 0.2 * FINE), (WARM, 0)):
+        image.paste(draw_scene(scene).resize((side, side), Image.Resampling.LANCZOS), (round(corner), round(corner)))
+    return image
+
+
+def draw_loss(side: int) -> Image.Image:
+    """A falling curve."""
+    image, draw = canvas(side, PAPER)
+    shake = random.Random(2308)
+    heights = [0.2 + 0.6 * (1 - 0.75 ** (step / 2)) + shake.uniform(-0.05, 0.05) for step in range(24)]
+    points = [fine(side * (0.1 + 0.8 * index / 23), side * height) for index, height in enumerate(heights)]
+    draw.line(points, WARM.ridges[0], 3 * FINE, "curve")
+    draw.line([fine(side * 0.1, side * part) for part in (0.1, 0.9)], INK, 2 * FINE)
+    draw.line([fine(side * part, side * 0.9) for part in (0.1, 0.9)], INK, 2 * FINE)
+    return image
+
+
+def draw_scores(side: int) -> Image.Image:
+    """Three bars, each higher than the one before."""
+    image, draw = canvas(side, PAPER)
+    for index, height in enumerate((0.3, 0.5, 0.68)):
+        left, top = side * (0.17 + 0.24 * index), side * (0.86 - height)
+        draw.rounded_rectangle(fine(left, top, left + side * 0.17, side * 0.86), 5 * FINE, COOL.ridges[0])
+    return image
+
+
+RESULTS: dict[Result, Callable[[int], Image.Image]] = {
+    Result.PICTURE: draw_noise,
+    Result.LOSS: draw_loss,
+    Result.SCORES: draw_scores,
+}
 DRAWINGS: dict[Tile, Callable[[], Image.Image]] = {
     Tile.REFERENCE: lambda: draw_scene(WARM),
     Tile.SECOND: lambda: draw_scene(COOL),
@@ -143,6 +191,8 @@ DRAWINGS: dict[Tile, Callable[[], Image.Image]] = {
     Tile.MASKED: draw_masked,
     Tile.EDGES: draw_edges,
     Tile.WORDS: draw_words,
+    Tile.PICTURES: draw_pictures,
+    Tile.CAPTIONS: draw_words,
 }
 
 
@@ -181,7 +231,7 @@ def draw_thumbnail(idea: Idea) -> Image.Image:
     image, draw = canvas(SIDE, GROUND)
     draw_inputs(image, draw, idea.tiles)
     draw_arrow(draw, INPUTS_X + TILE + 18, RESULT_X - 14, MIDDLE)
-    paste_rounded(image, draw_noise(RESULT_SIDE), RESULT_X, MIDDLE - RESULT_SIDE / 2)
+    paste_rounded(image, RESULTS[idea.result](RESULT_SIDE), RESULT_X, MIDDLE - RESULT_SIDE / 2)
     write(draw, (SIDE / 2, TITLE_Y), idea.title, 30, TITLE)
     return image.resize((SIDE, SIDE), Image.Resampling.LANCZOS)
 

@@ -178,7 +178,7 @@ class Client:
         try:
             async with self._session.request(method, f"{self.url}/{path}", **options) as reply:
                 body = await reply.read()
-        except aiohttp.ClientConnectionError as error:
+        except aiohttp.ClientError as error:
             raise ServerGoneError(f"ComfyUI does not answer at {self.url}: {error}") from error
         if reply.status >= 400:
             raise RequestRefusedError(f"{method} /{path}", reply.status, body.decode(errors="replace").strip())
@@ -260,7 +260,7 @@ class Client:
                 f"{self.url}/ws", params={"clientId": self.client_id}, max_msg_size=0
             ) as socket:
                 yield read_messages(socket)
-        except aiohttp.ClientConnectionError as error:
+        except aiohttp.ClientError as error:
             raise ServerGoneError(f"ComfyUI does not answer at {self.url}: {error}") from error
 
 
