@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -47,12 +47,14 @@ class TowerOutput(NamedTuple):
 
 @dataclass(frozen=True)
 class Architecture:
-    """One of open_clip's model configurations, its image side."""
+    """One of open_clip's model configurations, or one of the user's own in the same words."""
 
     name: str
     embed_dim: int
     quick_gelu: bool
     vision: dict[str, Any]
+    text: dict[str, Any] = field(default_factory=dict)
+    preprocess: dict[str, Any] = field(default_factory=dict)  # what the user's own says; empty for open_clip's
 
     @property
     def image_size(self) -> int:
@@ -62,14 +64,29 @@ class Architecture:
 
     @property
     def normalisation(self) -> tuple[Colour, Colour]:
-        """Mean and standard deviation by channel, as most of open_clip's weights of this architecture were trained."""
+        """Mean and standard deviation by channel."""
+        mean, std = self.prepared("mean", CLIP_MEAN), self.prepared("std", CLIP_STD)
+        return tuple(mean), tuple(std)  # type: ignore[return-value]
+
+    @property
+    def resize_mode(self) -> str:
+        """How a picture becomes the tower's square: "shortest" (and a centre crop), "longest" or "squash"."""
+        return str(self.prepared("resize_mode", "shortest"))
+
+    def prepared(self, what: str, otherwise: Any) -> Any:
+        """One word of the preprocessing: the user's own, else as most of open_clip's weights were trained."""
         from open_clip import get_pretrained_cfg, list_pretrained_tags_by_model
 
+        if self.preprocess:
+            return self.preprocess.get(what) or otherwise
         weights = (get_pretrained_cfg(self.name, tag) for tag in list_pretrained_tags_by_model(self.name))
-        seen = Counter(
-            (tuple(config.get("mean") or CLIP_MEAN), tuple(config.get("std") or CLIP_STD)) for config in weights
-        )
-        return seen.most_common(1)[0][0] if seen else (CLIP_MEAN, CLIP_STD)
+        seen = Counter(hashable(config.get(what) or otherwise) for config in weights)
+        return seen.most_common(1)[0][0] if seen else otherwise
+
+
+def hashable(value: Any) -> Any:
+    """Lists as tuples, so that they can be counted."""
+    return tuple(value) if isinstance(value, list) else value
 
 
 def config_folder() -> Path | None:
@@ -91,8 +108,31 @@ def read_architecture(name: str) -> Architecture:
     folder = config_folder()
     if folder is None:
         raise IPAdapterError(INSTALL)
-    config = json.loads((folder / f"{name}.json").read_text())
-    return Architecture(name, config["embed_dim"], config.get("quick_gelu", False), config["vision_cfg"])
+    return from_config(name, json.loads((folder / f"{name}.json").read_text(encoding="utf-8")), {})
+
+
+def from_config(name: str, model: dict[str, Any], preprocess: dict[str, Any]) -> Architecture:
+    """An architecture in open_clip's words: its `model_cfg` and `preprocess_cfg`."""
+    text = model.get("text_cfg", {})
+    return Architecture(name, model["embed_dim"], model.get("quick_gelu", False), model["vision_cfg"], text, preprocess)
+
+
+def described_architecture(path: Path, name: str) -> Architecture | None:
+    """What `<file stem>.json` beside a weights file says it is, in the layout of open_clip_config.json.
+
+    None where there is no such file, or one that is about something else. Raises IPAdapterError for a bad one.
+    """
+    beside = path.with_suffix(".json")
+    try:
+        config = json.loads(beside.read_text(encoding="utf-8")) if beside.is_file() else None
+        if not isinstance(config, dict) or "model_cfg" not in config:
+            return None
+        return from_config(path.stem, config["model_cfg"], config.get("preprocess_cfg") or {})
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise IPAdapterError(
+            f"'{beside.name}' beside '{name}' does not describe an open_clip architecture ({error!r}): it needs "
+            "model_cfg with embed_dim, vision_cfg and text_cfg, as open_clip_config.json has them."
+        ) from error
 
 
 def read_visual(path: Path, name: str) -> Tensors:

@@ -6,7 +6,10 @@ from ..ipadapter.host.api import ComfyExtension, io
 from ..ipadapter.host.files import register_adapter_folder
 from .apply import ApplyIPAdapter
 from .encode import EncodeImagePrompt
+from .evaluate import EvaluateImagePrompt
+from .grid import ImagePromptGrid
 from .load import LoadIPAdapter, LoadOpenCLIPVision
+from .train import SaveIPAdapter, TrainIPAdapter
 
 
 class IPAdapterExtension(ComfyExtension):
@@ -16,7 +19,16 @@ class IPAdapterExtension(ComfyExtension):
         register_adapter_folder()
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
-        return [LoadIPAdapter, LoadOpenCLIPVision, EncodeImagePrompt, ApplyIPAdapter]
+        return [
+            LoadIPAdapter,
+            LoadOpenCLIPVision,
+            EncodeImagePrompt,
+            ApplyIPAdapter,
+            TrainIPAdapter,
+            SaveIPAdapter,
+            EvaluateImagePrompt,
+            ImagePromptGrid,
+        ]
 
 
 async def comfy_entrypoint() -> IPAdapterExtension:

@@ -15,6 +15,7 @@ from ..open_clip_tower import (
     Architecture,
     OpenCLIPTower,
     architecture_names,
+    described_architecture,
     detect_architecture,
     load_tower,
     read_architecture,
@@ -56,7 +57,11 @@ def load_encoder_file(path: Path, name: str, architecture: str = AUTO) -> OpenCL
     """Read an image tower, find out or check what it is, and hand it to the host."""
     tower = read_visual(path, name)
     progress = comfy.utils.ProgressBar(1).update_absolute
-    chosen = detect_architecture(tower, name, progress) if architecture == AUTO else read_architecture(architecture)
+    chosen = (
+        described_architecture(path, name) or detect_architecture(tower, name, progress)
+        if architecture == AUTO
+        else read_architecture(architecture)
+    )
     dtype = compute_dtype()
     return OpenCLIPVision(chosen, load_tower(chosen, tower, name, dtype), dtype)
 

@@ -1,0 +1,77 @@
+"""`python -m ipadapter.evaluate FOLDER --encoder FILE`."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from ..errors import IPAdapterError
+from .arguments import Request, read_request
+from .folder import read_folder
+from .rows import Row, Table
+from .run import Studio, remaining, run
+from .score import Scorer, open_scorer
+from .summary import describe
+
+STOPPED, INTERRUPTED = 1, 130  # exit codes
+
+
+def evaluate(request: Request, table: Table) -> str:
+    """Do what is left to do, and give the summary of all rows."""
+    items = read_folder(request.folder, request.with_captions, request.limit)
+    scorer = open_scorer(request.encoder, request.architecture, request.device, request.prefix)
+    table.open(request.settings)
+    work = remaining(items, request.seeds, table.done)
+    if work:
+        studio = Studio(request.url, request.template, scorer, request.pictures)
+        with progress(len(table.rows), sum(len(one.seeds) for one in work)) as bar:
+            asyncio.run(run(studio, work, table, lambda row: show(bar, row)))
+    table.close()
+    return summary_of(request, table, scorer)
+
+
+def progress(done: int, left: int) -> Any:
+    """A bar over pictures, with the time left."""
+    from tqdm import tqdm
+
+    return tqdm(total=done + left, initial=done, unit="picture", dynamic_ncols=True)
+
+
+def show(bar: Any, row: Row) -> None:
+    """One picture is done."""
+    bar.set_postfix_str(f"CLIP-I {row.clip_i:.3f}" + ("" if row.clip_t is None else f", CLIP-T {row.clip_score:.3f}"))
+    bar.update()
+
+
+def summary_of(request: Request, table: Table, scorer: Scorer) -> str:
+    """The summary, which is also written beside the rows."""
+    text = describe(table.rows, scorer.encoder.architecture.name, request.prefix)
+    table.path.with_name(table.path.name + ".md").write_text(text + "\n", encoding="utf-8")
+    return text
+
+
+def main(arguments: Sequence[str]) -> int:
+    """The command: its exit code."""
+    try:
+        request = read_request(arguments)
+        print(evaluate(request, Table(request.out)))
+    except (IPAdapterError, OSError) as error:
+        print(f"\n{sentence(error)}", file=sys.stderr)
+        return STOPPED
+    except KeyboardInterrupt:
+        print("\nStopped. Every finished picture has its row: run the same command again to go on.", file=sys.stderr)
+        return INTERRUPTED
+    return 0
+
+
+def sentence(error: Exception) -> str:
+    """What went wrong; of the disk's own errors, the file and the reason."""
+    if isinstance(error, OSError):
+        return f"'{error.filename}' cannot be used: {error.strerror}."
+    return str(error)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

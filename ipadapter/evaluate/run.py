@@ -1,0 +1,113 @@
+"""The run itself: every image prompt through ComfyUI with every seed, measured as the pictures come."""
+
+from __future__ import annotations
+
+import io
+import time
+import uuid
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image
+
+from ..errors import IPAdapterError
+from ..host.client import Client, ClientError, ServerGoneError, StoredFile, connect
+from .folder import Item
+from .graph import Template
+from .rows import Row, Table
+from .score import Scorer
+
+Told = Callable[[Row], None]
+
+
+@dataclass(frozen=True)
+class Work:
+    """What is still to do: the seeds of one image prompt."""
+
+    item: Item
+    seeds: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Studio:
+    """Where pictures are made, and what is done with them."""
+
+    url: str
+    template: Template
+    scorer: Scorer
+    pictures: Path | None  # a folder that keeps them
+
+
+def remaining(items: Sequence[Item], seeds: Sequence[int], done: set[tuple[str, int]]) -> list[Work]:
+    """Image prompts with the seeds that have no row yet."""
+    work = (Work(item, tuple(seed for seed in seeds if (item.name, seed) not in done)) for item in items)
+    return [one for one in work if one.seeds]
+
+
+async def run(studio: Studio, work: Sequence[Work], table: Table, told: Told) -> None:
+    """Make and measure every picture, one row each. Raises IPAdapterError where the server cannot go on."""
+    async with connect(studio.url) as client:
+        await greet(client)
+        place = f"image-prompt-{uuid.uuid4().hex[:8]}"  # a name of this run's own in the server's input folder
+        for one in work:
+            async for row in rows_of(client, studio, one, place):
+                table.add(row)
+                told(row)
+
+
+async def greet(client: Client) -> None:
+    """Find out at once whether there is a server."""
+    try:
+        await client.queue_length()
+    except (ClientError, ValueError, KeyError) as error:
+        raise IPAdapterError(
+            f"no ComfyUI answers at {client.url} ({error}): start it, or name another --url."
+        ) from error
+
+
+async def rows_of(client: Client, studio: Studio, work: Work, place: str) -> AsyncIterator[Row]:
+    """The rows of one image prompt as its pictures are made."""
+    target = studio.scorer.target(work.item)
+    try:
+        stored = await client.upload(work.item.path, place + work.item.path.suffix.lower())
+        for seed in work.seeds:
+            began = time.perf_counter()
+            picture = await draw(client, studio.template, stored.path, seed)
+            keep(studio.pictures, picture, f"{work.item.name}.{seed}.png")
+            made = studio.scorer.measure(read_picture(picture), target)
+            seconds = round(time.perf_counter() - began, 3)
+            captions = len(work.item.captions)
+            yield Row(work.item.name, seed, made.clip_i, made.clip_t, made.clip_score, captions, seconds)
+    except ServerGoneError as error:
+        raise IPAdapterError(f"{error}: start it, and run the same command again to go on.") from error
+    except ClientError as error:
+        raise IPAdapterError(f"ComfyUI could not draw '{work.item.name}': {one_line(error)}") from error
+
+
+def one_line(error: Exception) -> str:
+    """The server's words as one sentence."""
+    text = " ".join(str(error).split())
+    return text if text.endswith(".") else f"{text}."
+
+
+async def draw(client: Client, template: Template, image: str, seed: int) -> bytes:
+    """One picture as the server stored it."""
+    outcome = await client.run(template.fill(image, seed), timeout=None)
+    shown = outcome.outputs.get(template.output, {}).get("images", ())
+    if len(shown) != 1:
+        raise ClientError(f"node {template.output} showed {len(shown)} pictures, where one for each seed is needed")
+    return await client.download(StoredFile.read(shown[0]))
+
+
+def read_picture(data: bytes) -> Image.Image:
+    """A stored picture, RGB."""
+    with Image.open(io.BytesIO(data)) as image:
+        return image.convert("RGB")
+
+
+def keep(folder: Path | None, data: bytes, name: str) -> None:
+    """Put a picture into the folder that keeps them, where there is one."""
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(data)

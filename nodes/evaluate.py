@@ -1,0 +1,99 @@
+"""Measuring: how well generated pictures follow their references and captions."""
+
+from __future__ import annotations
+
+import json
+
+from comfy.clip_vision import ClipVisionModel
+from torch import Tensor
+
+from ..ipadapter.host.api import io, ui
+from ..ipadapter.host.evaluator import Comparison, evaluate
+from ..ipadapter.host.files import ENCODERS, file_names, missing_file
+from ..ipadapter.host.open_clip import AUTO, architectures
+from ..ipadapter.host.pictures import single_pictures
+from .sockets import CATEGORY
+
+
+class EvaluateImagePrompt(io.ComfyNode):
+    """CLIP-I, CLIP-T and DINO-I of generated pictures."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="EvaluateImagePrompt",
+            display_name="Evaluate Image Prompt",
+            category=CATEGORY,
+            description="Measures how well pictures follow their reference images (CLIP-I, and DINO-I where a DINO "
+            "encoder is connected) and their captions (CLIP-T, as a cosine and as 2.5 times it), with the mean and its "
+            "95 % interval. Methods that are conditioned on CLIP embeddings, as IP-Adapter is, score high on CLIP "
+            "metrics: read DINO-I beside them.",
+            search_aliases=["clip score", "CLIP-I", "CLIP-T", "image similarity", "evaluation", "metrics"],
+            is_input_list=True,
+            is_output_node=True,
+            inputs=[
+                io.Image.Input("generated", tooltip="The pictures to measure: a batch, or a list of any sizes."),
+                io.Image.Input(
+                    "references",
+                    tooltip="The reference images: one for all pictures, one for each, or one for every block of as "
+                    "many pictures, in their order (4 references and 8 pictures: the first two follow the first).",
+                ),
+                io.Combo.Input(
+                    "clip_name",
+                    options=file_names(ENCODERS),
+                    tooltip="A file in models/clip_vision with both towers of an open_clip or CLIP model. The paper "
+                    "measures with OpenAI's ViT-L/14. A file without a text tower does for CLIP-I.",
+                ),
+                io.Combo.Input(
+                    "architecture",
+                    options=[AUTO, *architectures()],
+                    default=AUTO,
+                    tooltip="auto finds the architecture from the file's tensors, or from a .json of the same name "
+                    "beside it. Choose a -quickgelu name for weights trained by OpenAI: no tensor tells the two apart.",
+                ),
+                io.String.Input(
+                    "captions",
+                    default="",
+                    multiline=True,
+                    tooltip="What the pictures should show, one caption a line: one for all, one for each picture, or "
+                    "one for each reference. Empty leaves CLIP-T out.",
+                ),
+                io.String.Input(
+                    "caption_prefix",
+                    default="",
+                    tooltip="Put before every caption. CLIPScore's code has 'A photo depicts', most others nothing.",
+                ),
+                io.ClipVision.Input(
+                    "dino",
+                    optional=True,
+                    tooltip="A DINOv2 encoder from Load CLIP Vision, for a number that CLIP has no part in.",
+                ),
+            ],
+            outputs=[
+                io.String.Output("text", tooltip="The result for people."),
+                io.String.Output("json", tooltip="The result for programs: a row a picture, means and intervals."),
+                io.Image.Output("plot", tooltip="Every picture's numbers as dots, with mean and interval."),
+            ],
+        )
+
+    @classmethod
+    def validate_inputs(cls, clip_name: list[str] | None = None) -> bool | str:
+        missing = (missing_file(ENCODERS, name) for name in clip_name or () if isinstance(name, str))
+        return next((sentence for sentence in missing if sentence), True)
+
+    @classmethod
+    def execute(
+        cls,
+        generated: list[Tensor],
+        references: list[Tensor],
+        clip_name: list[str],
+        architecture: list[str],
+        captions: list[str],
+        caption_prefix: list[str],
+        dino: list[ClipVisionModel] | None = None,
+    ) -> io.NodeOutput:
+        lines = [line.strip() for text in captions for line in text.splitlines() if line.strip()]
+        comparison = Comparison(single_pictures(generated), single_pictures(references), lines, caption_prefix[0])
+        made = evaluate(comparison, clip_name[0], architecture[0], dino[0] if dino else None)
+        shown = ui.PreviewImage(made.plot, cls=cls).as_dict() | ui.PreviewText(made.text).as_dict()
+        return io.NodeOutput(made.text, json.dumps(made.data, ensure_ascii=False, indent=1), made.plot, ui=shown)

@@ -1,0 +1,143 @@
+"""Evaluating against a real server: the command, killed and gone on with, and both nodes in a graph."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from ipadapter.evaluate.__main__ import main
+from ipadapter.evaluate.graph import Recipe, build_graph
+from ipadapter.evaluate.rows import Row, Table, repair
+from ipadapter.host.client import ExecutionFailedError
+from tests.live.files import SMALL_ENCODER, TOWER
+from tests.live.graph import Graph
+from tests.live.studio import SIDE, Studio
+from tools.environment import LAYOUT
+
+pytestmark = pytest.mark.live
+
+IMAGES = {"red.png": ("red", "a red field\na rose"), "blue.jpg": ("blue", "a blue field")}
+PATIENCE = 600.0  # seconds
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made = tmp_path_factory.mktemp("images")
+    for name, (colour, captions) in IMAGES.items():
+        Image.effect_noise((96, 64), 60).convert("RGB").save(made / name)
+        Image.blend(Image.open(made / name), Image.new("RGB", (96, 64), colour), 0.6).save(made / name)
+        (made / name).with_suffix(".txt").write_text(captions)
+    return made
+
+
+def workflow(studio: Studio, place: Path) -> Path:
+    """A light graph, exported."""
+    path = place / "flow.json"
+    path.write_text(json.dumps(studio.light().nodes))
+    return path
+
+
+def command(studio: Studio, folder: Path, out: Path, *more: str) -> list[str]:
+    encoder = studio.server.settings.model_files[f"clip_vision/{SMALL_ENCODER}"]
+    base = [str(folder), "--encoder", str(encoder), "--architecture", TOWER, "--out", str(out)]
+    return [*base, "--url", studio.server.url, *more]
+
+
+def rows_at(path: Path) -> list[str]:
+    return path.read_text().splitlines()[1:] if path.exists() else []
+
+
+def kill_after_a_row(words: list[str], out: Path) -> None:
+    """Let the command make a row, and end it as a lost machine would."""
+    whole = [sys.executable, "-m", "ipadapter.evaluate", *words]
+    process = subprocess.Popen(whole, cwd=LAYOUT.root, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + PATIENCE
+    while not rows_at(out) and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.kill()
+    process.wait()
+
+
+def numbers(rows: list[Row]) -> dict[tuple[str, int], tuple[float, ...]]:
+    return {row.key: (row.clip_i, row.clip_t or 0, row.clip_score or 0) for row in rows}
+
+
+def test_a_killed_run_goes_on_where_it_stopped(studio: Studio, folder: Path, tmp_path: Path, capsys) -> None:
+    out, pictures = tmp_path / "rows.csv", tmp_path / "pictures"
+    flow = str(workflow(studio, tmp_path))
+    words = command(studio, folder, out, "--seeds", "2", "--workflow", flow, "--pictures", str(pictures))
+    kill_after_a_row(words, out)
+    before = rows_at(out)
+    assert 1 <= len(before) < 4
+    with out.open("a") as file:
+        file.write("red.png,1,0.")  # half a line
+    assert main(words) == 0, capsys.readouterr().err
+    assert rows_at(out)[: len(before)] == before
+    rows = repair(out)
+    assert sorted(row.key for row in rows) == sorted((name, seed) for name in IMAGES for seed in (0, 1))
+    assert {row.image: row.captions for row in rows} == {"red.png": 2, "blue.jpg": 1}
+    assert len({row.clip_i for row in rows}) == 4 and all(-1 <= row.clip_i <= 1 for row in rows)
+    assert sorted(path.name for path in pictures.iterdir()) == sorted(f"{row.image}.{row.seed}.png" for row in rows)
+    said = capsys.readouterr().out
+    assert "4 picture(s) of 2 image(s)" in said and "IP-Adapter [paper]" in said
+    assert (tmp_path / "rows.csv.md").read_text().strip() == said.strip()
+
+    whole = tmp_path / "again.parquet"
+    assert main(command(studio, folder, whole, "--seeds", "2", "--workflow", flow)) == 0, capsys.readouterr().err
+    table = Table(whole)
+    table.open(json.loads(table.settings_file.read_text()))
+    assert numbers(table.rows) == numbers(rows)
+
+    assert main([*words, "--prefix", "A photo depicts"]) == 1
+    assert "was begun with caption prefix '', and this run has 'A photo depicts'" in capsys.readouterr().err
+
+
+def test_the_built_in_graph_runs_and_a_missing_model_is_said(
+    studio: Studio, folder: Path, tmp_path: Path, capsys
+) -> None:
+    small = ("--steps", "1", "--size", str(SIDE), "--seeds", "1", "--limit", "1")
+    assert main(command(studio, folder, tmp_path / "rows.csv", *small)) == 0, capsys.readouterr().err
+    assert len(rows_at(tmp_path / "rows.csv")) == 1
+    assert main(command(studio, folder, tmp_path / "wrong.csv", *small, "--adapter", "none.safetensors")) == 1
+    said = capsys.readouterr().err
+    assert "ComfyUI could not draw 'blue.jpg'" in said and "'none.safetensors'" in said
+
+
+def test_the_built_in_graph_is_one_the_server_takes(studio: Studio) -> None:
+    described = studio.ask(lambda client: client.object_info())
+    for node in build_graph(Recipe()).values():
+        wanted = described[node["class_type"]]["input"]
+        assert set(wanted["required"]) <= set(node["inputs"]) <= {*wanted["required"], *wanted.get("optional", {})}
+
+
+def measured(studio: Studio, graph: Graph, captions: str) -> tuple[Graph, str, str]:
+    """A graph that also measures its picture and puts it on a sheet, and the ids of the two nodes."""
+    made = graph.copy()
+    picture, reference = made.output("VAEDecode"), made.output("LoadImage")
+    inputs = {"clip_name": SMALL_ENCODER, "architecture": "auto", "captions": captions, "caption_prefix": ""}
+    evaluation, _ = made.add("EvaluateImagePrompt", generated=picture, references=reference, **inputs)
+    labels = {"column_labels": "drawn", "row_labels": "photo", "title": "One", "columns": 0, "cell_size": 0}
+    sheet, _ = made.add("ImagePromptGrid", images=picture, references=reference, **labels)
+    return made, str(evaluation), str(sheet)
+
+
+def test_both_nodes_show_their_result_in_a_graph(studio: Studio) -> None:
+    graph, evaluation, sheet = measured(studio, studio.light(), "a photo of something")
+    shown = studio.run(graph).outcome.outputs
+    (text,) = shown[evaluation]["text"]
+    assert "CLIP-I: " in text and "CLIP-T (2.5 x cosine): " in text and "no interval" in text
+    assert len(shown[evaluation]["images"]) == len(shown[sheet]["images"]) == 1
+
+
+def test_captions_that_do_not_pair_reach_the_person_as_a_sentence(studio: Studio) -> None:
+    graph, evaluation, _ = measured(studio, studio.light(), "one\ntwo")
+    with pytest.raises(ExecutionFailedError) as failure:
+        studio.run(graph)
+    assert failure.value.node_id == evaluation
+    assert "1 generated picture(s) and 2 caption(s) do not pair" in failure.value.exception_message

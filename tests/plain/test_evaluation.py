@@ -1,0 +1,400 @@
+"""The evaluation's command without a server: folders, captions, rows that survive, and the summary."""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from pack.ipadapter.errors import IPAdapterError
+from pack.ipadapter.evaluate.__main__ import main
+from pack.ipadapter.evaluate.arguments import read_request
+from pack.ipadapter.evaluate.captions import read_text
+from pack.ipadapter.evaluate.folder import open_picture, read_folder
+from pack.ipadapter.evaluate.graph import Recipe, build_graph, make_template
+from pack.ipadapter.evaluate.rows import COLUMNS, Row, Table
+from pack.ipadapter.evaluate.run import remaining
+from pack.ipadapter.evaluate.score import Scorer
+from pack.ipadapter.evaluate.summary import TABLE_1, describe
+from pack.ipadapter.host.pictures import from_pil
+from pack.ipadapter.metrics import embed_captions, embed_pictures
+from pack.ipadapter.open_clip_towers import open_towers
+from PIL import Image
+
+from tests.plain.test_metrics import ours_model, saved
+
+ROOT = Path(__file__).resolve().parents[2]
+SETTINGS = {"encoder": "a", "steps": 50}
+
+
+def image(path: Path, size: tuple[int, int] = (40, 30), colour: str = "red") -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", size, colour).save(path)
+    return path
+
+
+def refusal(action, *args, **more) -> str:
+    with pytest.raises(IPAdapterError) as error:
+        action(*args, **more)
+    text = str(error.value)
+    assert text.endswith(".") and "\n" not in text
+    return text
+
+
+# Folders and captions
+
+
+def test_cocos_layout_is_read_with_all_captions_of_an_image(tmp_path):
+    image(tmp_path / "val2017" / "b.jpg")
+    image(tmp_path / "val2017" / "a.jpg")
+    annotations = [
+        {"image_id": 2, "caption": "one "},
+        {"image_id": 1, "caption": "x"},
+        {"image_id": 2, "caption": "two"},
+    ]
+    data = {"images": [{"id": 1, "file_name": "a.jpg"}, {"id": 2, "file_name": "b.jpg"}], "annotations": annotations}
+    (tmp_path / "annotations").mkdir()
+    (tmp_path / "annotations" / "captions_val2017.json").write_text(json.dumps(data))
+    expected = [("a.jpg", ("x",)), ("b.jpg", ("one", "two"))]
+    for folder in (tmp_path, tmp_path / "val2017"):
+        assert [(item.name, item.captions) for item in read_folder(folder)] == expected
+    assert [item.name for item in read_folder(tmp_path, limit=1)] == ["a.jpg"]
+
+
+def test_of_several_coco_splits_the_one_with_images_is_read_and_the_papers_first(tmp_path):
+    (tmp_path / "annotations").mkdir()
+    for split in ("train2017", "val2017", "val2014"):
+        data = {"images": [{"id": 1, "file_name": "a.jpg"}], "annotations": [{"image_id": 1, "caption": split}]}
+        (tmp_path / "annotations" / f"captions_{split}.json").write_text(json.dumps(data))
+    image(tmp_path / "train2017" / "a.jpg")
+    assert read_folder(tmp_path)[0].captions == ("train2017",)
+    image(tmp_path / "val2017" / "a.jpg")
+    assert read_folder(tmp_path)[0].captions == ("val2017",)
+    assert read_folder(tmp_path / "train2017")[0].captions == ("train2017",)
+
+
+def test_plain_folders_have_captions_beside_or_in_a_table(tmp_path):
+    image(tmp_path / "a.png")
+    image(tmp_path / "b.png")
+    image(tmp_path / "c.png")
+    (tmp_path / "a.txt").write_text("first\n\nsecond\n")
+    (tmp_path / "captions.json").write_text('{"b.png": ["third", "fourth"]}')
+    (tmp_path / "captions.csv").write_text('file_name,caption\nc.png,"fifth, with a comma"\nc.png,sixth\n')
+    assert [item.captions for item in read_folder(tmp_path)] == [
+        ("first", "second"),
+        ("third", "fourth"),
+        ("fifth, with a comma", "sixth"),
+    ]
+
+
+ENCODINGS = [("utf-8", b""), ("utf-8", codecs.BOM_UTF8), ("utf-16-le", codecs.BOM_UTF16_LE)]
+ENCODINGS += [("utf-16-be", codecs.BOM_UTF16_BE), ("utf-16-le", b""), ("utf-16-be", b"")]
+
+
+@pytest.mark.parametrize(("encoding", "mark"), ENCODINGS)
+def test_captions_in_utf_8_and_utf_16_are_read(encoding, mark, tmp_path):
+    (tmp_path / "a.txt").write_bytes(mark + "a café in Kraków".encode(encoding))
+    assert read_text(tmp_path / "a.txt") == "a café in Kraków"
+
+
+def test_another_encoding_is_refused_by_name(tmp_path):
+    image(tmp_path / "a.png")
+    (tmp_path / "a.txt").write_bytes("a café".encode("latin-1"))
+    assert "'a.txt' is neither UTF-8 nor UTF-16 (byte 5" in refusal(read_folder, tmp_path)
+
+
+def test_missing_captions_are_named(tmp_path):
+    for index in range(7):
+        image(tmp_path / f"{index}.png")
+    (tmp_path / "1.txt").write_text("there")
+    (tmp_path / "2.txt").write_text("\n \n")
+    said = refusal(read_folder, tmp_path)
+    assert "6 image(s) have no caption (0.png, 2.png, 3.png, 4.png, 5.png and 1 more)" in said
+    assert [item.captions for item in read_folder(tmp_path, with_captions=False)] == [()] * 7
+
+
+def test_folders_and_images_that_do_not_do_are_refused(tmp_path):
+    assert "is not a folder" in refusal(read_folder, tmp_path / "none")
+    assert "holds no images" in refusal(read_folder, tmp_path)
+    image(tmp_path / "tiny.png", (4, 40))
+    (tmp_path / "broken.jpg").write_bytes(b"not a picture")
+    said = refusal(read_folder, tmp_path)
+    assert "'broken.jpg' cannot be read as an image" in said and "'tiny.png' is 4x40 pixels" in said
+
+
+def test_an_image_that_is_cut_short_is_named_when_it_is_read(tmp_path):
+    whole = image(tmp_path / "a.png", (400, 300)).read_bytes()
+    (tmp_path / "a.png").write_bytes(whole[: len(whole) // 2])
+    assert "'a.png' is damaged or cut short" in refusal(open_picture, tmp_path / "a.png")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("captions.json", "[1]", "does not map file names to captions"),
+        ("captions.json", "{", "is not JSON"),
+        ("captions.csv", "", "is empty"),
+        ("captions.csv", "a,b\n", "it needs one named image and one named caption"),
+    ],
+)
+def test_tables_of_captions_that_are_none_are_refused(name, text, said, tmp_path):
+    image(tmp_path / "a.png")
+    (tmp_path / name).write_text(text)
+    sentence = refusal(read_folder, tmp_path)
+    assert said in sentence and name in sentence
+
+
+# Rows
+
+
+def row(image: str, seed: int, value: float = 0.5) -> Row:
+    return Row(image, seed, value, 0.2, 0.5, 5, 1.0)
+
+
+def filled(path: Path, count: int) -> Table:
+    table = Table(path)
+    table.open(SETTINGS)
+    for index in range(count):
+        table.add(row(f"name, {index // 4}.jpg", index % 4, index / 7))
+    return table
+
+
+def test_rows_are_on_the_disk_as_they_come_and_come_back_exactly(tmp_path):
+    table = filled(tmp_path / "rows.csv", 5)
+    lines = list(csv.reader((tmp_path / "rows.csv").read_text().splitlines()))
+    assert lines[0] == COLUMNS and len(lines) == 6
+    again = Table(tmp_path / "rows.csv")
+    again.open(SETTINGS)
+    assert again.rows == table.rows and again.done == {row.key for row in table.rows}
+
+
+def test_any_cut_of_the_file_loses_the_last_row_at_most(tmp_path):
+    """As a kill, a full disk or a lost machine leaves it."""
+    path = tmp_path / "rows.csv"
+    rows, whole = filled(path, 3).rows, path.read_bytes()
+    ends = [index + 1 for index, byte in enumerate(whole) if byte == ord("\n")]
+    for cut in range(ends[0], len(whole) + 1):
+        path.write_bytes(whole[:cut])
+        table = Table(path)
+        table.open(SETTINGS)
+        kept = sum(end <= cut for end in ends) - 1
+        assert table.rows == rows[:kept]
+        table.add(row("next.jpg", 0))
+        again = Table(path)
+        again.open(SETTINGS)
+        assert again.rows == [*rows[:kept], row("next.jpg", 0)]
+
+
+def test_garbage_after_the_last_row_is_removed_and_within_is_refused(tmp_path):
+    path = tmp_path / "rows.csv"
+    rows, whole = filled(path, 2).rows, path.read_bytes()
+    path.write_bytes(whole + b"a.jpg,1,0.\x00\x00\n")
+    table = Table(path)
+    table.open(SETTINGS)
+    assert table.rows == rows and path.read_bytes() == whole
+    path.write_bytes(whole.replace(b"0.2,0.5", b"0.2,?", 1))
+    assert "'rows.csv' is damaged in line 2" in refusal(Table(path).open, SETTINGS)
+    path.write_bytes(b"something else\n")
+    assert "not a table of an evaluation" in refusal(Table(path).open, SETTINGS)
+
+
+def test_other_settings_are_refused_by_name_and_value(tmp_path):
+    filled(tmp_path / "rows.csv", 1)
+    said = refusal(Table(tmp_path / "rows.csv").open, SETTINGS | {"steps": 20})
+    assert "'rows.csv' was begun with steps 50, and this run has 20" in said
+    (tmp_path / "rows.csv.settings.json").unlink()
+    assert "'rows.csv.settings.json' that says how it was made is not" in refusal(
+        Table(tmp_path / "rows.csv").open, SETTINGS
+    )
+
+
+def test_a_disk_that_takes_no_more_is_said_so(tmp_path):
+    table = filled(tmp_path / "rows.csv", 1)
+    table.journal = Path("/dev/full")
+    assert "'/dev/full' cannot be written: No space left on device" in refusal(table.add, row("b", 0))
+    assert len(table.rows) == 1
+
+
+def test_a_parquet_file_is_written_at_the_end_and_gone_on_with(tmp_path):
+    path = tmp_path / "rows.parquet"
+    table = filled(path, 3)
+    assert not path.exists()
+    table.close()
+    assert {file.name for file in tmp_path.iterdir()} == {"rows.parquet", "rows.parquet.settings.json"}
+    again = Table(path)
+    again.open(SETTINGS)
+    assert again.rows == table.rows
+    again.add(row("more.jpg", 1))
+    again.close()
+    last = Table(path)
+    last.open(SETTINGS)
+    assert last.rows == again.rows and len(last.rows) == 4
+
+
+WITHOUT_PYARROW = """
+import sys
+sys.modules["pyarrow"] = None
+from pathlib import Path
+from ipadapter.evaluate.rows import Table
+from ipadapter.errors import IPAdapterError
+try:
+    Table(Path(sys.argv[1])).open({})
+except IPAdapterError as error:
+    print(error)
+"""
+
+
+def test_a_missing_pyarrow_is_said_before_anything_is_made(tmp_path):
+    command = [sys.executable, "-c", WITHOUT_PYARROW, str(tmp_path / "rows.parquet")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert "pip install pyarrow" in done.stdout and not list(tmp_path.iterdir())
+
+
+def test_what_has_a_row_is_not_made_again(tmp_path):
+    for name in ("a.png", "b.png"):
+        image(tmp_path / name)
+    items = read_folder(tmp_path, with_captions=False)
+    left = remaining(items, (0, 1), {("a.png", 0), ("a.png", 1), ("b.png", 1)})
+    assert [(work.item.name, work.seeds) for work in left] == [("b.png", (0,))]
+
+
+# Graphs and arguments
+
+
+def test_the_built_in_graph_has_the_papers_settings():
+    graph = build_graph(Recipe())
+    sampler = graph["sample"]["inputs"]
+    assert (sampler["steps"], sampler["cfg"], sampler["sampler_name"]) == (50, 7.5, "ddim")
+    assert graph["apply"]["inputs"]["weight"] == 1.0
+    assert graph["positive"]["inputs"]["text"] == graph["negative"]["inputs"]["text"] == ""
+    assert graph["latent"]["inputs"]["width"] == graph["latent"]["inputs"]["height"] == 512
+
+
+def test_its_schedule_is_the_references():
+    """DDIM as SD1.5's own scheduler configuration spaces 50 steps: every 20th timestep, from 981 to 1."""
+    import comfy.samplers
+    from comfy.model_sampling import ModelSamplingDiscrete
+    from diffusers import DDIMScheduler
+
+    scheduler = DDIMScheduler(beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012, steps_offset=1)
+    scheduler.set_timesteps(50)
+    sampling = ModelSamplingDiscrete()
+    sigmas = comfy.samplers.calculate_sigmas(sampling, Recipe().scheduler, Recipe().steps)
+    assert sampling.timestep(sigmas[:-1]).tolist() == scheduler.timesteps.tolist()
+
+
+def test_an_image_and_a_seed_go_into_a_workflow(tmp_path):
+    template = make_template(build_graph(Recipe()))
+    filled = template.fill("x.png", 7)
+    assert filled["image"]["inputs"]["image"] == "x.png" and filled["sample"]["inputs"]["seed"] == 7
+    assert template.prompt["image"]["inputs"]["image"] == ""
+
+
+def workflow_refusal(tmp_path: Path, data: object, *more: str) -> str:
+    path = tmp_path / "flow.json"
+    path.write_text(json.dumps(data))
+    return refusal(read_request, [str(tmp_path), "--encoder", "e", "--workflow", str(path), *more])
+
+
+def test_workflows_that_do_not_do_are_refused(tmp_path):
+    graph = build_graph(Recipe())
+    assert "is a saved workflow" in workflow_refusal(tmp_path, {"nodes": [], "links": []})
+    assert "not a workflow in the API's format" in workflow_refusal(tmp_path, {"a": 1})
+    two = graph | {"more": graph["image"]}
+    assert "2 nodes of kind LoadImage (ids image, more)" in workflow_refusal(tmp_path, two)
+    assert "no node 9" in workflow_refusal(tmp_path, graph, "--output-node", "9")
+    linked = graph | {"sample": graph["sample"] | {"inputs": graph["sample"]["inputs"] | {"seed": ["1", 0]}}}
+    assert "no seed to set" in workflow_refusal(tmp_path, linked)
+    assert "--steps is for the built-in graph" in workflow_refusal(tmp_path, graph, "--steps", "3")
+
+
+def test_numbers_that_make_no_sense_are_refused(tmp_path):
+    for option in ("--seeds", "--limit"):
+        assert f"{option} is 0, where 1 or more is needed" in refusal(
+            read_request, [str(tmp_path), "--encoder", "e", option, "0"]
+        )
+
+
+def test_settings_name_what_a_table_was_made_with(tmp_path):
+    one, two = (read_request([str(tmp_path), "--encoder", "e", "--weight", weight]).settings for weight in ("1", "0.5"))
+    assert {key for key in one if one[key] != two[key]} == {"apply (ApplyIPAdapter) weight", "graph"}
+
+
+# Scores, summary, the command
+
+
+def test_scores_are_means_over_all_captions(tmp_path):
+    encoder = open_towers(saved(tmp_path / "clip.safetensors", ours_model().state_dict()), "clip.safetensors")
+    (item,) = read_folder(captioned(tmp_path / "images"))
+    scorer = Scorer(encoder, torch.device("cpu"), "")
+    picture = Image.effect_noise((50, 40), 80).convert("RGB")
+    made = scorer.measure(picture, scorer.target(item))
+    image_vector = embed_pictures(encoder, [from_pil(picture)])
+    reference = embed_pictures(encoder, [from_pil(open_picture(item.path))])
+    cosines = image_vector @ embed_captions(encoder, item.captions).T
+    assert made.clip_i == pytest.approx((image_vector @ reference.T).item(), abs=1e-6)
+    assert made.clip_t == pytest.approx(cosines.mean().item(), abs=1e-6)
+    assert made.clip_score == pytest.approx(2.5 * cosines.clamp(min=0).mean().item(), abs=1e-6)
+
+
+def captioned(folder: Path) -> Path:
+    image(folder / "a.png")
+    (folder / "a.txt").write_text("a red field\na dog\nnothing\n")
+    return folder
+
+
+def test_the_summary_stands_beside_the_papers_table():
+    rows = [Row(f"{n // 4}.jpg", n % 4, 0.8 + n / 100, 0.23, 0.575, 5, 1.0) for n in range(8)]
+    text = describe(rows, "ViT-L-14-quickgelu", "")
+    assert "8 picture(s) of 2 image(s)" in text and "95 % interval" in text
+    assert "0.575" in text and "score high on CLIP metrics" in text and "not comparable" not in text
+    assert all(f"{one.clip_t:.3f}" in text and f"{one.clip_i:.3f}" in text for one in TABLE_1)
+    assert "not comparable with Table 1" in describe(rows, "ViT-B-32", "")
+    without = describe([Row("a", 0, 0.8, None, None, 0, 1.0)], "ViT-B-32", "")
+    assert "| this run" in without and "no interval" in without
+
+
+def test_without_a_server_the_command_says_so_in_a_sentence(tmp_path, capsys):
+    encoder = saved(tmp_path / "clip.safetensors", ours_model().state_dict())
+    out = tmp_path / "rows.csv"
+    url = "http://127.0.0.1:9"
+    code = main([str(captioned(tmp_path / "images")), "--encoder", str(encoder), "--out", str(out), "--url", url])
+    assert code == 1
+    assert f"no ComfyUI answers at {url}" in capsys.readouterr().err
+    assert out.read_text().splitlines() == [",".join(COLUMNS)]
+
+
+def test_a_place_that_cannot_be_written_is_named(tmp_path, capsys):
+    encoder = saved(tmp_path / "clip.safetensors", ours_model().state_dict())
+    (tmp_path / "file").touch()
+    out = tmp_path / "file" / "rows.csv"
+    assert main([str(captioned(tmp_path / "images")), "--encoder", str(encoder), "--out", str(out)]) == 1
+    assert f"'{tmp_path / 'file'}' cannot be used: " in capsys.readouterr().err
+
+
+def test_an_address_that_is_none_is_said_so(tmp_path, capsys):
+    encoder = saved(tmp_path / "clip.safetensors", ours_model().state_dict())
+    words = [str(captioned(tmp_path / "images")), "--encoder", str(encoder), "--out", str(tmp_path / "rows.csv")]
+    assert main([*words, "--url", "localhost:8188"]) == 1
+    assert "no ComfyUI answers at localhost:8188" in capsys.readouterr().err
+
+
+def test_a_missing_encoder_and_an_absent_device_are_refused(tmp_path, capsys):
+    folder = str(captioned(tmp_path / "images"))
+    assert main([folder, "--encoder", str(tmp_path / "none.pt")]) == 1
+    assert "none.pt' is not there" in capsys.readouterr().err
+    encoder = saved(tmp_path / "clip.safetensors", ours_model().state_dict())
+    assert main([folder, "--encoder", str(encoder), "--device", "gpu"]) == 1
+    assert "--device gpu cannot be used" in capsys.readouterr().err
+
+
+def test_help_is_given(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "ipadapter.evaluate", "--help"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert "--encoder" in done.stdout and "captions_val2017.json" in done.stdout
