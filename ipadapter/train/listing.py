@@ -1,0 +1,258 @@
+"""What a training set consists of: where each picture's bytes lie, and its caption.
+
+A folder holds pictures with a text file of the same stem beside each, or a `captions.csv` or `metadata.jsonl` for all
+of them. Shards are tar files in the layout of WebDataset: the members of one example follow each other and have the
+same name up to the first dot. Tar files keep their members as they are, so a picture in a shard is, like one in a
+folder, a piece of a file, and both are read in any order.
+"""
+
+from __future__ import annotations
+
+import csv
+import glob
+import io
+import json
+import re
+import tarfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path, PurePosixPath
+
+from ..errors import IPAdapterError
+
+PICTURES = {".png", ".jpg", ".jpeg", ".webp", ".bmp"}
+TABLES = ("captions.csv", "metadata.jsonl")
+FILE_COLUMNS = ("file_name", "file", "image", "image_file", "filename")
+TEXT_COLUMNS = ("text", "caption", "prompt")
+NAMED = 5  # examples named in a sentence
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One picture and its caption. `start` and `size` are bytes of `file`; `changed` is the file's, in ns."""
+
+    name: str
+    caption: str | None
+    file: Path
+    start: int
+    size: int
+    changed: int
+
+    def read(self) -> bytes:
+        """The picture as it is stored."""
+        with self.file.open("rb") as file:
+            file.seek(self.start)
+            return file.read(self.size)
+
+
+def name_some(names: list[str]) -> str:
+    """The first few of many names."""
+    more = len(names) - NAMED
+    return ", ".join(names[:NAMED]) + (f" and {more} more" if more > 0 else "")
+
+
+def complete(entries: list[Entry], empty_captions: bool, hint: str) -> list[Entry]:
+    """Refuse pictures without a caption, unless they are to be taken with an empty one."""
+    without = [entry.name for entry in entries if entry.caption is None]
+    if without and not empty_captions:
+        raise IPAdapterError(
+            f"{len(without)} of {len(entries)} pictures have no caption: {name_some(without)}. {hint}, or set "
+            'data.missing_captions = "empty" to train them on an empty text.'
+        )
+    return entries
+
+
+# A folder
+
+
+def list_folder(folder: Path, extension: str) -> list[Entry]:
+    """Every picture below a folder, in the order of their names, captions where there are any."""
+    if not folder.is_dir():
+        raise IPAdapterError(f"'{folder}' is not a folder: data.folder names one with pictures.")
+    pictures = sorted(path for path in folder.rglob("*") if path.suffix.lower() in PICTURES and path.is_file())
+    if not pictures:
+        raise IPAdapterError(f"'{folder}' holds no pictures ({', '.join(sorted(PICTURES))}): put some there.")
+    caption = caption_finder(folder, extension)
+    return [folder_entry(path, folder, caption(path)) for path in pictures]
+
+
+def folder_entry(path: Path, folder: Path, caption: str | None) -> Entry:
+    """A picture that is a whole file."""
+    about = path.stat()
+    return Entry(path.relative_to(folder).as_posix(), caption, path, 0, about.st_size, about.st_mtime_ns)
+
+
+def caption_finder(folder: Path, extension: str) -> Callable[[Path], str | None]:
+    """How this folder's captions are found: in one table for all, or in a file for each."""
+    for name in TABLES:
+        if (folder / name).is_file():
+            table = read_table(folder / name)
+            return lambda path: table.get(path.relative_to(folder).as_posix())
+    return lambda path: caption_beside(path.with_suffix("." + extension.lstrip(".")))
+
+
+def caption_beside(path: Path) -> str | None:
+    """The text of a caption file, or None where there is none."""
+    return decode(path.read_bytes(), path.name) if path.is_file() else None
+
+
+def read_table(path: Path) -> dict[str, str]:
+    """Captions by picture, from a CSV file with a header or one JSON object a line."""
+    text = decode(path.read_bytes(), path.name)
+    rows = list(TABLE_READERS[path.suffix](text, path.name))
+    columns = list(rows[0]) if rows else []
+    file = next((name for name in FILE_COLUMNS if name in columns), None)
+    caption = next((name for name in TEXT_COLUMNS if name in columns), None)
+    if file is None or caption is None:
+        raise IPAdapterError(
+            f"'{path.name}' has the columns {', '.join(map(str, columns)) or 'none'}, where one of "
+            f"{', '.join(FILE_COLUMNS)} and one of {', '.join(TEXT_COLUMNS)} are needed."
+        )
+    return {row[file]: row[caption].strip() for row in rows if isinstance(row.get(caption), str)}
+
+
+def csv_rows(text: str, name: str) -> Iterator[dict[str, str]]:
+    """Rows under the names of the first line."""
+    yield from csv.DictReader(io.StringIO(text, newline=""))
+
+
+def json_rows(text: str, name: str) -> Iterator[dict[str, str]]:
+    """One object a line."""
+    for number, line in enumerate(text.splitlines(), 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except ValueError as error:
+            raise IPAdapterError(f"'{name}' is not JSON in line {number}: {error}.") from error
+        if not isinstance(row, dict):
+            raise IPAdapterError(f"'{name}' holds a {type(row).__name__} in line {number}, where an object is needed.")
+        yield row
+
+
+TABLE_READERS: dict[str, Callable[[str, str], Iterator[dict[str, str]]]] = {".csv": csv_rows, ".jsonl": json_rows}
+
+BYTE_ORDER_MARKS = ((b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"))
+
+
+def decode(content: bytes, name: str) -> str:
+    """Text in UTF-8, with or without a mark, or UTF-16 with one. Raises IPAdapterError for anything else."""
+    encoding = next((known for mark, known in BYTE_ORDER_MARKS if content.startswith(mark)), "utf-8")
+    try:
+        text = content.decode(encoding)
+    except UnicodeDecodeError as error:
+        raise IPAdapterError(not_text(name, f"byte {error.start + 1} does not belong to {error.encoding}")) from error
+    if "\0" in text:
+        raise IPAdapterError(not_text(name, "it holds zero bytes, as UTF-16 without a mark or a binary file would"))
+    return text.strip()
+
+
+def not_text(name: str, why: str) -> str:
+    """The sentence for captions in another encoding."""
+    return f"'{name}' is not text in UTF-8 or UTF-16 ({why}): save it as UTF-8."
+
+
+# Shards
+
+
+def list_shards(patterns: Sequence[Path], extension: str) -> list[Entry]:
+    """Every picture of the shards that the patterns name, in the shards' order."""
+    paths = [path for pattern in patterns for path in find_shards(pattern)]
+    entries = [entry for path in paths for entry in shard_entries(path, "." + extension.lstrip("."))]
+    if not entries:
+        raise IPAdapterError(
+            f"{', '.join(path.name for path in paths[:NAMED])} hold no pictures ({', '.join(sorted(PICTURES))})."
+        )
+    return entries
+
+
+BRACES = re.compile(r"\{([^{}]*)\}")
+RANGE = re.compile(r"(\d+)\.\.(\d+)")
+
+
+def find_shards(pattern: Path) -> list[Path]:
+    """The files of one pattern, with `{000..012}`, `{a,b}` and wildcards. Raises IPAdapterError for one that is not."""
+    names = expand_braces(str(pattern))
+    paths = [Path(found) for name in names for found in (sorted(glob.glob(name)) if glob.has_magic(name) else [name])]
+    absent = [path.name for path in paths if not path.is_file()]
+    if absent or not paths:
+        raise IPAdapterError(
+            f"data.shards '{pattern}' names no file: {name_some(absent) or 'nothing fits the wildcard'} is there."
+        )
+    return paths
+
+
+def expand_braces(pattern: str) -> list[str]:
+    """`{000..012}` and `{a,b}` as WebDataset has them, the last brace varying fastest."""
+    match = BRACES.search(pattern)
+    if match is None:
+        return [pattern]
+    head, tail = pattern[: match.start()], expand_braces(pattern[match.end() :])
+    return [head + choice + rest for choice in brace_choices(match[1]) for rest in tail]
+
+
+def brace_choices(inside: str) -> list[str]:
+    """What one pair of braces stands for; numbers keep the leading zeros of the first."""
+    numbers = RANGE.fullmatch(inside)
+    if numbers is None:
+        return inside.split(",")
+    first, last = numbers[1], numbers[2]
+    return [str(number).zfill(len(first)) for number in range(int(first), int(last) + 1)]
+
+
+@dataclass(frozen=True)
+class Member:
+    """A file within a shard: WebDataset's key (all before the first dot of the name) and the rest."""
+
+    key: str
+    ending: str
+    start: int
+    size: int
+
+
+def shard_entries(path: Path, extension: str) -> list[Entry]:
+    """The examples of one shard that have a picture."""
+    changed = path.stat().st_mtime_ns
+    examples = groupby(shard_members(path), key=lambda member: member.key)
+    made = (shard_entry(path, changed, key, list(members), extension) for key, members in examples)
+    return [entry for entry in made if entry is not None]
+
+
+def shard_members(path: Path) -> Iterator[Member]:
+    """The files of a tar, in its order. Raises IPAdapterError for one that is damaged or compressed as a whole."""
+    try:
+        with tarfile.open(path, "r:") as tar:
+            for info in tar:
+                if info.isfile():
+                    name = PurePosixPath(info.name)
+                    stem, _, ending = name.name.partition(".")
+                    yield Member(str(name.with_name(stem)), "." + ending.lower(), info.offset_data, info.size)
+            refuse_cut_short(tar, path)
+    except (tarfile.TarError, OSError) as error:
+        raise IPAdapterError(
+            f"'{path.name}' is not a readable tar file ({error}): shards are plain .tar, not compressed; make it again."
+        ) from error
+
+
+def refuse_cut_short(tar: tarfile.TarFile, path: Path) -> None:
+    """A tar ends with blocks of zeros; where they lack, so may examples, which the reader itself passes over."""
+    if path.stat().st_size < tar.offset + tarfile.BLOCKSIZE:
+        raise tarfile.ReadError("cut short")
+
+
+def shard_entry(path: Path, changed: int, key: str, members: list[Member], extension: str) -> Entry | None:
+    """The picture of one example with its caption, or None where there is no picture."""
+    picture = next((member for member in members if member.ending in PICTURES), None)
+    text = next((member for member in members if member.ending == extension.lower()), None)
+    if picture is None:
+        return None
+    caption = None if text is None else decode(piece(path, text), f"{path.name}/{key}{extension}")
+    return Entry(f"{path.name}/{key}{picture.ending}", caption, path, picture.start, picture.size, changed)
+
+
+def piece(path: Path, member: Member) -> bytes:
+    """The content of one member."""
+    with path.open("rb") as file:
+        file.seek(member.start)
+        return file.read(member.size)

@@ -1,0 +1,155 @@
+"""From a configuration to a run: list the data, fill the cache, open the models, train."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+from ..errors import IPAdapterError
+from ..training.module import AdapterTraining
+from ..writing import Provenance
+from .cache import file_stamp
+from .config import Config
+from .encoding import Part, Plan, Settings, fill, make_plan, skipped
+from .examples import CachedSet, open_set
+from .listing import Entry, complete, list_folder, list_shards
+from .run import Outcome, Run, Schedule, make_accelerator, train
+from .stopping import Stop
+
+DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32, "no": torch.float32}
+
+
+def run_config(config: Config) -> Outcome:
+    """A whole run, or what is left of it. Raises IPAdapterError for everything a user can put right."""
+    from ..host.launch import on_cpu, start_host
+
+    entries = list_data(config)
+    config.output.folder.mkdir(parents=True, exist_ok=True)
+    cpu, tensorboard = on_cpu(config.host.options), config.output.tensorboard
+    accelerator = make_accelerator(
+        config.training.mixed_precision, config.recipe, config.output.folder, cpu, tensorboard
+    )
+    start_host(config.host.options, config.host.path)
+    with Stop().listening() as stop:
+        plan = plan_of(config, entries)
+        fill_cache(config, plan, accelerator, stop)
+        with open_run(config, plan, accelerator) as run:
+            return train(run, stop)
+
+
+def list_data(config: Config) -> list[Entry]:
+    """Every picture with its caption."""
+    data = config.data
+    empty = data.missing_captions == "empty"
+    if data.folder is not None:
+        hint = f"Write one beside each, as in picture.{data.caption_extension.lstrip('.')} for picture.png"
+        return complete(list_folder(data.folder, data.caption_extension), empty, hint)
+    hint = f"Give each example a member that ends in .{data.caption_extension.lstrip('.')}"
+    return complete(list_shards(data.shards, data.caption_extension), empty, hint)
+
+
+def files_of(config: Config) -> Any:
+    """The model files, as the host's side takes them."""
+    from ..host.training_models import ModelFiles
+
+    model = config.model
+    return ModelFiles(model.clip_vision, model.checkpoint, model.unet, tuple(model.clip), model.vae)
+
+
+def plan_of(config: Config, entries: list[Entry]) -> Plan:
+    """Where the encoded data is, or will be."""
+    settings = Settings(
+        resolution=config.data.resolution,
+        dtype=DTYPES[config.cache.dtype],
+        chunk=config.cache.chunk,
+        batch_size=config.cache.batch_size,
+        skip_bad=config.data.skip_bad,
+    )
+    stamps = [file_stamp(path) for path in files_of(config).of_encoders]
+    return make_plan(entries, (config.model.kind, *stamps), settings, config.cache_folder)
+
+
+def fill_cache(config: Config, plan: Plan, accelerator: Any, stop: Stop) -> None:
+    """Encode what has not been, each process a part of it. The encoders are not even opened where all is done."""
+    from ..host import training_models as models
+
+    if not plan.complete:
+        files = files_of(config)
+        base = models.open_base(files)
+        encoders = models.open_encoders(files, base, config.recipe.kind)
+        part = Part(accelerator.process_index, accelerator.num_processes)
+        fill(plan, encoders, part, lambda label, items: bar(label, items, stop, accelerator.is_main_process))
+        del base, encoders
+        models.release()
+    accelerator.wait_for_everyone()
+    if accelerator.is_main_process:
+        note_skipped(config, plan)
+
+
+def bar(label: str, chunks: Sequence[Any], stop: Stop, shown: bool) -> Iterable[Any]:
+    """Chunks with a progress bar; none after the user has asked for an end."""
+    from tqdm import tqdm
+
+    for chunk in tqdm(chunks, desc=f"encoding {label}", unit="chunk", disable=not shown or not chunks):
+        if stop.asked:
+            raise KeyboardInterrupt
+        yield chunk
+
+
+def note_skipped(config: Config, plan: Plan) -> None:
+    """Write down which pictures are not trained on, and why."""
+    lines = [f"{name}\t{why}\n" for name, why in skipped(plan)]
+    if lines:
+        (config.output.folder / "skipped.txt").write_text("".join(lines), encoding="utf-8")
+
+
+@contextmanager
+def open_run(config: Config, plan: Plan, accelerator: Any) -> Iterator[Run]:
+    """The run, at the step it goes on from."""
+    from ..host import train_adapter as graph
+    from ..host.adapter import load_adapter_file
+    from ..host.training import frozen_unet, trainable_layers
+    from ..host.training_models import HostText, open_base
+
+    recipe, model = config.recipe, open_base(files_of(config))
+    path = config.model.init_from
+    start = None if path is None else load_adapter_file(path, path.name)
+    if start is not None:
+        graph.refuse_other_start(start.spec, model, recipe)
+    data = open_set(plan, HostText(model, config.data.resolution))
+    spec = graph.spec_for(recipe, data.nothing.shape[-1], trainable_layers(model), start)
+    about = Provenance(config.model.clip_vision.stem, start.provenance.steps if start else 0, config.output.license)
+    precision = DTYPES[config.training.mixed_precision]
+    with frozen_unet(model, precision, config.training.gradient_checkpointing) as frozen:
+        training = AdapterTraining(graph.first_adapter(spec, frozen, recipe, start), frozen)
+        run = Run(accelerator, training, data, recipe, schedule_of(config), about)
+        begin(run, data, plan)
+        yield run
+        accelerator.end_training()
+
+
+def schedule_of(config: Config) -> Schedule:
+    """When what is written."""
+    output = config.output
+    return Schedule(output.folder, output.checkpoint_every, output.keep, output.log_every)
+
+
+def begin(run: Run, data: CachedSet, plan: Plan) -> None:
+    """Go on from the newest checkpoint, tell so, and open the curves at its step."""
+    changed = run.resume()
+    if run.step >= run.recipe.steps and run.saved is not None:
+        raise IPAdapterError(
+            f"'{run.saved.folder}' is at step {run.step} and training.steps is {run.recipe.steps}: all is done; raise "
+            "training.steps to go on."
+        )
+    if run.accelerator.log_with:
+        curves = {"tensorboard": {"purge_step": run.step + 1}}
+        run.accelerator.init_trackers("curves", init_kwargs=curves)
+    origin = f"goes on from step {run.step}" if run.saved else "starts"
+    since = f" (changed: {', '.join(changed)})" if changed else ""
+    left_out = len(plan.entries) - len(data)
+    skipped = f", {left_out} left out, named in skipped.txt" if left_out else ""
+    run.accelerator.print(f"training {origin}{since}: {len(data)} pictures{skipped}, {run.recipe.steps} steps in all.")

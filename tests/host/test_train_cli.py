@@ -1,0 +1,182 @@
+"""Training from the command line: killed, stopped, starved of disk, spread over two processes, and end to end."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from ipadapter.errors import IPAdapterError
+from ipadapter.train.__main__ import main
+from tests.conftest import HOST, ROOT
+from tests.host.train_cli_world import Job, carry_out
+
+STAND_IN = ROOT / ".models" / "checkpoints" / "v1-5-pruned-emaonly-fp16.safetensors"
+
+
+def start(command: tuple[str, ...], timeout: int = 400) -> subprocess.CompletedProcess[str]:
+    environment = os.environ | {"COMFYUI_PATH": str(HOST), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=timeout)
+
+
+def succeed(command: tuple[str, ...]) -> str:
+    done = start(command)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.fixture(autouse=True)
+def fresh_accelerate():
+    """accelerate keeps its state for the whole process."""
+    yield
+    from accelerate.state import AcceleratorState, GradientState
+
+    AcceleratorState._reset_state(True)
+    GradientState._reset_state()
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory) -> Path:
+    """Seven noisy pictures of several sizes with captions, two of them the same."""
+    from PIL import Image
+
+    folder = tmp_path_factory.mktemp("pictures")
+    for number in range(7):
+        size = (48 + 4 * number, 40)
+        noise = torch.randint(0, 255, (size[0] * size[1] * 3,), generator=torch.Generator().manual_seed(number))
+        Image.frombytes("RGB", size, bytes(noise.tolist())).save(folder / f"{number}.png")
+        (folder / f"{number}.txt").write_text(f"a picture like {number % 5}")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(pictures, tmp_path_factory) -> Path:
+    """Six steps in one go."""
+    folder = tmp_path_factory.mktemp("whole") / "run"
+    carry_out(Job(str(pictures), str(folder)))
+    return folder
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return load_file(folder / "ip-adapter.safetensors")
+
+
+def losses(folder: Path) -> list[tuple[str, str]]:
+    with (folder / "loss.csv").open() as file:
+        return [(row["step"], row["loss"]) for row in csv.DictReader(file)]
+
+
+def assert_same_bits(one: Path, other: Path) -> None:
+    mine, theirs = weights(one), weights(other)
+    assert mine.keys() == theirs.keys()
+    assert all(torch.equal(mine[key], theirs[key]) for key in mine)
+    assert losses(one) == losses(other)
+
+
+def steps_kept(folder: Path) -> list[str]:
+    return sorted(path.name for path in (folder / "checkpoints").iterdir())
+
+
+def test_a_killed_run_goes_on_to_the_very_same_bits(pictures, uninterrupted, tmp_path):
+    job = Job(str(pictures), str(tmp_path / "run"), kill_in_save=4)
+    assert start(job.run()).returncode == -9
+    assert steps_kept(tmp_path / "run") == ["step-000002", "step-000004.unfinished"]
+    assert carry_out(replace(job, kill_in_save=0)) == 6
+    assert_same_bits(tmp_path / "run", uninterrupted)
+    assert steps_kept(tmp_path / "run") == ["step-000002", "step-000004", "step-000006"]
+
+
+def test_a_terminated_run_saves_first_and_goes_on_to_the_very_same_bits(pictures, uninterrupted, tmp_path):
+    job = Job(str(pictures), str(tmp_path / "run"), terminate_at=3)
+    assert carry_out(job) == 3
+    assert steps_kept(tmp_path / "run") == ["step-000002", "step-000003"]
+    assert carry_out(replace(job, terminate_at=0)) == 6
+    assert_same_bits(tmp_path / "run", uninterrupted)
+
+
+def test_a_full_disk_is_one_sentence_and_leaves_the_checkpoint_before(pictures, uninterrupted, tmp_path):
+    job = Job(str(pictures), str(tmp_path / "run"), file_limit_at=4)
+    done = start(job.run())
+    assert done.returncode == 1
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith("error: the checkpoint of step 4 could not be written")
+    assert "the checkpoint of step 2 is unchanged" in last
+    assert steps_kept(tmp_path / "run") == ["step-000002"]
+    assert carry_out(replace(job, file_limit_at=0)) == 6
+    assert_same_bits(tmp_path / "run", uninterrupted)
+
+
+def test_a_loss_that_is_no_number_stops_with_the_last_good_weights(pictures, uninterrupted, tmp_path):
+    with pytest.raises(IPAdapterError, match="training stopped at step 4.*They are in '.*step-000003'"):
+        carry_out(Job(str(pictures), str(tmp_path / "run"), spoil_at=4, checkpoint_every=100))
+    kept = load_file(tmp_path / "run" / "checkpoints" / "step-000003" / "ip-adapter-step-000003.safetensors")
+    assert all(bool(torch.isfinite(tensor).all()) for tensor in kept.values())
+    assert losses(tmp_path / "run") == losses(uninterrupted)[:3]
+
+
+def test_a_run_does_not_go_on_from_another_kind_of_adapter(pictures, tmp_path):
+    job = Job(str(pictures), str(tmp_path / "run"), steps=2)
+    carry_out(job)
+    facts = tmp_path / "run" / "checkpoints" / "step-000002" / "training.json"
+    facts.write_text(facts.read_text().replace('"tokens": 2', '"tokens": 4'))
+    with pytest.raises(IPAdapterError, match="is of a run with tokens 4, but now tokens is 2"):
+        carry_out(replace(job, steps=4))
+
+
+def test_two_processes_train_as_one_with_twice_the_batch(pictures, tmp_path):
+    one = Job(str(pictures), str(tmp_path / "one"), steps=4, batch_size=4, grad_accumulation=2)
+    two = replace(one, folder=str(tmp_path / "two"), batch_size=2)
+    carry_out(one)
+    launcher = (sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2")
+    succeed(two.run(*launcher, "--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no", "-m"))
+    mine, theirs = weights(tmp_path / "one"), weights(tmp_path / "two")
+    for key, tensor in mine.items():
+        torch.testing.assert_close(theirs[key], tensor, rtol=1e-4, atol=1e-6)
+    pairs = zip(losses(tmp_path / "one"), losses(tmp_path / "two"), strict=True)
+    assert all(float(a) == pytest.approx(float(b), rel=1e-5) for (_, a), (_, b) in pairs)
+    facts = json.loads((tmp_path / "two" / "checkpoints" / "step-000004" / "training.json").read_text())
+    assert facts["processes"] == 2
+
+
+def small_encoder(path: Path) -> Path:
+    """The smallest image tower of open_clip, random."""
+    import open_clip
+    from open_clip.model import _build_vision_tower
+
+    config = json.loads((Path(open_clip.__file__).parent / "model_configs" / "ViT-S-32-alt.json").read_text())
+    torch.manual_seed(0)
+    with torch.inference_mode(False):
+        tower = _build_vision_tower(config["embed_dim"], config["vision_cfg"], False)
+    save_file({f"visual.{key}": tensor.half() for key, tensor in tower.state_dict().items()}, path)
+    return path
+
+
+def test_a_configuration_trains_an_adapter_that_loads_here(pictures, tmp_path, capsys):
+    from ipadapter.host.adapter import load_adapter_file
+
+    small_encoder(tmp_path / "ViT-S-32-alt.safetensors")
+    config = f"""
+        model = {{ checkpoint = "{STAND_IN.as_posix()}", clip_vision = "ViT-S-32-alt.safetensors" }}
+        data = {{ folder = "{pictures.as_posix()}", resolution = 64 }}
+        training = {{ steps = 2, batch_size = 2 }}
+        output = {{ folder = "out", checkpoint_every = 1, keep = 1, log_every = 1 }}
+    """
+    (tmp_path / "config.toml").write_text(config)
+    command = (sys.executable, "-m", "ipadapter.train", str(tmp_path / "config.toml"))
+    out = succeed(command)
+    assert "training starts: 7 pictures, 2 steps in all." in out and "done: 2 steps" in out
+    assert steps_kept(tmp_path / "out") == ["step-000002"]
+    assert list((tmp_path / "out" / "curves").glob("events.out.tfevents.*"))
+    adapter = load_adapter_file(tmp_path / "out" / "ip-adapter.safetensors", "trained")
+    assert str(adapter.spec) == "base adapter for SD1.5, 16 layers, tokens: 4"
+    assert (adapter.provenance.encoder, adapter.provenance.steps) == ("ViT-S-32-alt", 2)
+    assert main([str(tmp_path / "config.toml")]) == 1
+    assert "all is done; raise training.steps" in capsys.readouterr().err

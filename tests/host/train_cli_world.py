@@ -1,0 +1,185 @@
+"""A training run on a very small real UNet, which tests stop, spoil and go on with, and, in a process of its own
+
+    python -m tests.host.train_cli_world JOB.json
+
+kill, starve of disk and double.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import signal
+import sys
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn.functional import adaptive_avg_pool2d
+
+from ipadapter.errors import IPAdapterError
+from ipadapter.families import Family
+from ipadapter.train.encoding import Plan, Settings, fill, make_plan
+from ipadapter.train.examples import open_set
+from ipadapter.train.listing import list_folder
+from ipadapter.train.run import Run, Schedule, make_accelerator, train
+from ipadapter.train.stopping import Stop
+from ipadapter.training.fresh import new_adapter, new_spec
+from ipadapter.training.module import AdapterTraining
+from ipadapter.training.recipe import Recipe
+from ipadapter.writing import Provenance
+
+WIDTH, CONTEXT = 24, 64  # of an encoded picture, and of a text
+UNET = dict(
+    image_size=32,
+    in_channels=4,
+    out_channels=4,
+    model_channels=32,
+    num_res_blocks=[1],
+    channel_mult=[1],
+    transformer_depth=[1],
+    transformer_depth_output=[1, 1],
+    transformer_depth_middle=1,
+    context_dim=CONTEXT,
+    use_spatial_transformer=True,
+    num_heads=4,
+    legacy=False,
+)
+
+
+@dataclass(frozen=True)
+class Job:
+    """What the process is to do, and what is to happen to it."""
+
+    data: str
+    folder: str
+    steps: int = 6
+    batch_size: int = 1
+    grad_accumulation: int = 1
+    checkpoint_every: int = 2
+    keep: int = 3
+    learning_rate: float = 1e-3
+    mixed_precision: str = "no"
+    tensorboard: bool = False
+    kill_in_save: int = 0  # at this step, once the state is written and the checkpoint has not its name yet
+    terminate_at: int = 0  # at this step, SIGTERM
+    file_limit_at: int = 0  # from this step on, files longer than 20 kB cannot be written
+    spoil_at: int = 0  # at this step the latents are not numbers
+
+    def run(self, *launcher: str) -> tuple[str, ...]:
+        """The command line."""
+        path = Path(self.folder).with_suffix(".json")
+        path.write_text(json.dumps(asdict(self)))
+        return (*(launcher or (sys.executable, "-m")), "tests.host.train_cli_world", str(path))
+
+
+class SmallEncoders:
+    """Encoders of the cache without weights: averages of the picture, and a text's own random numbers."""
+
+    def latents(self, pixels: Tensor) -> Tensor:
+        grey = pixels.mean(-1, keepdim=True)
+        planes = torch.cat([pixels, grey], dim=-1).movedim(-1, 1) - 0.5  # (N, 4, R, R)
+        return torch.nn.functional.avg_pool2d(planes, 8)
+
+    def features(self, pictures: Sequence[Tensor]) -> Tensor:
+        return torch.stack([adaptive_avg_pool2d(p[0].movedim(-1, 0), (2, 4)).flatten() for p in pictures])  # (N, 24)
+
+    def no_picture(self) -> Tensor:
+        return torch.zeros(WIDTH)
+
+    def text(self, caption: str) -> tuple[Tensor, Tensor | None]:
+        generator = torch.Generator().manual_seed(sum(caption.encode()))
+        return torch.randn(5, CONTEXT, generator=generator), None
+
+
+def small_plan(data: Path, cache: Path, chunk: int = 3) -> Plan:
+    """The plan of a folder of pictures for these encoders."""
+    return make_plan(list_folder(data, "txt"), ("small",), Settings(32, torch.float32, chunk, 2), cache)
+
+
+class TroubledRun(Run):
+    """A run to which what the job says happens."""
+
+    job: Job
+
+    def one_step(self, stop: Stop) -> tuple[float, bool]:
+        if self.step + 1 == self.job.terminate_at:
+            os.kill(os.getpid(), signal.SIGTERM)
+        if self.step + 1 == self.job.spoil_at:
+            self.plain.adapter.image_proj.proj.bias.register_hook(lambda gradient: gradient * float("nan"))
+        return super().one_step(stop)
+
+    def save(self):  # type: ignore[no-untyped-def]
+        if self.step == self.job.file_limit_at:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+        return super().save()
+
+    def write_file(self, path: Path) -> Path:
+        if self.step == self.job.kill_in_save:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().write_file(path)
+
+
+def base_model():  # type: ignore[no-untyped-def]
+    """A random UNet of the host's class."""
+    import comfy.model_base
+    import comfy.model_patcher
+    import comfy.supported_models
+
+    config = comfy.supported_models.SD15(dict(UNET))
+    config.set_inference_dtype(torch.float32, None)
+    torch.manual_seed(5)
+    model = comfy.model_base.BaseModel(config, device="cpu")
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.08)
+    cpu = torch.device("cpu")
+    return comfy.model_patcher.CoreModelPatcher(model.eval().requires_grad_(False), cpu, cpu)
+
+
+@torch.inference_mode(False)
+def carry_out(job: Job) -> int:
+    """The run; the step it ended at."""
+    from ipadapter.host.launch import start_host
+
+    torch.set_num_threads(1)
+    recipe = Recipe(Family.BASE, 2, job.steps, job.batch_size, job.grad_accumulation, job.learning_rate)
+    folder = Path(job.folder)
+    accelerator = make_accelerator(job.mixed_precision, recipe, folder, cpu=True, tensorboard=job.tensorboard)
+    start_host(["--cpu", "--use-pytorch-cross-attention"])  # as the tests have it
+    from ipadapter.host.training import frozen_unet, trainable_layers
+
+    with ExitStack() as stack:
+        stop = stack.enter_context(Stop().listening())
+        plan = small_plan(Path(job.data), folder / "cache")
+        if accelerator.is_main_process:
+            fill(plan, SmallEncoders())
+        accelerator.wait_for_everyone()
+        model = base_model()
+        frozen = stack.enter_context(frozen_unet(model, torch.float32, False))
+        spec = new_spec("small", Family.BASE, recipe.token_count, WIDTH, trainable_layers(model))
+        training = AdapterTraining(new_adapter(spec, frozen.layer_weights(), 0), frozen)
+        schedule = Schedule(folder, job.checkpoint_every, job.keep, 1)
+        run = TroubledRun(accelerator, training, open_set(plan), recipe, schedule, Provenance("small"))
+        run.job = job
+        run.resume()
+        if job.tensorboard:
+            accelerator.init_trackers("curves")
+        ended = train(run, stop, quiet=True)
+        accelerator.end_training()
+        return ended.step
+
+
+def main() -> None:
+    job = Job(**json.loads(Path(sys.argv[1]).read_text()))
+    try:
+        print("ended at", carry_out(job))
+    except IPAdapterError as error:
+        sys.exit(f"error: {error}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,75 @@
+"""The configuration file: what it takes, and what it says of what it does not take."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ipadapter.errors import IPAdapterError
+from ipadapter.families import Family
+from ipadapter.train.config import read_config
+from tests.conftest import ROOT
+
+SMALLEST = """
+[model]
+checkpoint = "models/base.safetensors"
+clip_vision = "vision.safetensors"
+[data]
+folder = "pictures"
+[output]
+folder = "out"
+"""
+
+
+def written(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "config.toml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_the_smallest_file_has_the_papers_recipe_and_paths_beside_it(tmp_path):
+    config = read_config(written(tmp_path, SMALLEST))
+    recipe = config.recipe
+    assert (recipe.kind, recipe.token_count, recipe.learning_rate, recipe.weight_decay) == (Family.BASE, 4, 1e-4, 0.01)
+    assert (recipe.drops.text, recipe.drops.image, recipe.drops.both) == (0.05, 0.05, 0.05)
+    assert config.model.checkpoint == tmp_path / "models" / "base.safetensors"
+    assert config.data.resolution == 512
+    assert config.cache_folder == tmp_path / "out" / "cache"
+
+
+def test_the_example_in_the_documentation_is_a_configuration():
+    config = read_config(ROOT / "docs" / "training.toml")
+    assert config.recipe.kind is Family.PLUS
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (("[data]", "[training]\nstep = 3\n[data]"), r"training\.step is not a setting \(there are steps, batch_size"),
+        (("[data]", "[trainign]\n[data]"), r"trainign is not a setting \(there are model, data, training"),
+        (("[data]", "[training]\nsteps = 0\n[data]"), r"training\.steps is 0: input should be greater than 0"),
+        (("[data]", "[training]\nsteps = 'many'\n[data]"), r"training\.steps is 'many': input should be a valid int"),
+        (("[data]", "[training]\nlearning_rate = nan\n[data]"), r"training\.learning_rate is nan"),
+        (("[data]", "[training]\nmixed_precision = 'fp8'\n[data]"), "'no', 'fp16' or 'bf16'"),
+        (("[data]", "[training]\ndrop_text = 0.9\ndrop_image = 0.9\n[data]"), "probabilities of one draw"),
+        (('folder = "pictures"', ""), "data needs one of folder and shards"),
+        (('folder = "pictures"', 'folder = "pictures"\nresolution = 500'), r"data\.resolution is 500: .*multiple of 8"),
+        (('checkpoint = "models/base.safetensors"', ""), "model needs checkpoint, or all of unet, clip and vae"),
+        (('folder = "out"', ""), r"output\.folder is missing"),
+        (("[data]", "[data"), "is not TOML"),
+    ],
+)
+def test_what_cannot_be_used_is_named(tmp_path, change, sentence):
+    with pytest.raises(IPAdapterError, match=sentence):
+        read_config(written(tmp_path, SMALLEST.replace(*change)))
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(IPAdapterError, match="nowhere.toml' cannot be read: No such file"):
+        read_config(tmp_path / "nowhere.toml")
+
+
+def test_one_name_may_stand_where_several_may(tmp_path):
+    shards = SMALLEST.replace('folder = "pictures"', 'shards = "shards/{000..002}.tar"')
+    assert read_config(written(tmp_path, shards)).data.shards == [tmp_path / "shards" / "{000..002}.tar"]
