@@ -6,7 +6,7 @@ WORKERS ?= 2
 export CHECKPOINT ADAPTER ENCODER IMAGE DEVICE PORT PEER
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo serve test lint bench screenshot lock clean
+.PHONY: help env demo serve test lint bench lab evidence screenshot lock clean
 
 help:  ## show this list
 	@echo "make TARGET [VARIABLE=value ...]"
@@ -32,6 +32,12 @@ test: lint  ## every check and every test [ARGS="-k name"]
 
 bench: env  ## what the pack costs beside the bare model [DEVICE=cuda PEER=another pack's checkout ARGS=]
 	@$(VENV) -m tools.bench $(if $(DEVICE),--device $(DEVICE)) $(if $(PEER),--peer $(PEER)) $(ARGS)
+
+lab: env  ## make the laboratory's models that are not there yet, from a seed
+	@OMP_NUM_THREADS=1 $(VENV) -m lab.build $(ARGS)
+
+evidence: env  ## measure the paper's claims in the laboratory and write docs/evidence.md
+	@OMP_NUM_THREADS=1 $(VENV) -m lab.evidence $(ARGS)
 
 screenshot: env  ## take the README's picture anew from the real front end
 	@$(VENV) -m tools.screenshot

@@ -94,7 +94,7 @@ class TrainIPAdapter(io.ComfyNode):
                     default=0,
                     min=0,
                     max=0xFFFFFFFFFFFFFFFF,
-                    control_after_generate=True,
+                    control_after_generate=io.ControlAfterGenerate.fixed,
                     tooltip="Of the projection's first weights, the order of the pictures, the noise and the drops.",
                 ),
                 IPAdapterSocket.Input("ip_adapter", optional=True, tooltip="An adapter to go on from."),
@@ -107,8 +107,14 @@ class TrainIPAdapter(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, drop_text: Any = None, drop_image: Any = None, drop_both: Any = None) -> bool | str:
-        given = [value for value in (drop_text, drop_image, drop_both) if isinstance(value, (int, float))]
+    def validate_inputs(
+        cls,
+        drop_text: list[Any] | None = None,
+        drop_image: list[Any] | None = None,
+        drop_both: list[Any] | None = None,
+    ) -> bool | str:
+        lists = (drop_text, drop_image, drop_both)
+        given = [value for values in lists for value in values or () if isinstance(value, (int, float))]
         return sum(given) <= 1 or "drop_text, drop_image and drop_both are parts of one draw: their sum is at most 1."
 
     @classmethod
@@ -162,7 +168,7 @@ class SaveIPAdapter(io.ComfyNode):
             category=CATEGORY,
             description="Writes an adapter as safetensors in the public layout, which this pack and diffusers load. "
             "Load IP-Adapter lists what is in output/ipadapter after pressing R.",
-            search_aliases=["ip adapter", "export ip adapter"],
+            search_aliases=["ip adapter", "export ip adapter", "save image prompt adapter"],
             is_output_node=True,
             inputs=[
                 IPAdapterSocket.Input("ip_adapter", tooltip="From Train IP-Adapter."),

@@ -147,9 +147,7 @@ def settings_for(chosen: Chosen) -> Settings:
         return Settings(DIRECTORY, device=chosen.device, model_files=chosen.model_files)
     from tools.lab import MODEL_FILES, NODES
 
-    print(
-        "No CHECKPOINT, ADAPTER and ENCODER named: the laboratory's miniature models draw coloured shapes."
-    )
+    print("No CHECKPOINT, ADAPTER and ENCODER named: the laboratory's miniature models draw coloured shapes.")
     return Settings(DIRECTORY, device=chosen.device, model_files=MODEL_FILES, custom_nodes=NODES)
 
 

@@ -62,7 +62,7 @@ async def greet(client: Client) -> None:
         await client.queue_length()
     except (ClientError, ValueError, KeyError) as error:
         raise IPAdapterError(
-            f"no ComfyUI answers at {client.url} ({error}): start it, or name another --url."
+            f"no ComfyUI answers at {client.url} ({error.__cause__ or error}): start it, or name another --url."
         ) from error
 
 

@@ -11,11 +11,13 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, Page
 
+from tests.live.training_pictures import put_training_pictures
 from tools.browser import BrowserError, chromium, find_chromium, open_front_end, write_user_settings
 from tools.chosen import PHOTO
 from tools.environment import LAYOUT
 from tools.server import Server, Settings, running
 from tools.standins import SETS, make
+from tools.workflows.models import VIT_L
 
 EXAMPLE = "example.png"  # the image that the shipped workflows name
 
@@ -39,13 +41,16 @@ def why_not() -> str:
 
 @pytest.fixture(scope="package")
 def server(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server with the stand-in models, whose user has seen the tour."""
+    """A server with the stand-in models, whose user has seen the tour and has pictures to train on."""
     for _ in make(SETS["all"], LAYOUT.models, LAYOUT.host):
         pass
-    settings = Settings(tmp_path_factory.mktemp("server"))
+    listed = tmp_path_factory.mktemp("files") / VIT_L.name  # to be chosen, never opened
+    listed.touch()
+    settings = Settings(tmp_path_factory.mktemp("server"), model_files={f"{VIT_L.directory}/{VIT_L.name}": listed})
     write_user_settings(settings)
     with running(settings) as server:
         shutil.copy(PHOTO, server.input / EXAMPLE)
+        put_training_pictures(server.input)
         yield server
 
 

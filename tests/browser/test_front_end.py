@@ -15,8 +15,12 @@ OURS = (PACK_FOLDER, "IPAdapter", "ImagePrompt", "OpenCLIPVision")
 TITLES = {
     "ApplyIPAdapter": "Apply IP-Adapter",
     "EncodeImagePrompt": "Encode Image Prompt",
+    "EvaluateImagePrompt": "Evaluate Image Prompt",
+    "ImagePromptGrid": "Image Prompt Grid",
     "LoadIPAdapter": "Load IP-Adapter",
     "LoadOpenCLIPVision": "Load OpenCLIP Vision",
+    "SaveIPAdapter": "Save IP-Adapter",
+    "TrainIPAdapter": "Train IP-Adapter",
 }
 ADD_AND_SELECT = """type => {
     const graph = window.app.graph

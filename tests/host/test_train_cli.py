@@ -135,8 +135,7 @@ def test_two_processes_train_as_one_with_twice_the_batch(pictures, tmp_path):
     one = Job(str(pictures), str(tmp_path / "one"), steps=4, batch_size=4, grad_accumulation=2)
     two = replace(one, folder=str(tmp_path / "two"), batch_size=2)
     carry_out(one)
-    launcher = (sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2")
-    succeed(two.run(*launcher, "--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no", "-m"))
+    succeed(two.run(sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m"))
     mine, theirs = weights(tmp_path / "one"), weights(tmp_path / "two")
     for key, tensor in mine.items():
         torch.testing.assert_close(theirs[key], tensor, rtol=1e-4, atol=1e-6)

@@ -10,7 +10,16 @@ from tests.live.studio import Studio
 
 pytestmark = pytest.mark.live
 
-NODES = ("LoadIPAdapter", "LoadOpenCLIPVision", "EncodeImagePrompt", "ApplyIPAdapter")
+NODES = (
+    "LoadIPAdapter",
+    "LoadOpenCLIPVision",
+    "EncodeImagePrompt",
+    "ApplyIPAdapter",
+    "TrainIPAdapter",
+    "SaveIPAdapter",
+    "EvaluateImagePrompt",
+    "ImagePromptGrid",
+)
 
 
 @pytest.fixture(scope="module")

@@ -13,8 +13,10 @@ import pytest
 from comfy_cli.workflow_to_api import convert_ui_to_api
 from PIL import Image
 
+from tests.live.files import SMALL_ENCODER
 from tests.live.graph import Graph
-from tests.live.studio import MEGAPIXELS, SIDE, Studio, difference
+from tests.live.studio import MEGAPIXELS, SIDE, Pixels, Studio, difference
+from tests.live.training_pictures import put_training_pictures, quick_training
 from tools.workflows.files import WORKFLOWS, pack_version, texts, thumbnails
 from tools.workflows.shipped import SHIPPED
 
@@ -22,6 +24,7 @@ pytestmark = pytest.mark.live
 
 NAMES = [workflow.name for workflow in SHIPPED]
 ON_A_PHOTO = ("image_to_image", "inpainting")
+CELL, COLUMNS = 256, 4  # of the sheet of evaluate_image_prompt
 FRONT_END_NODES = ("MarkdownNote",)
 
 
@@ -53,15 +56,41 @@ def scaled(photo: Image.Image) -> tuple[int, int]:
     return tuple(round(side * factor / 8) * 8 for side in photo.size)  # type: ignore[return-value]
 
 
+@pytest.fixture(scope="module", autouse=True)
+def training_pictures(studio: Studio) -> None:
+    put_training_pictures(studio.server.input)
+
+
+def quick(name: str, studio: Studio) -> Graph:
+    """A shipped graph small and in few steps, measured with a small encoder."""
+    return quick_training(studio.quick(name)).change("EvaluateImagePrompt", clip_name=SMALL_ENCODER)
+
+
+def has_the_size(picture: Pixels, name: str, photo: Image.Image) -> bool:
+    """Whether a saved picture has the size that its workflow asks for."""
+    height, width, _ = picture.shape
+    if name == "evaluate_image_prompt":  # a sheet: a row of pictures and some room for labels
+        return CELL < height < 2 * CELL and COLUMNS * CELL < width < (COLUMNS + 1) * CELL
+    return (width, height) == (scaled(photo) if name in ON_A_PHOTO else (SIDE, SIDE))
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_runs_and_follows_the_image(name: str, studio: Studio, photo: Image.Image, photo_with_hole: str) -> None:
-    graph = studio.quick(name)
+    graph = quick(name, studio)
     if name == "inpainting":
         graph.nodes[graph.inputs("SetLatentNoiseMask")["mask"][0]]["inputs"]["image"] = photo_with_hole
     picture = studio.draw(graph)
-    width, height = scaled(photo) if name in ON_A_PHOTO else (SIDE, SIDE)
-    assert picture.shape == (height, width, 3)
+    assert has_the_size(picture, name, photo)
     assert difference(picture, studio.draw(graph.change("ApplyIPAdapter", weight=0))) > 2
+
+
+def test_the_evaluation_shows_its_result_and_a_row_for_each_weight(studio: Studio) -> None:
+    graph = quick("evaluate_image_prompt", studio)
+    shown = studio.run(graph).outcome.outputs
+    text, found = (shown[node]["text"][0] for node in graph.ids("PreviewAny"))
+    assert all(name in text for name in ("CLIP-I: ", "CLIP-T (cosine): ", "CLIP-T (2.5 x cosine): "))
+    assert len({row["clip_i"] for row in json.loads(found)["rows"]}) == 3
+    assert all(len(shown[graph.only(node)]["images"]) == 1 for node in ("EvaluateImagePrompt", "ImagePromptGrid"))
 
 
 def test_committed_files_are_what_the_generator_writes(object_info: Mapping[str, Any]) -> None:

@@ -110,5 +110,5 @@ def test_everything_a_user_needs_is_packed(archive):
     assert expected - archive == set()
 
 
-def test_tests_and_tools_are_not_packed(archive):
-    assert sorted(name for name in archive if name.startswith(("tests/", "tools/", ".ci/"))) == []
+def test_tests_tools_and_laboratory_are_not_packed(archive):
+    assert sorted(name for name in archive if name.startswith(("tests/", "tools/", "lab/", ".ci/"))) == []

@@ -11,7 +11,16 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
-NODE_IDS = ("ApplyIPAdapter", "EncodeImagePrompt", "LoadIPAdapter", "LoadOpenCLIPVision")
+NODE_IDS = (
+    "ApplyIPAdapter",
+    "EncodeImagePrompt",
+    "EvaluateImagePrompt",
+    "ImagePromptGrid",
+    "LoadIPAdapter",
+    "LoadOpenCLIPVision",
+    "SaveIPAdapter",
+    "TrainIPAdapter",
+)
 LOCALES = ("en", "zh")
 GOLDEN = Path(__file__).with_name("object_info.json")
 
