@@ -1,0 +1,1 @@
+"""What the laboratory shows of the paper's claims: measured, with intervals, and written to docs/evidence.md."""

@@ -1,0 +1,73 @@
+"""Measure every claim and write docs/evidence.md.
+
+python -m lab.evidence [CLAIM ...] [--references N]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..host import start_host
+
+MEASURED = Path(__file__).resolve().parent / "measured"
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "evidence.md"
+REFERENCES = 32
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Some claims or all; the page is written from what is measured now and what was before."""
+    start_host()
+    from .claims import CLAIMS
+
+    parser = argparse.ArgumentParser(prog="python -m lab.evidence", description="Measure the paper's claims.")
+    parser.add_argument("claims", nargs="*", choices=[*CLAIMS, []], metavar="CLAIM", help=", ".join(CLAIMS))
+    parser.add_argument("--references", type=int, default=REFERENCES)
+    chosen = parser.parse_args(arguments)
+    torch.set_num_threads(1)
+    fresh = {}
+    for name in chosen.claims or CLAIMS:
+        began = time.perf_counter()
+        with torch.inference_mode():
+            fresh[name] = CLAIMS[name](chosen.references)
+        save(name, fresh[name])
+        print(f"{name}: {time.perf_counter() - began:.0f} s", flush=True)
+    PAGE.write_text(page(fresh), encoding="utf-8")
+    print(f"written: {PAGE}")
+
+
+def save(name: str, table: Any) -> None:
+    """Keep a claim's numbers, and its pictures until the page is written."""
+    MEASURED.mkdir(exist_ok=True)
+    rows = [asdict(row) for row in table.rows.values()]
+    (MEASURED / f"{name}.json").write_text(json.dumps(rows, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def load(name: str) -> Any:
+    """A claim's numbers as they were kept."""
+    from .claims import Row, Table
+
+    rows = [Row(**row) for row in json.loads((MEASURED / f"{name}.json").read_text(encoding="utf-8"))]
+    return Table({(row.condition, row.measure): row for row in rows})
+
+
+def page(fresh: dict[str, Any]) -> str:
+    """The page, from what was measured now and what was kept of the other claims."""
+    from .claims import CLAIMS
+    from .page import make_page
+    from .studio import GUIDANCE, STEPS
+
+    kept = [name for name in CLAIMS if name in fresh or (MEASURED / f"{name}.json").exists()]
+    tables = {name: fresh.get(name) or load(name) for name in kept}
+    groups = {len(set(row.groups)) for table in tables.values() for row in table.rows.values()}
+    return make_page(tables, max(groups), STEPS, GUIDANCE)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""What `python -m lab.build` makes, one module a stage."""

@@ -1,0 +1,63 @@
+"""The paper's claims in the laboratory, measured again on a few references; the page says what was measured."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import pytest
+import torch
+
+from lab.evidence.__main__ import MEASURED, PAGE, load, page
+from lab.evidence.claims import CLAIMS
+from lab.evidence.verdicts import VERDICTS
+
+REFERENCES = 4
+
+
+def test_the_page_is_what_the_kept_numbers_say():
+    assert PAGE.read_text(encoding="utf-8") == page({})
+
+
+def test_every_claim_was_measured_on_enough_references():
+    for name in CLAIMS:
+        rows = load(name).rows.values()
+        assert rows and all(len(set(row.groups)) >= 24 for row in rows), name
+    assert {path.stem for path in MEASURED.glob("*.json")} == set(CLAIMS)
+
+
+@cache
+def measured_now(name: str):
+    """A claim on the first few of the page's references."""
+    with torch.inference_mode():
+        return CLAIMS[name](REFERENCES)
+
+
+@pytest.mark.parametrize("name", CLAIMS)
+def test_a_claim_measured_again_says_the_same(name: str):
+    """The very pictures of the page's first references: the same numbers, up to what another machine rounds."""
+    now, kept = measured_now(name), load(name)
+    assert now.rows.keys() == kept.rows.keys()
+    for key, row in now.rows.items():
+        before = [
+            value
+            for value, group in zip(kept.rows[key].values, kept.rows[key].groups, strict=True)
+            if group < REFERENCES
+        ]
+        assert len(row.values) == len(before)
+        same = sum(abs(a - b) < 0.05 for a, b in zip(row.values, before, strict=True))
+        assert same >= 0.8 * len(before), key
+
+
+@pytest.mark.parametrize("name", CLAIMS)
+def test_what_holds_clearly_on_the_page_holds_here(name: str):
+    """Statements whose interval is far from zero, on the mean of the few."""
+    clear = [
+        verdict for verdict in VERDICTS[name](load(name)) if verdict.holds and (verdict.difference.low or 0) > 0.15
+    ]
+    now = {verdict.statement: verdict.difference.mean for verdict in VERDICTS[name](measured_now(name))}
+    assert all(now[verdict.statement] > 0 for verdict in clear)
+
+
+def test_nothing_at_zero_is_exact():
+    for row in measured_now("nothing_at_zero").rows.values():
+        assert set(row.values) == {0.0}
