@@ -31,10 +31,10 @@ TITLES = {
 }
 
 NOTES = {
-    "designs": "This claim does not show in miniature. All three adapters had the same {steps} steps of {batch} pictures "
-    "and the same learning rate; the paper compared designs after 200,000 steps on photographs, which nothing here can "
-    "stand for. With so short a training, the adapter that learns only a projection ({simple} numbers) is the nearest to "
-    "its reference, and the one that learns the most ({plus}) is the farthest.",
+    "designs": "This claim does not show in miniature. All three adapters had the same {steps} steps of {batch} "
+    "pictures and the same learning rate; the paper compared designs after 200,000 steps on photographs, which nothing "
+    "here can stand for. With so short a training, the adapter that learns only a projection ({simple} numbers) is the "
+    "nearest to its reference, and the one that learns the most ({plus}) is the farthest.",
 }
 
 HEAD = """# Evidence

@@ -138,7 +138,8 @@ def test_two_processes_train_as_one_with_twice_the_batch(pictures, tmp_path):
     succeed(two.run(sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m"))
     mine, theirs = weights(tmp_path / "one"), weights(tmp_path / "two")
     for key, tensor in mine.items():
-        torch.testing.assert_close(theirs[key], tensor, rtol=1e-4, atol=1e-6)
+        # Four Adam steps move a weight by up to 4e-3 whatever its gradient's size, so rounding of small ones shows.
+        torch.testing.assert_close(theirs[key], tensor, rtol=1e-4, atol=1e-5)
     pairs = zip(losses(tmp_path / "one"), losses(tmp_path / "two"), strict=True)
     assert all(float(a) == pytest.approx(float(b), rel=1e-5) for (_, a), (_, b) in pairs)
     facts = json.loads((tmp_path / "two" / "checkpoints" / "step-000004" / "training.json").read_text())
