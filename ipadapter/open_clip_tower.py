@@ -66,7 +66,7 @@ class Architecture:
     def normalisation(self) -> tuple[Colour, Colour]:
         """Mean and standard deviation by channel."""
         mean, std = self.prepared("mean", CLIP_MEAN), self.prepared("std", CLIP_STD)
-        return tuple(mean), tuple(std)  # type: ignore[return-value]
+        return tuple(mean), tuple(std)
 
     @property
     def resize_mode(self) -> str:
