@@ -37,6 +37,7 @@ def test_every_workflow_is_among_the_templates_with_a_picture(page: Page) -> Non
     for name in NAMES:
         card = page.get_by_test_id(f"template-workflow-{name}")
         expect(card).to_be_visible()
+        card.scroll_into_view_if_needed()  # pictures are loaded as they come into view
         expect(card.locator("img").first).to_be_attached()
     page.get_by_test_id("template-workflow-two_adapters").click()
     page.wait_for_function("() => window.app.graph.nodes.filter(n => n.type === 'ApplyIPAdapter').length === 2")
