@@ -102,6 +102,14 @@ def test_a_terminated_run_saves_first_and_goes_on_to_the_very_same_bits(pictures
     assert_same_bits(tmp_path / "run", uninterrupted)
 
 
+def test_mixed_precision_computes_coarsely_and_learns_in_fp32(pictures, uninterrupted, tmp_path):
+    succeed(Job(str(pictures), str(tmp_path / "run"), mixed_precision="bf16").run())  # accelerate: one a process
+    mine, theirs = (dict(losses(folder)) for folder in (tmp_path / "run", uninterrupted))
+    assert mine != theirs
+    assert all(float(mine[step]) == pytest.approx(float(theirs[step]), rel=0.03) for step in theirs)
+    assert {tensor.dtype for tensor in weights(tmp_path / "run").values()} == {torch.float32}
+
+
 def test_a_full_disk_is_one_sentence_and_leaves_the_checkpoint_before(pictures, uninterrupted, tmp_path):
     job = Job(str(pictures), str(tmp_path / "run"), file_limit_at=4)
     done = start(job.run())
