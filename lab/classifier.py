@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor, nn
@@ -62,11 +62,6 @@ def load_classifier() -> Classifier:
     classifier = Classifier()
     classifier.load_state_dict(store.load("classifier"))
     return classifier.eval().requires_grad_(False)
-
-
-def read_values(pictures: Tensor) -> list[dict[str, str]]:
-    """What each picture (N, 64, 64, 3) from 0 to 1 shows: every attribute's value, and the domain's."""
-    return [asdict(reading) for reading in load_classifier().read(pictures)]
 
 
 def agreement(scenes: Sequence[Scene], readings: Sequence[Reading], attribute: str) -> float:

@@ -123,7 +123,7 @@ def rescuing(watch: Watch, snapshot: Callable[[int], Adapter]) -> Iterator[None]
         path = save_to_output(snapshot(watch.steps), RESCUED)
         kept = f"the adapter of step {watch.steps} was saved as {path.name} in output/ipadapter; load it to go on"
         logging.warning("IP-Adapter: training ended early; %s.", kept)
-        watch.say(f"Ended early: {kept}.")
+        watch.text(f"Ended early: {kept}.")
         if isinstance(error, DivergedError):
             raise DivergedError(f"{error} ({kept[0].upper()}{kept[1:]}.)") from error
         raise

@@ -11,7 +11,6 @@ import comfy.model_management
 import comfy.sample
 import comfy.utils
 import latent_preview
-import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
@@ -23,6 +22,7 @@ from ..plots import line_plot
 from ..strength import Strength
 from .adapter import Adapter
 from .patching import apply_image_prompt
+from .pictures import from_pil
 from .training import FrozenUNet
 from .training_set import EncodedPictures
 
@@ -80,10 +80,6 @@ class Watch:
         left = (time.monotonic() - self.began) / step * (self.total - step)
         return f"step {step} of {self.total}, loss {loss:.4f}, {tqdm.format_interval(left)} left"
 
-    def say(self, line: str) -> None:
-        """Show a line."""
-        self.text(line)
-
     def chart(self) -> Image.Image:
         """The loss, and beside it the last picture."""
         plot = line_plot(self.losses, *PLOT, title=f"Loss, {self.steps} of {self.total} steps")
@@ -98,7 +94,7 @@ class Watch:
 
     def chart_tensor(self) -> Tensor:
         """The chart as the host's IMAGE, (1, H, W, 3)."""
-        return torch.from_numpy(np.asarray(self.chart(), dtype=np.float32) / 255.0).unsqueeze(0)
+        return from_pil(self.chart())
 
 
 def draw_picture(frozen: FrozenUNet, data: EncodedPictures, adapter: Adapter) -> Image.Image | None:
