@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from .checkpoint import Checkpoint, Tensors
 from .errors import IPAdapterError
 from .families import AdapterSpec, Unconditional
-from .image_prompt import Feature, ImagePrompt
+from .image_prompt import Feature, ImagePrompt, Part
 from .projection import build_projection
 
 
@@ -83,12 +83,12 @@ def refuse_other_shapes(name: str, expected: Tensors, found: Tensors) -> None:
 DIMENSIONS = {Feature.IMAGE_EMBEDS: 2, Feature.PENULTIMATE: 3}  # (N, E) and (N, S, D)
 
 
-def features_for(spec: AdapterSpec, prompt: ImagePrompt) -> tuple[Tensor, Tensor]:
-    """The features an adapter reads from a prompt: of its images, and of what stands for no image.
+def features_for(spec: AdapterSpec, prompt: ImagePrompt, part: Part) -> tuple[Tensor, Tensor]:
+    """The features an adapter reads from a part of a prompt: of its images, and of what stands for no image.
 
     Raises IPAdapterError where the prompt's encoder is not the one the adapter was made for.
     """
-    positive = prompt.positive.get(spec.feature)
+    positive = part.positive.get(spec.feature)
     if (
         positive is None
         or positive.ndim != DIMENSIONS[spec.feature]
@@ -99,15 +99,15 @@ def features_for(spec: AdapterSpec, prompt: ImagePrompt) -> tuple[Tensor, Tensor
             f"'{spec.name}' reads {spec.feature.value} {spec.projection.feature_dim} wide, but the image prompt's "
             f"encoder is {prompt.encoder}, whose {spec.feature.value} are {made}: encode with {spec.encoder}."
         )
-    return positive, unconditional(spec, prompt, positive)
+    return positive, unconditional(spec, prompt, part)
 
 
-def unconditional(spec: AdapterSpec, prompt: ImagePrompt, positive: Tensor) -> Tensor:
+def unconditional(spec: AdapterSpec, prompt: ImagePrompt, part: Part) -> Tensor:
     """The user's negative image, else what the reference puts in place of an image."""
-    if prompt.negative is not None:
-        return present(prompt.negative.get(spec.feature))
+    if part.negative is not None:
+        return present(part.negative.get(spec.feature))
     if spec.unconditional is Unconditional.ZERO_EMBEDDING:
-        return torch.zeros_like(positive[:1])
+        return torch.zeros_like(present(prompt.zero_pixels.get(spec.feature)))
     return present(prompt.zero_pixels.get(spec.feature))
 
 

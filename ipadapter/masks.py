@@ -2,18 +2,52 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import torch
 from einops import rearrange
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from .errors import IPAdapterError
+
 Size = tuple[int, int]
+LATENT = 8  # pixels of the picture a latent pixel stands for
 
 
 def resize_mask(mask: Tensor, size: Size) -> Tensor:
     """(M, H, W) to (M, h · w, 1), bicubic as the reference does it (diffusers `IPAdapterMaskProcessor`)."""
     resized = interpolate(mask.unsqueeze(1), size=size, mode="bicubic")  # (M, 1, h, w)
     return rearrange(resized, "m 1 h w -> m (h w) 1")
+
+
+@dataclass(frozen=True)
+class Cut:
+    """The part of the latent picture that a call sees: rows and columns of it, in the call's order."""
+
+    rows: tuple[int, ...]
+    columns: tuple[int, ...]
+
+    @staticmethod
+    def box(top: int, left: int, height: int, width: int) -> Cut:
+        """A rectangle."""
+        return Cut(tuple(range(top, top + height)), tuple(range(left, left + width)))
+
+
+def cut_mask(mask: Tensor, cut: Cut, latent: Size) -> Tensor:
+    """The part of a mask (M, H, W) that lies over a part of the latent picture, (M, 8 h, 8 w)."""
+    size = (latent[0] * LATENT, latent[1] * LATENT)
+    if tuple(mask.shape[1:]) != size:
+        mask = interpolate(mask.float().unsqueeze(1), size=size, mode="bicubic").squeeze(1).to(mask.dtype)
+    rows, columns = (spread(indices, mask.device) for indices in (cut.rows, cut.columns))
+    return mask[:, rows][:, :, columns]
+
+
+def spread(indices: Sequence[int], device: torch.device) -> Tensor:
+    """Latent indices to those of the picture's pixels."""
+    first = torch.tensor(indices, device=device) * LATENT
+    return (first[:, None] + torch.arange(LATENT, device=device)).flatten()
 
 
 class LayerMask:
@@ -45,3 +79,15 @@ class LayerMask:
 def is_blank(mask: Tensor) -> bool:
     """Whether a mask lets nothing through."""
     return mask.numel() == 0 or not bool(torch.any(mask > 0))
+
+
+def refuse_mask(mask: Tensor | None) -> None:
+    """Refuse a mask that no picture could use."""
+    if mask is None:
+        return
+    if mask.ndim != 3 or 0 in mask.shape:
+        raise IPAdapterError(f"mask has shape {list(mask.shape)}, where [masks, height, width] is needed.")
+    if not bool(torch.isfinite(mask).all()):
+        raise IPAdapterError("mask holds NaN or infinite numbers: look at the node that made it.")
+    if is_blank(mask):
+        raise IPAdapterError("mask is empty: the image prompt would act nowhere; paint where it should act.")

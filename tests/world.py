@@ -13,7 +13,7 @@ from pack.ipadapter.adapter import load_adapter
 from pack.ipadapter.checkpoint import Checkpoint
 from pack.ipadapter.families import identify
 from pack.ipadapter.host.adapter import Adapter
-from pack.ipadapter.image_prompt import ImageFeatures, ImagePrompt
+from pack.ipadapter.image_prompt import ImageFeatures, ImagePrompt, Part
 from torch import Tensor
 
 from tests.adapters import EMBED, HIDDEN, PATCHES, AdapterFile, random_adapter
@@ -50,12 +50,16 @@ def host_adapter(file: AdapterFile, name: str = "ip-adapter_test.safetensors") -
 def image_prompt(images: int = 1, seed: int = 3, negatives: int = 0) -> ImagePrompt:
     """Random features as the small encoder would give them."""
     generator = torch.Generator().manual_seed(seed)
+    positive = random_features(images, generator)
+    part = Part(positive, random_features(negatives, generator) if negatives else None)
+    zero_pixels = random_features(1, torch.Generator().manual_seed(99))
+    return ImagePrompt((part,), zero_pixels, "small test encoder")
 
-    def features(count: int) -> ImageFeatures:
-        embeds = torch.randn(count, EMBED, generator=generator)
-        return ImageFeatures(embeds, torch.randn(count, PATCHES, HIDDEN, generator=generator))
 
-    return ImagePrompt(features(images), features(1), features(negatives) if negatives else None, "small test encoder")
+def random_features(images: int, generator: torch.Generator) -> ImageFeatures:
+    """What some encoder might make of some images."""
+    embeds = torch.randn(images, EMBED, generator=generator)
+    return ImageFeatures(embeds, torch.randn(images, PATCHES, HIDDEN, generator=generator))
 
 
 @dataclass(frozen=True)

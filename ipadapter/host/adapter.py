@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+import comfy.clip_vision
 import comfy.model_management
 import comfy.model_patcher
 import comfy.ops
@@ -20,11 +21,12 @@ from .files import ADAPTERS, find_file
 
 @dataclass(frozen=True)
 class Adapter:
-    """The `IP_ADAPTER` socket."""
+    """The `IP_ADAPTER` socket. `clip_vision` is the encoder that was found for it, where a node looked for one."""
 
     spec: AdapterSpec
     patcher: comfy.model_patcher.ModelPatcher
     provenance: Provenance = Provenance()
+    clip_vision: comfy.clip_vision.ClipVisionModel | None = None
 
 
 def open_adapter(name: str) -> Adapter:

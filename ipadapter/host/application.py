@@ -1,94 +1,147 @@
-"""One image prompt through one adapter on one model: K' and V' of every layer, made once."""
+"""A part of an image prompt through one adapter on one model: K' and V' of every layer, made once."""
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import comfy.model_management
 import torch
-from einops import rearrange
 from torch import Tensor
 
 from ..adapter import IPAdapter, features_for
-from ..errors import IPAdapterError
-from ..image_prompt import ImagePrompt
+from ..image_prompt import ImagePrompt, Order, Part
+from ..layer_weights import LayerWeights
 from ..layers import CrossAttentionLayer
-from ..masks import is_blank
-from ..strength import Strength
+from ..masks import refuse_mask
+from ..packing import (
+    Packed,
+    Tokens,
+    common_length,
+    invert,
+    layer_rows,
+    pack,
+    repeat_negative,
+)
+from ..regions import masks_of
+from ..scaling import Linear
+from ..strength import Strength, multiply_frames
 from .adapter import Adapter
 
 
 @dataclass(frozen=True)
 class Application:
-    """What one ApplyIPAdapter adds to a model.
+    """What one part of an applied image prompt adds to a model.
 
-    `packed` holds K' and λ·V' of every layer one after another, a row for the image and one for the unconditional:
-    (2, Σ layers 2 · T · C). One tensor, so that it is moved and its rows are chosen in one operation.
+    `frames` are weights by picture. With `bound` it acts only where a conditioning carries that name.
     """
 
     name: str
-    layers: tuple[CrossAttentionLayer, ...]
+    layers: tuple[CrossAttentionLayer, ...]  # those in which it acts
     tokens: int
-    packed: Tensor
+    packed: Packed
     strength: Strength
     mask: Tensor | None  # (M, H, W)
+    frames: tuple[float, ...] | None = None
+    bound: str | None = None
+
+    @property
+    def by_frame(self) -> bool:
+        """Whether pictures of one batch get different rows."""
+        return self.packed.positives > 1 or self.frames is not None
 
 
-def make_application(
-    adapter: Adapter,
-    prompt: ImagePrompt,
-    layers: tuple[CrossAttentionLayer, ...],
-    strength: Strength,
-    mask: Tensor | None,
-) -> Application:
-    """Project a prompt for these layers. Raises IPAdapterError where encoder or mask do not fit."""
+@dataclass(frozen=True)
+class Target:
+    """Where and how an image prompt is to act: a model's layers, each with its weight, and the rest of its strength."""
+
+    layers: tuple[CrossAttentionLayer, ...]
+    weights: LayerWeights
+    strength: Strength
+    dtype: torch.dtype
+    bound: str | None
+
+    @property
+    def acting(self) -> list[int]:
+        """Indices of the layers that weigh something."""
+        return [index for index, weight in enumerate(self.weights) if weight.weight]
+
+
+def make_applications(
+    adapter: Adapter, prompt: ImagePrompt, target: Target, mask: Tensor | None
+) -> tuple[Application, ...]:
+    """Project a prompt, part by part. A part, a layer or a whole prompt of weight 0 is left out.
+
+    Raises IPAdapterError where encoder, mask, layers or frames do not fit.
+    """
     refuse_mask(mask)
-    tokens = project_tokens(adapter, prompt)
-    packed = pack_layers(adapter, tokens, layers, strength.weight)
-    return Application(adapter.spec.name, layers, tokens.shape[1], packed, strength, mask)
+    made = []
+    for part, where in zip(prompt.parts, masks_of(prompt.parts, mask), strict=True):
+        features = features_for(adapter.spec, prompt, part)
+        if target.acting and target.strength.weight * part.weight:
+            made.append(make_application(adapter, part, project_tokens(adapter, part, *features), target, where))
+    return tuple(made)
 
 
-def refuse_mask(mask: Tensor | None) -> None:
-    """Refuse a mask that no picture could use."""
-    if mask is None:
-        return
-    if mask.ndim != 3 or 0 in mask.shape:
-        raise IPAdapterError(f"mask has shape {list(mask.shape)}, where [masks, height, width] is needed.")
-    if not bool(torch.isfinite(mask).all()):
-        raise IPAdapterError("mask holds NaN or infinite numbers: look at the node that made it.")
-    if is_blank(mask):
-        raise IPAdapterError("mask is empty: the image prompt would act nowhere; paint where it should act.")
+def make_application(adapter: Adapter, part: Part, tokens: Tokens, target: Target, mask: Tensor | None) -> Application:
+    """Project one part."""
+    frames, strength = frame_weights(part, target.strength), target.strength
+    packed = pack(
+        pack_layers(adapter, tokens, target, strength.weight * part.weight),
+        tokens.positives,
+        changes=bool(strength.curves) or frames is not None,
+    )
+    stored = target.dtype if tokens.positives > 1 else torch.float32
+    kept = packed.to(comfy.model_management.intermediate_device(), stored)
+    layers = tuple(target.layers[index] for index in target.acting)
+    return Application(adapter.spec.name, layers, tokens.rows.shape[1], kept, strength, mask, frames, target.bound)
 
 
-def project_tokens(adapter: Adapter, prompt: ImagePrompt) -> Tensor:
-    """Image tokens, a row for the images and one for the unconditional: (2, T, C), in float32."""
-    features = features_for(adapter.spec, prompt)
+def project_tokens(adapter: Adapter, part: Part, positive: Tensor, negative: Tensor) -> Tokens:
+    """Image tokens in float32: one row of all images' or a row a frame, and one for the unconditional."""
     comfy.model_management.load_models_gpu([adapter.patcher])
     module: IPAdapter = adapter.patcher.model
     device = adapter.patcher.load_device
-    return common_length(*(module.tokens(rows.to(device, torch.float32)) for rows in features))
+    images = PROJECT[part.order](module, positive.to(device, torch.float32))  # (P, T, C)
+    nothing = module.tokens(negative.to(device, torch.float32))  # (1, T', C)
+    rows = torch.cat(common_length(images, nothing))
+    return Tokens(rows, token_weights(part, rows))
 
 
-def pack_layers(adapter: Adapter, tokens: Tensor, layers: tuple[CrossAttentionLayer, ...], weight: float) -> Tensor:
-    """K' and λ·V' of every layer (paper eq. 4 and 8), heads apart as the attention reads them."""
-    module: IPAdapter = adapter.patcher.model
-    parts = []
-    for layer, projection in zip(layers, module.layer_projections(), strict=True):
-        keys, values = projection.to_k_ip(tokens), projection.to_v_ip(tokens) * weight
-        parts += [pack_heads(keys, layer.heads), pack_heads(values, layer.heads)]
-    return torch.cat(parts, dim=1).to(comfy.model_management.intermediate_device())
+PROJECT = {
+    Order.TOGETHER: lambda module, features: module.tokens(features),
+    Order.FRAME_BY_FRAME: lambda module, features: module.image_proj(features),
+}
 
 
-def common_length(positive: Tensor, negative: Tensor) -> Tensor:
-    """Two sequences (1, T, C) as rows of one (2, T, C).
+def token_weights(part: Part, rows: Tensor) -> Tensor:
+    """What each token's values weigh, (P + 1, T, 1): its image's weight, and their mean for the unconditional's."""
+    weights = torch.ones(rows.shape[0], rows.shape[1], 1, device=rows.device)
+    if part.weights is None or part.order is Order.FRAME_BY_FRAME:
+        return weights
+    each = torch.tensor(part.weights, device=rows.device).repeat_interleave(rows.shape[1] // len(part.weights))
+    weights[0, :, 0], weights[1] = each, each.mean()
+    return weights
 
-    Repeating every token of a sequence equally often leaves the attention over it as it is.
-    """
-    length = math.lcm(positive.shape[1], negative.shape[1])
-    return torch.cat([tokens.repeat(1, length // tokens.shape[1], 1) for tokens in (positive, negative)])
+
+def frame_weights(part: Part, strength: Strength) -> tuple[float, ...] | None:
+    """Weights by picture, of the strength and of a part's frames. Raises IPAdapterError for two lengths."""
+    if part.order is Order.TOGETHER or part.weights is None:
+        return strength.frames
+    return multiply_frames(strength.frames, part.weights)
 
 
-def pack_heads(x: Tensor, heads: int) -> Tensor:
-    """(2, T, H · d) to (2, H · T · d), each head's tokens together."""
-    return rearrange(x, "r t (h d) -> r (h t d)", h=heads)
+def pack_layers(adapter: Adapter, tokens: Tokens, target: Target, weight: float) -> list[Linear]:
+    """K' and V' of every layer that acts, one after another."""
+    projections = adapter.patcher.model.layer_projections()
+    inverts = any(target.weights[index].inverted for index in target.acting)
+    parts: list[Linear] = []
+    for index in target.acting:
+        layer, share = target.layers[index], target.weights[index]
+        pair = layer_rows(projections[index], tokens, layer.heads, share, weight, target.strength.scaling)
+        parts += [arrange(linear, tokens.positives, share.inverted) for linear in pair] if inverts else pair
+    return parts
+
+
+def arrange(linear: Linear, positives: int, inverted: bool) -> Linear:
+    """A layer's rows where some layer of the prompt is inverted."""
+    return invert(linear, positives) if inverted else repeat_negative(linear, positives)

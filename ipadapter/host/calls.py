@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -15,13 +15,16 @@ from torch import Tensor
 
 from ..attention import CALL_KEY, Branch, Branches
 from ..errors import IPAdapterError
-from ..layers import CrossAttentionLayer, Place
-from ..masks import LayerMask
+from ..layers import Place
+from ..masks import Cut, LayerMask, Size, cut_mask
+from ..packing import Packed, unpack, with_nothing
 from .application import Application
-from .roles import Roles, rows_by_position
-from .windows import StepClock, Windows, active, windows_of
+from .frames import WHOLE, Seen, seen_by
+from .roles import Group, Roles, groups_by_position
+from .windows import Acting, StepClock, Timing, acting, timings_of
 
-RUN_KEY = "ip_adapter_run"  # where a run's roles and windows travel in the host's transformer_options
+RUN_KEY = "ip_adapter_run"  # where a run's roles and timings travel in the host's transformer_options
+KEPT = 8  # shapes of call kept at a time; a run with frames meets a new one with each context window
 
 
 @dataclass(frozen=True)
@@ -29,19 +32,51 @@ class Run:
     """What is known once a sampling run begins."""
 
     roles: Roles
-    windows: Windows
+    timings: tuple[Timing, ...]
     clock: StepClock | None
+    latent: Size
 
 
 @dataclass(frozen=True)
 class CallShape:
-    """All that a model call's branches depend on."""
+    """All that a model call's branches depend on, besides the levels of curves."""
 
     device: torch.device
     dtype: torch.dtype
-    roles: tuple[int, ...]
+    groups: tuple[Group, ...]
     active: tuple[int, ...]
-    latent: tuple[int, ...]  # (rows, height, width)
+    size: tuple[int, ...]  # (rows, height, width)
+    latent: Size  # the whole picture's
+    seen: Seen
+
+    @property
+    def batch(self) -> int:
+        """Pictures of each conditioning."""
+        return self.size[0] // len(self.groups)
+
+
+class Dial:
+    """K' and V' of one application for calls of one shape, at a level that may change from call to call."""
+
+    def __init__(self, still: Tensor, scaled: Tensor | None) -> None:
+        self.still = still
+        self.scaled = scaled
+        self.rows = still if scaled is None else still + scaled
+        self.level = 1.0
+
+    def turn(self, level: float) -> None:
+        """Bring the rows to a level, in place: the branches are views of them."""
+        if self.scaled is not None and level != self.level:
+            torch.add(self.still, self.scaled, alpha=level, out=self.rows)
+            self.level = level
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Branches for calls of one shape, and the dials of the applications in them."""
+
+    branches: Branches
+    dials: Mapping[int, Dial]
 
 
 class CallRows:
@@ -52,7 +87,9 @@ class CallRows:
 
     def __init__(self, applications: tuple[Application, ...]) -> None:
         self.applications = applications
-        self.made: dict[CallShape, Branches] = {}
+        self.by_place = any(app.by_frame or app.mask is not None for app in applications)
+        self.made: dict[CallShape, Prepared] = {}
+        self.placed: dict[tuple[int, torch.device, torch.dtype], Packed] = {}
 
     def __call__(
         self,
@@ -66,68 +103,120 @@ class CallRows:
         **kwargs: Any,
     ) -> Tensor:
         options = transformer_options or {}
-        call = self.shape(executor.class_obj, x, t, options)
-        if call not in self.made:
-            self.made[call] = self.make(call)
+        levels = self.levels(executor.class_obj, t, options)
+        call = self.shape(executor.class_obj, x, options, tuple(index for index, _ in levels))
+        branches = self.branches(call, levels)
         if is_compiled(executor.class_obj, options):
             control = mark_control(control, self.structure(call))
-        return executor(x, t, c_concat, c_crossattn, control, options | {CALL_KEY: self.made[call]}, **kwargs)
+        return executor(x, t, c_concat, c_crossattn, control, options | {CALL_KEY: branches}, **kwargs)
 
-    def shape(self, model: comfy.model_base.BaseModel, x: Tensor, t: Tensor, options: dict[str, Any]) -> CallShape:
+    def levels(self, model: comfy.model_base.BaseModel, t: Tensor, options: dict[str, Any]) -> Acting:
+        """Who acts in a call, and at which level."""
+        run: Run | None = options.get(RUN_KEY)
+        timings = run.timings if run else timings_of(self.applications, model.model_sampling, ())
+        return acting(timings, t, run.clock if run else None, model.model_sampling)
+
+    def shape(
+        self, model: comfy.model_base.BaseModel, x: Tensor, options: dict[str, Any], active: tuple[int, ...]
+    ) -> CallShape:
         """Describe a call."""
         run: Run | None = options.get(RUN_KEY)
-        windows = run.windows if run else windows_of(self.applications, model.model_sampling)
-        acting = active(windows, t, run.clock if run else None)
-        if run and "uuids" in options:
-            roles = run.roles.rows(options["uuids"])
-        else:
-            roles = rows_by_position(options.get("cond_or_uncond", (0,)))
-        return CallShape(x.device, model.get_dtype_inference(), roles, acting, (x.shape[0], *x.shape[-2:]))
+        places = options.get("cond_or_uncond", (0,))
+        known = run is not None and "uuids" in options
+        groups = run.roles.groups(options["uuids"], places) if run and known else groups_by_position(places)
+        size = (x.shape[0], *x.shape[-2:])
+        latent = run.latent if run else (size[1], size[2])
+        seen = seen_by(options, size[0] // len(groups)) if self.by_place else WHOLE
+        return CallShape(x.device, model.get_dtype_inference(), groups, active, size, latent, seen)
 
-    def make(self, call: CallShape) -> Branches:
+    def branches(self, call: CallShape, levels: Acting) -> Branches:
+        """The branches of a call, made once for all calls of its shape."""
+        if call not in self.made:
+            if len(self.made) >= KEPT:
+                del self.made[next(iter(self.made))]
+            self.made[call] = self.make(call)
+        prepared = self.made[call]
+        for index, level in levels:
+            prepared.dials[index].turn(level)
+        return prepared.branches
+
+    def make(self, call: CallShape) -> Prepared:
         """Branches of every layer for calls of this shape."""
         branches: dict[Place, tuple[Branch, ...]] = {}
-        for index in call.active:
-            for place, branch in place_application(self.applications[index], call).items():
-                branches[place] = (*branches.get(place, ()), branch)
-        return branches
+        dials = {index: self.dial(index, call) for index in call.active}
+        for index, dial in dials.items():
+            app = self.applications[index]
+            mask = None if app.mask is None else place_mask(app.mask, call)
+            for layer, pair in zip(app.layers, unpack(dial.rows, app.layers, app.tokens), strict=True):
+                branches[layer.place] = (*branches.get(layer.place, ()), Branch(*pair, mask))
+        return Prepared(branches, dials)
+
+    def dial(self, index: int, call: CallShape) -> Dial:
+        """An application's rows for a call: one for each conditioning, or for each of its pictures."""
+        app, packed = self.applications[index], self.place(index, call)
+        roles = [group.role_for(app.bound) for group in call.groups]
+        frames = call.seen.frames(call.batch) if app.by_frame else (0,)
+        chosen = torch.tensor([packed.row(role, frame) for role in roles for frame in frames], device=call.device)
+        tensors = (packed.still, packed.scaled)
+        still, scaled = (None if rows is None else with_nothing(rows)[chosen] for rows in tensors)
+        assert still is not None
+        if app.frames is not None and scaled is not None:
+            scaled = scaled * frame_column(app.frames, frames, len(roles), scaled)
+        return Dial(still, scaled)
+
+    def place(self, index: int, call: CallShape) -> Packed:
+        """All rows of an application on a call's device. Those of frames are kept there for the next window."""
+        app, key = self.applications[index], (index, call.device, call.dtype)
+        packed = self.placed.get(key) or app.packed.to(call.device, call.dtype)
+        if app.by_frame:
+            self.placed[key] = packed
+        return packed
 
     def structure(self, call: CallShape) -> str:
         """What of a call changes the computation, not only its numbers."""
         apps = [self.applications[index] for index in call.active]
-        shapes = [(app.tokens, None if app.mask is None else app.mask.shape[0]) for app in apps]
-        return f"{shapes} in {len(call.roles)} rows"
+        shapes = [(app.tokens, is_batch(app.mask), app.by_frame, [layer.place for layer in app.layers]) for app in apps]
+        return f"{shapes} in {len(call.groups)} rows"
 
     def release(self) -> None:
         """Drop what was made for a run."""
-        self.made = {}
+        self.made, self.placed = {}, {}
 
 
-def place_application(app: Application, call: CallShape) -> dict[Place, Branch]:
-    """One application's branches on the call's device, in its dtype, a row for each of its conditionings."""
-    rows = app.packed.to(call.device, call.dtype)[list(call.roles)]  # (G, Σ layers 2 · T · C)
-    mask = None if app.mask is None else place_mask(app.mask, call)
-    sizes = [app.tokens * layer.channels for layer in app.layers for _ in range(2)]
-    pieces = iter(rows.split(sizes, dim=1))
-    return {layer.place: Branch(unpack(pieces, layer), unpack(pieces, layer), mask) for layer in app.layers}
+def is_batch(mask: Tensor | None) -> bool | None:
+    """Whether a mask is one for each picture; None for no mask."""
+    return None if mask is None else mask.shape[0] > 1
 
 
-def unpack(pieces: Iterator[Tensor], layer: CrossAttentionLayer) -> Tensor:
-    """The next piece of the packed rows as (G, H, T, d)."""
-    return next(pieces).unflatten(1, (layer.heads, -1, layer.channels // layer.heads))
+def frame_column(weights: tuple[float, ...], frames: tuple[int, ...], groups: int, like: Tensor) -> Tensor:
+    """Each row's weight by picture, (G · b, 1); past the last weight the last one stays."""
+    chosen = [weights[min(frame, len(weights) - 1)] for frame in frames]
+    return like.new_tensor(chosen).repeat(groups)[:, None]
 
 
 def place_mask(mask: Tensor, call: CallShape) -> LayerMask:
     """A mask on the call's device with the sizes its layers will ask for."""
-    rows, height, width = call.latent
-    groups = len(call.roles)
-    if mask.shape[0] not in (1, rows // groups):
-        raise IPAdapterError(
-            f"a batch of {mask.shape[0]} masks met {rows // groups} pictures in one call of the model."
-        )
-    placed = LayerMask(mask.to(call.device, call.dtype), groups)
-    placed.prepare_levels((height, width))
+    mask = mask.to(call.device, call.dtype)
+    if mask.shape[0] > 1:
+        mask = mask[list(refuse_beyond(mask, call.seen.frames(call.batch)))]
+    cuts = [group.cut or call.seen.cut(call.latent) for group in call.groups]
+    placed = LayerMask(mask, len(cuts)) if not any(cuts) else LayerMask(cut_for_groups(mask, cuts, call), 1)
+    placed.prepare_levels((call.size[1], call.size[2]))
     return placed
+
+
+def refuse_beyond(mask: Tensor, frames: tuple[int, ...]) -> tuple[int, ...]:
+    """A batch of masks has one for every picture of a call."""
+    if max(frames) >= mask.shape[0]:
+        raise IPAdapterError(f"a batch of {mask.shape[0]} masks met {len(frames)} pictures in one call of the model.")
+    return frames
+
+
+def cut_for_groups(mask: Tensor, cuts: list[Cut | None], call: CallShape) -> Tensor:
+    """Each conditioning's own part of a mask, (G · b, h, w)."""
+    whole = Cut.box(0, 0, *call.latent)
+    rows = [cut_mask(mask, cut or whole, call.latent).expand(call.batch, -1, -1) for cut in cuts]
+    return torch.cat(rows)
 
 
 def is_compiled(model: comfy.model_base.BaseModel, options: dict[str, Any]) -> bool:

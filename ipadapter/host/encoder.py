@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ..errors import IPAdapterError
-from ..image_prompt import ImageFeatures, ImagePrompt
+from ..image_prompt import ImageFeatures, ImagePrompt, Part
 from ..pixels import Fit, PixelFormat, prepare_pixels, zero_pixels
 
 CHUNK = 8  # pictures a pass: progress and bounded memory
@@ -32,12 +32,7 @@ def encode_image_prompt(
     features = encode_all(clip_vision, batches)
     encoder = describe(clip_vision, features[0])
     refuse_not_finite(features, encoder)
-    return ImagePrompt(
-        positive=features[0],
-        zero_pixels=features[1],
-        negative=features[2] if negative is not None else None,
-        encoder=encoder,
-    )
+    return ImagePrompt((Part(features[0], features[2] if negative is not None else None),), features[1], encoder)
 
 
 def pixel_format(clip_vision: comfy.clip_vision.ClipVisionModel) -> PixelFormat:

@@ -18,29 +18,36 @@ from torch import Tensor
 from ..attention import CrossAttentionPatch, TextAttention
 from ..errors import IPAdapterError
 from ..image_prompt import ImagePrompt
+from ..layer_weights import weigh_layers
 from ..layers import Place, match_layers
 from ..strength import Strength
 from .adapter import Adapter
-from .application import Application, make_application
+from .application import Application, Target, make_applications
 from .calls import RUN_KEY, CallRows, Run
 from .roles import Roles
-from .windows import clock_for, windows_of
+from .windows import clock_for, timings_of
 
 KEY = "ip_adapter"
 
 
 def apply_image_prompt(
-    model: ModelPatcher, adapter: Adapter, prompt: ImagePrompt, strength: Strength, mask: Tensor | None = None
+    model: ModelPatcher,
+    adapter: Adapter,
+    prompt: ImagePrompt,
+    strength: Strength,
+    mask: Tensor | None = None,
+    bound: str | None = None,
 ) -> ModelPatcher:
     """A model that follows the prompt; the one given is untouched. Weight 0 patches nothing.
 
-    Raises IPAdapterError where adapter, model, encoder and mask do not fit each other.
+    With `bound` only conditionings that carry this name follow it. Raises IPAdapterError where adapter, model,
+    encoder and mask do not fit each other.
     """
     layers = match_layers(adapter.spec, model.model.diffusion_model)
-    application = make_application(adapter, prompt, layers, strength, mask)
-    if strength.weight == 0:
-        return model.clone()
-    return attach(model, (*applications_of(model), application))
+    weights = weigh_layers(strength.layers, layers)
+    target = Target(layers, weights, strength, model.model.get_dtype_inference(), bound)
+    made = make_applications(adapter, prompt, target, mask)
+    return attach(model, (*applications_of(model), *made)) if made else model.clone()
 
 
 def applications_of(model: ModelPatcher) -> tuple[Application, ...]:
@@ -104,21 +111,33 @@ def begin_run(applications: tuple[Application, ...]) -> Callable[..., Any]:
         *args: Any,
         **kwargs: Any,
     ) -> Any:
-        refuse_mask_batches(applications, noise.shape[0])
+        refuse_batches(applications, noise.shape[0])
         options = extra_args["model_options"]["transformer_options"]
         warn_if_displaced(applications, options)
-        windows = windows_of(applications, guider.inner_model.model_sampling)
-        clock = clock_for(windows, executor.class_obj, sigmas)
-        options[RUN_KEY] = Run(Roles.of(guider.conds), windows, clock)
+        clock = clock_for(executor.class_obj, sigmas.tolist()) if needs_clock(applications) else None
+        timings = timings_of(applications, guider.inner_model.model_sampling, clock.sigmas if clock else ())
+        latent = (noise.shape[-2], noise.shape[-1])
+        options[RUN_KEY] = Run(Roles.of(guider.conds, latent), timings, clock, latent)
         callback = clock.listen(callback) if clock else callback
         return executor(guider, sigmas, extra_args, callback, noise, *args, **kwargs)
 
     return wrapper
 
 
-def refuse_mask_batches(applications: tuple[Application, ...], batch: int) -> None:
-    """A batch of masks must have one for each picture."""
+def needs_clock(applications: tuple[Application, ...]) -> bool:
+    """Whether calls differ with the time."""
+    return any(not app.strength.always or app.strength.curves for app in applications)
+
+
+def refuse_batches(applications: tuple[Application, ...], batch: int) -> None:
+    """A batch of masks must have one for each picture; frames must not be more than pictures."""
     for app in applications:
+        frames = max(app.packed.positives, len(app.frames or ()))
+        if frames > batch:
+            raise IPAdapterError(
+                f"the image prompt of '{app.name}' has {frames} frames, but {batch} picture(s) are sampled: sample as "
+                "many, or give fewer frames (the last one is held)."
+            )
         if app.mask is not None and app.mask.shape[0] not in (1, batch):
             raise IPAdapterError(
                 f"the mask of '{app.name}' is a batch of {app.mask.shape[0]}, but {batch} picture(s) are sampled: "

@@ -17,7 +17,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from ..families import Family
-from ..image_prompt import ImageFeatures, ImagePrompt
+from ..image_prompt import ImageFeatures, ImagePrompt, Part
 from ..plots import line_plot
 from ..strength import Strength
 from .adapter import Adapter
@@ -114,7 +114,7 @@ def draw_picture(frozen: FrozenUNet, data: EncodedPictures, adapter: Adapter) ->
 def prompt_of(data: EncodedPictures, kind: Family) -> ImagePrompt:
     """The first picture as an image prompt."""
     made = [FEATURES[kind](features) for features in (data.encoded[:1], data.nothing)]
-    return ImagePrompt(made[0], made[1], None, "the run's own encoder")
+    return ImagePrompt((Part(made[0]),), made[1], "the run's own encoder")
 
 
 FEATURES: dict[Family, Callable[[Tensor], ImageFeatures]] = {

@@ -7,7 +7,7 @@ i + 2. Where a whole such bracket is inside or outside a window nothing is read;
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,18 +37,47 @@ class SigmaWindow:
         return False if high < self.end or low > self.start else None
 
 
-Windows = tuple[SigmaWindow | None, ...]  # None: always
+@dataclass(frozen=True)
+class Timing:
+    """When one application acts. `levels` are its curves' values at each step of the run, where it has curves."""
+
+    window: SigmaWindow | None  # None: always
+    strength: Strength
+    levels: tuple[float, ...] | None = None
+
+    @property
+    def constant(self) -> bool:
+        """Whether every call is alike."""
+        return self.window is None and not self.strength.curves
 
 
-def windows_of(applications: tuple[Application, ...], model_sampling: Any) -> Windows:
-    """Each application's window in noise levels of the model being sampled."""
+Acting = tuple[tuple[int, float], ...]  # applications in force at a call, each with its level
 
-    def window(strength: Strength) -> SigmaWindow | None:
-        if strength.always:
-            return None
-        return SigmaWindow(*(float(model_sampling.percent_to_sigma(at)) for at in (strength.start, strength.end)))
 
-    return tuple(window(app.strength) for app in applications)
+def timings_of(applications: Sequence[Application], model_sampling: Any, sigmas: Sequence[float]) -> tuple[Timing, ...]:
+    """Each application's window in noise levels of the model being sampled, and its levels at the run's steps."""
+    positions = [position_of(sigma, model_sampling) for sigma in sigmas] if has_curves(applications) else []
+    return tuple(timing_of(app.strength, model_sampling, positions) for app in applications)
+
+
+def has_curves(applications: Sequence[Application]) -> bool:
+    return any(app.strength.curves for app in applications)
+
+
+def timing_of(strength: Strength, model_sampling: Any, positions: Sequence[float]) -> Timing:
+    """One application's."""
+    ends = () if strength.always else (strength.start, strength.end)
+    window = SigmaWindow(*(float(model_sampling.percent_to_sigma(at)) for at in ends)) if ends else None
+    return Timing(window, strength, tuple(map(strength.level, positions)) if strength.curves else None)
+
+
+def position_of(sigma: float, model_sampling: Any, halvings: int = 16) -> float:
+    """Where in the sampling a noise level is, 0 … 1: the inverse of the host's `percent_to_sigma`, by bisection."""
+    low, high = 0.0, 1.0
+    for _ in range(halvings):
+        middle = (low + high) / 2
+        low, high = (low, middle) if float(model_sampling.percent_to_sigma(middle)) <= sigma else (middle, high)
+    return 0.0 if low == 0.0 else high
 
 
 class StepClock:
@@ -57,6 +86,11 @@ class StepClock:
     def __init__(self, sigmas: list[float]) -> None:
         self.sigmas = sigmas
         self.reported = -1
+
+    @property
+    def step(self) -> int:
+        """The step that is being made."""
+        return min(self.reported + 1, len(self.sigmas) - 1)
 
     def listen(self, callback: Callable[..., Any] | None) -> Callable[..., Any]:
         """The callback for the sampler: note the step, then tell whoever listened before."""
@@ -73,21 +107,43 @@ class StepClock:
         return self.sigmas[min(self.reported + 2, last)], self.sigmas[max(self.reported, 0)]
 
 
-def clock_for(windows: Windows, sampler: Any, sigmas: Tensor) -> StepClock | None:
-    """A clock where there are windows and the sampler keeps to its noise levels, from high to low."""
+def clock_for(sampler: Any, sigmas: list[float]) -> StepClock | None:
+    """A clock where the sampler keeps to its noise levels, from high to low."""
     function = getattr(sampler, "sampler_function", None)
     churns = bool(getattr(sampler, "extra_options", {}).get("s_churn"))
-    if not any(windows) or churns or getattr(function, "__module__", None) not in FOLLOW_THEIR_SIGMAS:
+    if churns or getattr(function, "__module__", None) not in FOLLOW_THEIR_SIGMAS:
         return None
-    levels = sigmas.tolist()
-    return StepClock(levels) if levels == sorted(levels, reverse=True) else None
+    return StepClock(sigmas) if sigmas == sorted(sigmas, reverse=True) else None
 
 
-def active(windows: Windows, t: Tensor, clock: StepClock | None) -> tuple[int, ...]:
-    """Indices of the applications in force at a call with noise level `t`, (rows,)."""
-    low, high = clock.bracket() if clock else (0.0, float("inf"))
-    decided = [True if window is None else window.decides(low, high) for window in windows]
+def acting(timings: Sequence[Timing], t: Tensor, clock: StepClock | None, model_sampling: Any) -> Acting:
+    """The applications in force at a call with noise level `t`, (rows,). One whose level is 0 is left out."""
+    decided = [decide(timing, clock) for timing in timings]
     if None in decided:
         sigma = float(t[0])
-        decided = [window is None or window.holds(sigma) for window in windows]
-    return tuple(index for index, acts in enumerate(decided) if acts)
+        decided = [measure(timing, sigma, clock, model_sampling) for timing in timings]
+    return tuple((index, level) for index, level in enumerate(decided) if level)
+
+
+def decide(timing: Timing, clock: StepClock | None) -> float | None:
+    """An application's level without asking the device for the noise level; None where that does not tell it."""
+    if timing.constant:
+        return 1.0
+    if clock is None:
+        return None
+    inside = True if timing.window is None else timing.window.decides(*clock.bracket())
+    return None if inside is None else inside * level_at_step(timing, clock)
+
+
+def measure(timing: Timing, sigma: float, clock: StepClock | None, model_sampling: Any) -> float:
+    """An application's level at a noise level."""
+    if timing.window is not None and not timing.window.holds(sigma):
+        return 0.0
+    if clock is not None or timing.levels is None:
+        return level_at_step(timing, clock)
+    return timing.strength.level(position_of(sigma, model_sampling))
+
+
+def level_at_step(timing: Timing, clock: StepClock | None) -> float:
+    """The curves' value for all calls of a step: at the noise level the step starts from."""
+    return 1.0 if timing.levels is None or clock is None else timing.levels[clock.step]

@@ -22,7 +22,7 @@ def projection() -> LinearProjection:
 
 def simple_conditioning(prompt: ImagePrompt) -> tuple[Conditioning, Conditioning]:
     """The empty text with the image's tokens, and with those of no image."""
-    embeds = prompt.positive.image_embeds
+    embeds = prompt.parts[0].positive.image_embeds
     return with_tokens(projection()(embeds)), with_tokens(projection()(torch.zeros_like(embeds)))
 
 

@@ -10,8 +10,8 @@ import torch
 from comfy_extras.nodes_custom_sampler import Guider_Basic, Guider_DualCFG
 from comfy_extras.nodes_perpneg import Guider_PerpNeg, PerpNeg
 from pack.ipadapter.host.patching import apply_image_prompt, host_text_attention
-from pack.ipadapter.host.roles import NEGATIVE, POSITIVE
 from pack.ipadapter.layers import find_layers
+from pack.ipadapter.packing import NEGATIVE, POSITIVE
 from pack.ipadapter.strength import Strength
 
 from tests.oracle.reference import Features, reference_with
@@ -160,7 +160,7 @@ def test_every_guider_gives_the_image_to_the_right_rows(name):
         guider.set_cfg(**settings)
     run(guider)
     reference = reference_with(SD15, [file], 1.0)
-    embeds = prompt.positive.image_embeds
+    embeds = prompt.parts[0].positive.image_embeds
     given = [Features(embeds, torch.zeros_like(embeds))]
     for call in recorder.calls:
         rows = [role_by_text(context, contexts) for context in call.context.chunk(len(call.cond_or_uncond))]
@@ -188,7 +188,7 @@ def test_a_guidance_nodes_own_empty_prompt_gets_the_unconditional():
     model = PerpNeg.execute(applied, empty, 1.0).result[0]
     _, calls = sample(model, SD15)
     reference = reference_with(SD15, [file], 1.0)
-    embeds = prompt.positive.image_embeds
+    embeds = prompt.parts[0].positive.image_embeds
     given = [Features(embeds, torch.zeros_like(embeds))]
     alone = [call for call in calls if torch.equal(call.context, empty[0][0])]
     assert alone

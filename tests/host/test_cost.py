@@ -9,7 +9,7 @@ import pytest
 import torch
 from comfy.patcher_extension import WrappersMP
 from pack.ipadapter.host.patching import apply_image_prompt
-from pack.ipadapter.image_prompt import ImageFeatures, ImagePrompt
+from pack.ipadapter.image_prompt import ImageFeatures, ImagePrompt, Part
 from pack.ipadapter.strength import Strength
 
 from tests import small, world
@@ -133,7 +133,7 @@ def apply_full_size(kind: AdapterKind) -> FullSize:
     model = build_model(kind.base, FULL_WIDTH, META, torch.float16)
     file, random = zero_file(kind, layers_of(model)), adapters.random_features()
     zero = ImageFeatures(torch.zeros_like(random.embeds), random.zero_penultimate)
-    prompt = ImagePrompt(ImageFeatures(random.embeds, random.penultimate), zero, None, "random features")
+    prompt = ImagePrompt((Part(ImageFeatures(random.embeds, random.penultimate)),), zero, "random features")
     with counting.OpCounter() as counter:
         patched = apply_image_prompt(model, world.host_adapter(file), prompt, ALWAYS)
     return FullSize(model, patched, counter.ops)

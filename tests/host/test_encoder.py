@@ -115,22 +115,22 @@ def test_features_equal_transformers(fit):
     prompt = encode(picture(3), fit)
     pixels = prepare_pixels(picture(3), None, fit, pixel_format(encoder()))
     theirs = transformers_twin()(pixels, output_hidden_states=True)
-    assert prompt.positive.image_embeds.shape == (3, EMBED)
-    assert prompt.positive.penultimate.shape == (3, PATCHES + 1, HIDDEN)
-    assert (prompt.positive.image_embeds - theirs.image_embeds).abs().max() <= TOLERANCE
-    assert (prompt.positive.penultimate - theirs.hidden_states[-2]).abs().max() <= TOLERANCE
+    assert prompt.parts[0].positive.image_embeds.shape == (3, EMBED)
+    assert prompt.parts[0].positive.penultimate.shape == (3, PATCHES + 1, HIDDEN)
+    assert (prompt.parts[0].positive.image_embeds - theirs.image_embeds).abs().max() <= TOLERANCE
+    assert (prompt.parts[0].positive.penultimate - theirs.hidden_states[-2]).abs().max() <= TOLERANCE
 
 
 def test_the_penultimate_states_are_not_the_last():
     theirs = transformers_twin()(
         prepare_pixels(picture(), None, Fit.CROP, pixel_format(encoder())), output_hidden_states=True
     )
-    assert (encode(picture()).positive.penultimate - theirs.hidden_states[-1]).abs().max() > 0.1
+    assert (encode(picture()).parts[0].positive.penultimate - theirs.hidden_states[-1]).abs().max() > 0.1
 
 
 def test_features_equal_the_hosts_own_node():
     theirs = encoder().encode_image(picture(2), crop=True)
-    ours = encode(picture(2)).positive
+    ours = encode(picture(2)).parts[0].positive
     assert torch.equal(ours.image_embeds, theirs["image_embeds"].float())
     assert torch.equal(ours.penultimate, theirs["penultimate_hidden_states"].float())
 
@@ -138,7 +138,7 @@ def test_features_equal_the_hosts_own_node():
 def test_no_image_is_zero_pixels_and_not_a_black_picture():
     zero = encode(picture()).zero_pixels
     theirs = transformers_twin()(torch.zeros(1, 3, SIZE, SIZE), output_hidden_states=True)
-    black = encode(torch.zeros(1, SIZE, SIZE, 3)).positive
+    black = encode(torch.zeros(1, SIZE, SIZE, 3)).parts[0].positive
     assert zero.penultimate.shape == (1, PATCHES + 1, HIDDEN)
     assert (zero.penultimate - theirs.hidden_states[-2]).abs().max() <= TOLERANCE
     assert (zero.penultimate - black.penultimate).abs().max() > 100 * TOLERANCE
@@ -146,17 +146,19 @@ def test_no_image_is_zero_pixels_and_not_a_black_picture():
 
 def test_a_batch_is_several_references_each_encoded_by_itself():
     images = picture(3)
-    batch = encode(images).positive
+    batch = encode(images).parts[0].positive
     for i in range(3):
-        assert torch.allclose(batch.penultimate[i], encode(images[i : i + 1]).positive.penultimate[0], atol=TOLERANCE)
+        assert torch.allclose(
+            batch.penultimate[i], encode(images[i : i + 1]).parts[0].positive.penultimate[0], atol=TOLERANCE
+        )
 
 
 def test_a_negative_image_is_encoded_like_an_image():
     other = picture(2, 70, 90, seed=3)
     prompt = encode(picture(), negative_image=other)
-    assert torch.equal(prompt.negative.penultimate, encode(other).positive.penultimate)
-    assert torch.equal(prompt.negative.image_embeds, encode(other).positive.image_embeds)
-    assert encode(picture()).negative is None
+    assert torch.equal(prompt.parts[0].negative.penultimate, encode(other).parts[0].positive.penultimate)
+    assert torch.equal(prompt.parts[0].negative.image_embeds, encode(other).parts[0].positive.image_embeds)
+    assert encode(picture()).parts[0].negative is None
 
 
 def test_a_mask_chooses_what_counts():
@@ -164,9 +166,11 @@ def test_a_mask_chooses_what_counts():
     mask[:, 40:] = 1
     changed = picture()
     changed[:, :30] = 0
-    bare, masked = encode(picture()).positive, encode(picture(), mask=mask).positive
+    bare, masked = encode(picture()).parts[0].positive, encode(picture(), mask=mask).parts[0].positive
     assert not torch.allclose(masked.image_embeds, bare.image_embeds, atol=1e-3)
-    assert torch.allclose(masked.image_embeds, encode(changed, mask=mask).positive.image_embeds, atol=TOLERANCE)
+    assert torch.allclose(
+        masked.image_embeds, encode(changed, mask=mask).parts[0].positive.image_embeds, atol=TOLERANCE
+    )
 
 
 def test_many_images_are_encoded_in_chunks_with_progress():
@@ -181,7 +185,7 @@ def test_many_images_are_encoded_in_chunks_with_progress():
     finally:
         comfy.utils.set_progress_bar_global_hook(None)
         hook.remove()
-    assert prompt.positive.image_embeds.shape == (20, EMBED)
+    assert prompt.parts[0].positive.image_embeds.shape == (20, EMBED)
     assert sum(sizes) == 21 and max(sizes) <= 8
     assert [value for value, _ in seen] == sorted(value for value, _ in seen)
     assert seen[0] == (8, 21) and seen[-1] == (21, 21)  # the host drops updates that follow within a moment
@@ -189,8 +193,8 @@ def test_many_images_are_encoded_in_chunks_with_progress():
 
 def test_chunks_do_not_change_the_features():
     images = picture(20)
-    whole = encode(images).positive.penultimate
-    assert torch.allclose(whole[17], encode(images[17:18]).positive.penultimate[0], atol=TOLERANCE)
+    whole = encode(images).parts[0].positive.penultimate
+    assert torch.allclose(whole[17], encode(images[17:18]).parts[0].positive.penultimate[0], atol=TOLERANCE)
 
 
 def test_an_interrupted_encoding_stops():
@@ -204,10 +208,15 @@ def test_an_interrupted_encoding_stops():
 @pytest.mark.parametrize("name", CONFIGS)
 def test_every_kind_of_the_hosts_encoders_makes_a_prompt(name):
     prompt = encode(picture(2), name=name, negative_image=picture())
-    assert len(prompt.positive.image_embeds) == 2
-    assert torch.isfinite(prompt.positive.image_embeds).all()
+    assert len(prompt.parts[0].positive.image_embeds) == 2
+    assert torch.isfinite(prompt.parts[0].positive.image_embeds).all()
     assert CONFIGS[name]["model_type"] in prompt.encoder
     assert f"{pixel_format(encoder(name)).size} px" in prompt.encoder
+
+
+def read(spec, prompt):
+    """What an adapter reads of a prompt of one part."""
+    return features_for(spec, prompt, prompt.parts[0])
 
 
 @pytest.mark.parametrize("name", ["SigLIP", "SigLIP2"])
@@ -215,13 +224,13 @@ def test_an_encoder_without_one_embedding_is_refused_by_an_adapter_that_reads_it
     """The host leaves SigLIP's pooling out: what it calls the embedding is a sequence."""
     spec = identify(checkpoint_of(random_adapter("base", (8,), 32, embed=HIDDEN)))
     with pytest.raises(IPAdapterError, match="reads image embedding 64 wide"):
-        features_for(spec, encode(picture(), name=name))
+        read(spec, encode(picture(), name=name))
 
 
 def test_an_encoder_without_penultimate_states_is_refused_by_an_adapter_that_reads_them():
     spec = identify(checkpoint_of(random_adapter("plus", (8,), 32, hidden=HIDDEN, tokens=2, dim=64, inner=64, depth=1)))
     with pytest.raises(IPAdapterError, match="not made by it"):
-        features_for(spec, encode(picture(), name="DINOv3"))
+        read(spec, encode(picture(), name="DINOv3"))
 
 
 @pytest.mark.parametrize("family", ["base", "plus"])
@@ -229,7 +238,7 @@ def test_an_encoder_of_another_width_is_refused_with_both_sides(family):
     sizes = {"base": {"embed": 1024}, "plus": {"hidden": 1280, "tokens": 2, "dim": 64, "inner": 64, "depth": 1}}[family]
     spec = identify(checkpoint_of(random_adapter(family, (8,), 32, **sizes)))
     with pytest.raises(IPAdapterError) as error:
-        features_for(spec, encode(picture()))
+        read(spec, encode(picture()))
     text = str(error.value)
     assert str(next(iter(sizes.values()))) in text and "ViT-H" in text and "clip_vision_model (56 px" in text
 

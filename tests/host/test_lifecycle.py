@@ -11,7 +11,7 @@ import torch
 from comfy.patcher_extension import WrappersMP
 from pack.ipadapter.errors import IPAdapterError
 from pack.ipadapter.host.patching import KEY, apply_image_prompt
-from pack.ipadapter.image_prompt import ImageFeatures, ImagePrompt
+from pack.ipadapter.image_prompt import ImageFeatures, ImagePrompt, Part
 from pack.ipadapter.layers import match_layers
 from pack.ipadapter.strength import Strength
 
@@ -41,7 +41,9 @@ def watch(model, fail_at: int | None = None):
 
     def wrapper(executor, *args, **kwargs):
         made = rows_of(model).made
-        held.append([weakref.ref(branch.keys) for call in made.values() for b in call.values() for branch in b])
+        held.append(
+            [weakref.ref(branch.keys) for call in made.values() for b in call.branches.values() for branch in b]
+        )
         if fail_at == len(held):
             raise StopEarlyError
         return executor(*args, **kwargs)
@@ -174,7 +176,7 @@ def test_a_model_without_cross_attention_is_refused():
 @pytest.mark.parametrize("family", ["base", "plus"])
 def test_a_prompt_of_another_encoder_is_refused(family):
     wrong = ImageFeatures(torch.zeros(1, 1280), torch.zeros(1, 257, 1664))
-    prompt = ImagePrompt(wrong, wrong, None, "some encoder")
+    prompt = ImagePrompt((Part(wrong),), wrong, "some encoder")
     adapter = host_adapter(adapter_file(SD15, family), "mine.safetensors")
     text = message(lambda: apply_image_prompt(make_pair(SD15).host, adapter, prompt, Strength()))
     assert "mine.safetensors" in text and "some encoder" in text and ("96" in text or "80" in text)
@@ -183,7 +185,7 @@ def test_a_prompt_of_another_encoder_is_refused(family):
 def test_an_encoder_without_patch_tokens_is_refused_for_plus():
     features = ImageFeatures(torch.zeros(1, 96), None)
     adapter = host_adapter(adapter_file(SD15, "plus"))
-    prompt = ImagePrompt(features, features, None, "a ResNet")
+    prompt = ImagePrompt((Part(features),), features, "a ResNet")
     assert "a ResNet" in message(lambda: apply_image_prompt(make_pair(SD15).host, adapter, prompt, Strength()))
 
 

@@ -161,9 +161,9 @@ def test_a_tower_is_usable_wherever_the_hosts_own_is(name, folder):
 def test_a_tower_encodes_an_image_prompt(folder):
     name = PLAIN
     prompt = encode_image_prompt(loaded(saved(folder, name)), picture(2), Fit.PAD, negative_image=picture(1))
-    assert prompt.positive.image_embeds.shape == (2, read_architecture(name).embed_dim)
+    assert prompt.parts[0].positive.image_embeds.shape == (2, read_architecture(name).embed_dim)
     assert prompt.encoder.startswith(f"{name} (")
-    assert prompt.negative is not None
+    assert prompt.parts[0].negative is not None
 
 
 @pytest.mark.parametrize("name", [PLAIN, ROTARY, "RN50"])

@@ -8,7 +8,7 @@ import pytest
 import torch
 from comfy.patcher_extension import WrappersMP
 from pack.ipadapter.host.patching import KEY, apply_image_prompt
-from pack.ipadapter.host.windows import SigmaWindow, StepClock, active
+from pack.ipadapter.host.windows import SigmaWindow, StepClock, Timing, acting
 from pack.ipadapter.strength import Strength
 
 from tests.small import MICRO, make_pair
@@ -36,16 +36,16 @@ def decisions(sampler: str, steps: int = 6) -> tuple[list[bool], list[bool], int
     sampling = model.model.model_sampling
     window = SigmaWindow(sampling.percent_to_sigma(0.3), sampling.percent_to_sigma(0.7))
     decided, right = [], []
-    make_shape = rows.shape
+    make_levels = rows.levels
     Watched.reads = 0
 
-    def shape(model, x, t, options):
-        call = make_shape(model, x, t.as_subclass(Watched), options)
-        decided.append(bool(call.active))
+    def levels(model, t, options):
+        made = make_levels(model, t.as_subclass(Watched), options)
+        decided.append(bool(made))
         right.append(window.holds(float(t[0])))
-        return call
+        return made
 
-    rows.shape = shape
+    rows.levels = levels
     settings = Settings(steps=steps, cfg=1.0)
     comfy.sample.sample(
         model, noise_for(settings), steps, 1.0, sampler, "normal", conditioning(MICRO, 1), conditioning(MICRO, 2),
@@ -77,7 +77,8 @@ def test_a_bracket_that_crosses_an_end_is_read():
     assert window.decides(1.0, 14.0) is None
     clock = StepClock([14.0, 7.0, 6.0, 4.0, 0.0])
     assert clock.bracket() == (7.0, 14.0)
-    assert active((window, None), torch.tensor([7.0]), clock) == (0, 1)
+    timings = (Timing(window, Strength(1.0, 0.3, 0.7)), Timing(None, Strength()))
+    assert acting(timings, torch.tensor([7.0]), clock, None) == ((0, 1.0), (1, 1.0))
     heard = []
     clock.listen(heard.append)(1)
     assert heard == [1] and clock.bracket() == (4.0, 7.0)
@@ -91,9 +92,9 @@ def test_noise_levels_that_rise_are_read():
     rising = torch.tensor([0.1, 0.5, 2.0, 8.0, 14.0])
     latent = torch.randn(1, 4, 16, 16, generator=torch.Generator().manual_seed(0))
     (rows,) = model.get_wrappers(WrappersMP.APPLY_MODEL, KEY)
-    clocks, make_shape = [], rows.shape
-    rows.shape = lambda model, x, t, options: (
-        clocks.append(options["ip_adapter_run"].clock) or make_shape(model, x, t, options)
+    clocks, make_levels = [], rows.levels
+    rows.levels = lambda model, t, options: (
+        clocks.append(options["ip_adapter_run"].clock) or make_levels(model, t, options)
     )
     guider.sample(torch.zeros_like(latent), latent, comfy.samplers.sampler_object("euler"), rising, seed=0)
     assert clocks and not any(clocks)

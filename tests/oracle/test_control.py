@@ -62,7 +62,7 @@ def test_with_controls_it_equals_the_reference(name):
     conds = controlled(CONTROLS[name])
     result, calls = sample(applied, SD15, Settings(batch=2), conds=conds)
     assert (result - picture(applied, SD15, Settings(batch=2))).abs().max() > 1e-2 * result.abs().max()
-    embeds = prompt.positive.image_embeds
+    embeds = prompt.parts[0].positive.image_embeds
     given = [Features(embeds, torch.zeros_like(embeds))]
     reference = reference_with(SD15, [file], 0.8)
     for call in calls:
@@ -80,8 +80,10 @@ def test_lora_two_adapters_and_two_controls_in_one_graph_equal_the_reference():
         model = apply_image_prompt(model, host_adapter(file), prompt, Strength(weight))
     _, calls = sample(model, SD15, conds=controlled(CONTROLS["both"]))
     given = [
-        Features(prompts[0].positive.image_embeds, torch.zeros_like(prompts[0].positive.image_embeds)),
-        Features(prompts[1].positive.penultimate, prompts[1].zero_pixels.penultimate),
+        Features(
+            prompts[0].parts[0].positive.image_embeds, torch.zeros_like(prompts[0].parts[0].positive.image_embeds)
+        ),
+        Features(prompts[1].parts[0].positive.penultimate, prompts[1].zero_pixels.penultimate),
     ]
     reference = reference_with(SD15, files, [0.7, 0.4])
     weight = reference.unet.get_parameter(LORA_NAME)

@@ -18,12 +18,14 @@ LAYOUTS = {"sd15": SD15, "sdxl": SDXL}
 def features(prompt, family: str) -> Features:
     """What diffusers is given: its own unconditional rules."""
     if family == "base":
-        embeds = prompt.positive.image_embeds
-        negative = torch.zeros_like(embeds) if prompt.negative is None else prompt.negative.image_embeds
+        embeds = prompt.parts[0].positive.image_embeds
+        negative = (
+            torch.zeros_like(embeds) if prompt.parts[0].negative is None else prompt.parts[0].negative.image_embeds
+        )
         return Features(embeds, negative)
-    hidden = prompt.positive.penultimate
+    hidden = prompt.parts[0].positive.penultimate
     zero = prompt.zero_pixels.penultimate.expand(hidden.shape[0], -1, -1)
-    return Features(hidden, zero if prompt.negative is None else prompt.negative.penultimate)
+    return Features(hidden, zero if prompt.parts[0].negative is None else prompt.parts[0].negative.penultimate)
 
 
 def worst(layout: Layout, applied, files, prompts, families, scale, settings=DEFAULTS, **latents) -> float:

@@ -34,7 +34,7 @@ def difference(layout, mask, settings, weight=0.8) -> float:
     applied = apply_image_prompt(model, host_adapter(file), prompt, Strength(weight), mask=mask)
     _, calls = sample(applied, layout, settings)
     reference = reference_with(layout, [file], weight)
-    embeds = prompt.positive.image_embeds
+    embeds = prompt.parts[0].positive.image_embeds
     given = [Features(embeds, torch.zeros_like(embeds))]
     return max(
         (reference.noise(call, roles_by_cfg(call), given, [mask.unsqueeze(1)]) - call.output).abs().max().item()
@@ -63,8 +63,10 @@ def test_two_adapters_in_two_halves_equal_the_reference():
     _, calls = sample(model, SD15)
     reference = reference_with(SD15, files, [1.0, 1.0])
     given = [
-        Features(prompts[0].positive.image_embeds, torch.zeros_like(prompts[0].positive.image_embeds)),
-        Features(prompts[1].positive.penultimate, prompts[1].zero_pixels.penultimate),
+        Features(
+            prompts[0].parts[0].positive.image_embeds, torch.zeros_like(prompts[0].parts[0].positive.image_embeds)
+        ),
+        Features(prompts[1].parts[0].positive.penultimate, prompts[1].zero_pixels.penultimate),
     ]
     for call in calls:
         expected = reference.noise(call, roles_by_cfg(call), given, [mask.unsqueeze(1) for mask in masks])

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import torch
 from comfy.patcher_extension import WrappersMP
 from pack.ipadapter.host.patching import KEY
-from pack.ipadapter.image_prompt import ImageFeatures, ImagePrompt
+from pack.ipadapter.image_prompt import ImageFeatures, ImagePrompt, Part
 from pack.nodes.apply import ApplyIPAdapter
 from pack.nodes.load import LoadIPAdapter
 from torch import Tensor, nn
@@ -58,17 +58,16 @@ class ThisPack:
 
     def apply(self, model: Model, adapter: Any, features: Features, use: Use) -> Model:
         prompt = ImagePrompt(
-            ImageFeatures(features.embeds, features.penultimate),
+            (Part(ImageFeatures(features.embeds, features.penultimate)),),
             ImageFeatures(torch.zeros_like(features.embeds), features.zero_penultimate),
-            None,
             "random features",
         )
         return ApplyIPAdapter.execute(model, adapter, prompt, 1.0, 0.0, use.end_at, use.mask).result[0]
 
     def held(self, model: Model) -> Iterator[Tensor]:
         for wrapper in model.get_wrappers(WrappersMP.APPLY_MODEL, KEY):
-            for branches in wrapper.made.values():
-                for branch in (branch for layer in branches.values() for branch in layer):
+            for call in wrapper.made.values():
+                for branch in (branch for layer in call.branches.values() for branch in layer):
                     yield from (branch.keys, branch.values)
                     if branch.mask is not None:
                         yield from (branch.mask.mask, *branch.mask.sizes.values())

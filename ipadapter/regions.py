@@ -1,0 +1,58 @@
+"""Parts of an image prompt with a place of their own in the picture: their masks beside each other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from .errors import IPAdapterError
+from .image_prompt import Overlap, Part
+from .masks import Size
+
+
+def masks_of(parts: Sequence[Part], mask: Tensor | None) -> list[Tensor | None]:
+    """Where each part acts: its region, shared with the others', within a mask for all of them.
+
+    Masks that share a place there are divided by their sum where it exceeds 1. Raises IPAdapterError for batches of
+    masks of different lengths.
+    """
+    regions = [part.region for part in parts]
+    if not any(regions):
+        return [mask] * len(parts)
+    given = [mask, *(region.mask for region in regions if region)]
+    size = largest([one for one in given if one is not None])
+    refuse_two_lengths([one for one in given if one is not None])
+    whole = torch.ones(1, *size) if mask is None else bring_to(mask, size)
+    placed = [None if region is None else bring_to(region.mask, size) for region in regions]
+    total = sum(one for one in placed if one is not None)
+    assert isinstance(total, Tensor)
+    crowd = total.clamp(min=1.0)
+    shared = [
+        None if region is None or one is None else one / crowd if region.overlap is Overlap.SHARE else one
+        for region, one in zip(regions, placed, strict=True)
+    ]
+    return [mask if one is None else one * whole for one in shared]
+
+
+def largest(masks: Sequence[Tensor]) -> Size:
+    """The largest height and width."""
+    return max(mask.shape[1] for mask in masks), max(mask.shape[2] for mask in masks)
+
+
+def bring_to(mask: Tensor, size: Size) -> Tensor:
+    """(M, h, w) to (M, H, W)."""
+    if tuple(mask.shape[1:]) == size:
+        return mask.float()
+    return interpolate(mask.float().unsqueeze(1), size=size, mode="bilinear", antialias=True).squeeze(1).clamp(0, 1)
+
+
+def refuse_two_lengths(masks: Sequence[Tensor]) -> None:
+    """Batches of masks must have one length."""
+    lengths = sorted({mask.shape[0] for mask in masks} - {1})
+    if len(lengths) > 1:
+        raise IPAdapterError(
+            f"the masks are batches of {' and '.join(map(str, lengths))}: give each one mask, or as many as pictures."
+        )
