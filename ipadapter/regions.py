@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
 from .errors import IPAdapterError
-from .image_prompt import Overlap, Part
-from .masks import Size
+from .image_prompt import ImagePrompt, Overlap, Part, Region, join_prompts
+from .masks import Size, is_blank, refuse_mask
 
 
 def masks_of(parts: Sequence[Part], mask: Tensor | None) -> list[Tensor | None]:
@@ -34,7 +35,14 @@ def masks_of(parts: Sequence[Part], mask: Tensor | None) -> list[Tensor | None]:
         None if region is None or one is None else one / crowd if region.overlap is Overlap.SHARE else one
         for region, one in zip(regions, placed, strict=True)
     ]
-    return [mask if one is None else one * whole for one in shared]
+    return [mask if one is None else refuse_outside(one * whole) for one in shared]
+
+
+def refuse_outside(mask: Tensor) -> Tensor:
+    """A region has to meet the mask for all of them."""
+    if is_blank(mask):
+        raise IPAdapterError("a region lies outside the mask of ApplyIPAdapter: paint the mask where the regions are.")
+    return mask
 
 
 def largest(masks: Sequence[Tensor]) -> Size:
@@ -56,3 +64,33 @@ def refuse_two_lengths(masks: Sequence[Tensor]) -> None:
         raise IPAdapterError(
             f"the masks are batches of {' and '.join(map(str, lengths))}: give each one mask, or as many as pictures."
         )
+
+
+def place_in_region(prompt: ImagePrompt, mask: Tensor, weight: float, overlap: Overlap) -> ImagePrompt:
+    """A prompt whose parts act inside a mask; where a part has a region already, inside both.
+
+    Raises IPAdapterError for a mask that lets nothing through.
+    """
+    refuse_mask(mask)
+    parts = tuple(
+        replace(part, weight=part.weight * weight, region=Region(within(part.region, mask), overlap))
+        for part in prompt.parts
+    )
+    return replace(prompt, parts=parts)
+
+
+def within(region: Region | None, mask: Tensor) -> Tensor:
+    """A mask, or what it has in common with a region's."""
+    if region is None:
+        return mask
+    size = largest([region.mask, mask])
+    refuse_two_lengths([region.mask, mask])
+    both = bring_to(region.mask, size) * bring_to(mask, size)
+    if is_blank(both):
+        raise IPAdapterError("the region lies outside the region its image prompt has already: paint where they meet.")
+    return both
+
+
+def add_region(regions: ImagePrompt | None, prompt: ImagePrompt) -> ImagePrompt:
+    """Regions so far and one more."""
+    return prompt if regions is None else join_prompts(regions, prompt)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from enum import Enum
 
 from .errors import IPAdapterError
-from .layer_weights import LayerRule
+from .layer_weights import LayerRule, PresetRule
 from .weight_curve import WeightCurve
 
 
@@ -32,7 +32,7 @@ class Strength:
     end: float = 1.0
     layers: tuple[LayerRule, ...] = ()
     curves: tuple[WeightCurve, ...] = ()
-    frames: tuple[float, ...] | None = field(default=None)
+    frames: tuple[float, ...] | None = None
     scaling: Scaling = Scaling.VALUES
 
     def __post_init__(self) -> None:
@@ -71,6 +71,13 @@ class StrengthParts:
     def with_frames(self, weights: tuple[float, ...]) -> StrengthParts:
         """Weights by picture, multiplied by those there are."""
         return StrengthParts(self.layers, self.curves, multiply_frames(self.frames, weights))
+
+
+def make_strength(plain: Strength, preset: str, parts: StrengthParts | None) -> Strength:
+    """A weight and window, with the layers of a preset and what strength nodes add."""
+    more = parts or StrengthParts()
+    rules = (PresetRule(preset), *more.layers)
+    return replace(plain, layers=rules, curves=more.curves, frames=more.frames)
 
 
 def multiply_frames(first: tuple[float, ...] | None, second: tuple[float, ...]) -> tuple[float, ...]:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from ..ipadapter.host.api import ComfyExtension, io
 from ..ipadapter.host.files import register_adapter_folder
-from .apply import ApplyIPAdapter
+from .apply import ApplyIPAdapter, ApplyIPAdapterToConditioning
 from .encode import EncodeImagePrompt
 from .evaluate import EvaluateImagePrompt
 from .grid import ImagePromptGrid
 from .load import LoadIPAdapter, LoadOpenCLIPVision
+from .region import ImagePromptRegion
+from .strength import ImagePromptCurve, ImagePromptLayers
 from .train import SaveIPAdapter, TrainIPAdapter
 
 
@@ -23,7 +25,11 @@ class IPAdapterExtension(ComfyExtension):
             LoadIPAdapter,
             LoadOpenCLIPVision,
             EncodeImagePrompt,
+            ImagePromptRegion,
             ApplyIPAdapter,
+            ApplyIPAdapterToConditioning,
+            ImagePromptLayers,
+            ImagePromptCurve,
             TrainIPAdapter,
             SaveIPAdapter,
             EvaluateImagePrompt,

@@ -2,15 +2,80 @@
 
 from __future__ import annotations
 
+from typing import Any
+from uuid import uuid4
+
 from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
 from ..ipadapter.host.adapter import Adapter
 from ..ipadapter.host.api import io
+from ..ipadapter.host.conditioning import carrying
 from ..ipadapter.host.patching import apply_image_prompt
 from ..ipadapter.image_prompt import ImagePrompt
-from ..ipadapter.strength import Strength, empty_window
-from .sockets import CATEGORY, ImagePromptSocket, IPAdapterSocket
+from ..ipadapter.layer_presets import LINEAR, PRESETS
+from ..ipadapter.strength import Scaling, Strength, StrengthParts, empty_window, make_strength
+from .sockets import CATEGORY, ImagePromptSocket, IPAdapterSocket, StrengthSocket
+
+
+def prompt_inputs() -> list[io.Input]:
+    """Model, adapter and prompt."""
+    return [
+        io.Model.Input("model", tooltip="Any checkpoint of the family the adapter was made for, LoRAs included."),
+        IPAdapterSocket.Input("ip_adapter", tooltip="From Load IP-Adapter."),
+        ImagePromptSocket.Input("image_prompt", tooltip="From Encode Image Prompt."),
+    ]
+
+
+def strength_inputs() -> list[io.Input]:
+    """How strongly, when, in which layers."""
+    return [
+        io.Float.Input(
+            "weight",
+            default=1.0,
+            min=-5.0,
+            max=5.0,
+            step=0.05,
+            tooltip="λ of the paper: 1 for an image prompt alone, about 0.5 beside a text prompt, 0 for none.",
+        ),
+        io.Float.Input(
+            "start_at", default=0.0, min=0.0, max=1.0, step=0.001, tooltip="When it begins: 0 is the first step."
+        ),
+        io.Float.Input(
+            "end_at", default=1.0, min=0.0, max=1.0, step=0.001, tooltip="When it ends: 1 is the last step."
+        ),
+        io.Combo.Input(
+            "layers",
+            options=list(PRESETS),
+            default=LINEAR,
+            tooltip="Which cross-attention layers follow it. linear is all alike, as in the paper; style transfer and "
+            "composition are those that carry one or the other.",
+        ),
+        io.Combo.Input(
+            "scaling",
+            options=[scaling.value for scaling in Scaling],
+            default=Scaling.VALUES.value,
+            tooltip="What the weight scales. V only is the paper's; K+V also makes the attention sharper or flatter; "
+            "C penalty weakens narrow layers.",
+            advanced=True,
+        ),
+    ]
+
+
+def place_inputs() -> list[io.Input]:
+    """Where, and a strength that changes."""
+    return [
+        io.Mask.Input(
+            "mask",
+            optional=True,
+            tooltip="Where in the output it acts: white does, black does not. One mask, or one a picture.",
+        ),
+        StrengthSocket.Input(
+            "strength",
+            optional=True,
+            tooltip="From Image Prompt Layers, Curve or Frames; multiplied with weight, window and layers.",
+        ),
+    ]
 
 
 class ApplyIPAdapter(io.ComfyNode):
@@ -25,37 +90,7 @@ class ApplyIPAdapter(io.ComfyNode):
             description="Gives the model an image prompt beside its text prompt. Chain several for several adapters; "
             "each output is a model of its own.",
             search_aliases=["ip adapter", "ipadapter", "image prompt", "style transfer", "IPAdapterAdvanced"],
-            inputs=[
-                io.Model.Input(
-                    "model", tooltip="Any checkpoint of the family the adapter was made for, LoRAs included."
-                ),
-                IPAdapterSocket.Input("ip_adapter", tooltip="From Load IP-Adapter."),
-                ImagePromptSocket.Input("image_prompt", tooltip="From Encode Image Prompt."),
-                io.Float.Input(
-                    "weight",
-                    default=1.0,
-                    min=-5.0,
-                    max=5.0,
-                    step=0.05,
-                    tooltip="λ of the paper: 1 for an image prompt alone, about 0.5 beside a text prompt, 0 for none.",
-                ),
-                io.Float.Input(
-                    "start_at",
-                    default=0.0,
-                    min=0.0,
-                    max=1.0,
-                    step=0.001,
-                    tooltip="When it begins: 0 is the first step.",
-                ),
-                io.Float.Input(
-                    "end_at", default=1.0, min=0.0, max=1.0, step=0.001, tooltip="When it ends: 1 is the last step."
-                ),
-                io.Mask.Input(
-                    "mask",
-                    optional=True,
-                    tooltip="Where in the output it acts: white does, black does not. One mask, or one a picture.",
-                ),
-            ],
+            inputs=[*prompt_inputs(), *strength_inputs(), *place_inputs()],
             outputs=[io.Model.Output("model", tooltip="The model with the image prompt.")],
         )
 
@@ -72,7 +107,65 @@ class ApplyIPAdapter(io.ComfyNode):
         weight: float,
         start_at: float,
         end_at: float,
+        layers: str = LINEAR,
+        scaling: str = Scaling.VALUES.value,
         mask: Tensor | None = None,
+        strength: StrengthParts | None = None,
     ) -> io.NodeOutput:
-        strength = Strength(weight, start_at, end_at)
-        return io.NodeOutput(apply_image_prompt(model, ip_adapter, image_prompt, strength, mask))
+        made = make_strength(Strength(weight, start_at, end_at, scaling=Scaling(scaling)), layers, strength)
+        return io.NodeOutput(apply_image_prompt(model, ip_adapter, image_prompt, made, mask))
+
+
+class ApplyIPAdapterToConditioning(io.ComfyNode):
+    """Attach an image prompt to some of a model's text prompts."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="ApplyIPAdapterToConditioning",
+            display_name="Apply IP-Adapter to Conditioning",
+            category=CATEGORY,
+            description="Gives an image prompt to these text prompts only, so that their areas, masks and timestep "
+            "ranges hold for it too. The sampler needs the model and the conditionings that come out; chain several "
+            "through model, and combine the conditionings.",
+            search_aliases=["conditioning set image prompt", "regional ip adapter", "attention couple"],
+            inputs=[
+                *prompt_inputs(),
+                io.Conditioning.Input("positive", tooltip="The text prompt that the image prompt goes with."),
+                io.Conditioning.Input(
+                    "negative", tooltip="The negative text prompt: it gets what stands for no image beside it."
+                ),
+                *strength_inputs(),
+                *place_inputs(),
+            ],
+            outputs=[
+                io.Model.Output("model", tooltip="The model that knows the image prompt."),
+                io.Conditioning.Output("positive", tooltip="The text prompt with the image prompt."),
+                io.Conditioning.Output("negative", tooltip="The negative text prompt with its counterpart."),
+            ],
+        )
+
+    @classmethod
+    def validate_inputs(cls, start_at: float | None = None, end_at: float | None = None) -> bool | str:
+        return True if start_at is None or end_at is None else empty_window(start_at, end_at) or True
+
+    @classmethod
+    def execute(
+        cls,
+        model: ModelPatcher,
+        ip_adapter: Adapter,
+        image_prompt: ImagePrompt,
+        positive: Any,
+        negative: Any,
+        weight: float,
+        start_at: float,
+        end_at: float,
+        layers: str = LINEAR,
+        scaling: str = Scaling.VALUES.value,
+        mask: Tensor | None = None,
+        strength: StrengthParts | None = None,
+    ) -> io.NodeOutput:
+        made = make_strength(Strength(weight, start_at, end_at, scaling=Scaling(scaling)), layers, strength)
+        name = uuid4().hex
+        applied = apply_image_prompt(model, ip_adapter, image_prompt, made, mask, bound=name)
+        return io.NodeOutput(applied, carrying(positive, name), carrying(negative, name))

@@ -1,8 +1,11 @@
-"""The pack's own socket types."""
+"""The pack's own socket types, and where its nodes are found."""
+
+from __future__ import annotations
 
 from ..ipadapter.host.api import io
 
+CATEGORY = "IP-Adapter"
+STRENGTH = f"{CATEGORY}/strength"
 IPAdapterSocket = io.Custom("IP_ADAPTER")
 ImagePromptSocket = io.Custom("IMAGE_PROMPT")
-
-CATEGORY = "IP-Adapter"
+StrengthSocket = io.Custom("IMAGE_PROMPT_STRENGTH")

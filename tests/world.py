@@ -161,3 +161,16 @@ def picture(
         disable_pbar=True,
         seed=settings.seed,
     )
+
+
+def predict(model: Any, call: Call) -> Tensor:
+    """The UNet's output for a recorded call, made outside any run; the host's 0 is the conditional."""
+    recorder = Recorder()
+    recorded = model.clone()
+    recorded.add_wrapper_with_key(WrappersMP.DIFFUSION_MODEL, "recorder", recorder)
+    options = recorded.model_options["transformer_options"] | {"wrappers": recorded.wrappers}
+    options |= {"cond_or_uncond": call.cond_or_uncond, "uuids": call.uuids}
+    sigma = recorded.model.model_sampling.sigma(call.timestep)
+    x = call.x * (sigma**2 + 1).sqrt().view(-1, 1, 1, 1)
+    recorded.model.apply_model(x, sigma, c_crossattn=call.context, transformer_options=options)
+    return recorder.calls[0].output

@@ -17,7 +17,7 @@ from ..attention import CALL_KEY, Branch, Branches
 from ..errors import IPAdapterError
 from ..layers import Place
 from ..masks import Cut, LayerMask, Size, cut_mask
-from ..packing import Packed, unpack, with_nothing
+from ..packing import ABSENT, Packed, unpack, with_nothing
 from .application import Application
 from .frames import WHOLE, Seen, seen_by
 from .roles import Group, Roles, groups_by_position
@@ -137,19 +137,24 @@ class CallRows:
             self.made[call] = self.make(call)
         prepared = self.made[call]
         for index, level in levels:
-            prepared.dials[index].turn(level)
+            if index in prepared.dials:
+                prepared.dials[index].turn(level)
         return prepared.branches
 
     def make(self, call: CallShape) -> Prepared:
         """Branches of every layer for calls of this shape."""
         branches: dict[Place, tuple[Branch, ...]] = {}
-        dials = {index: self.dial(index, call) for index in call.active}
+        dials = {index: self.dial(index, call) for index in call.active if self.is_meant(index, call)}
         for index, dial in dials.items():
             app = self.applications[index]
             mask = None if app.mask is None else place_mask(app.mask, call)
             for layer, pair in zip(app.layers, unpack(dial.rows, app.layers, app.tokens), strict=True):
                 branches[layer.place] = (*branches.get(layer.place, ()), Branch(*pair, mask))
         return Prepared(branches, dials)
+
+    def is_meant(self, index: int, call: CallShape) -> bool:
+        """Whether any row of a call follows an application; one bound to other conditionings is left out."""
+        return any(group.role_for(self.applications[index].bound) != ABSENT for group in call.groups)
 
     def dial(self, index: int, call: CallShape) -> Dial:
         """An application's rows for a call: one for each conditioning, or for each of its pictures."""

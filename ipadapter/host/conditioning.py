@@ -1,0 +1,27 @@
+"""Text conditionings that carry something of an image prompt: a region's mask, or the name of a bound prompt."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import node_helpers
+from torch import Tensor
+
+from .roles import COND_KEY
+
+Conditioning = list[list[Any]]
+
+
+def within(conditioning: Conditioning | None, mask: Tensor) -> Conditioning | None:
+    """A conditioning that speaks only inside a mask, as the host's ConditioningSetMask makes it."""
+    if conditioning is None:
+        return None
+    values = {"mask": mask, "set_area_to_bounds": False, "mask_strength": 1.0}
+    return node_helpers.conditioning_set_values(conditioning, values)
+
+
+def carrying(conditioning: Conditioning | None, name: str) -> Conditioning | None:
+    """A conditioning whose rows follow the image prompt bound under a name, beside those it follows already."""
+    if conditioning is None:
+        return None
+    return node_helpers.conditioning_set_values(conditioning, {COND_KEY: (name,)}, append=True)

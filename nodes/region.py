@@ -1,0 +1,70 @@
+"""Regions: image prompts, each in its own part of the picture, from one adapter in one pass."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+
+from ..ipadapter.host.api import io
+from ..ipadapter.host.conditioning import within
+from ..ipadapter.image_prompt import ImagePrompt, Overlap
+from ..ipadapter.regions import add_region, place_in_region
+from .sockets import CATEGORY, ImagePromptSocket
+
+
+class ImagePromptRegion(io.ComfyNode):
+    """Give an image prompt a place in the picture."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="ImagePromptRegion",
+            display_name="Image Prompt Region",
+            category=CATEGORY,
+            description="Gives an image prompt a part of the picture, and a text prompt with it. Chain one for each "
+            "region through regions, then give the last to Apply IP-Adapter: all regions act in one pass with one "
+            "adapter. Join the texts with Conditioning (Combine).",
+            search_aliases=["regional prompting", "regional conditioning", "attention mask", "attention couple"],
+            inputs=[
+                ImagePromptSocket.Input("image_prompt", tooltip="What belongs in this region."),
+                io.Mask.Input("mask", tooltip="The region: white is inside; soft edges fade. One, or one a picture."),
+                io.Float.Input(
+                    "weight",
+                    default=1.0,
+                    min=-5.0,
+                    max=5.0,
+                    step=0.05,
+                    tooltip="Of this region, multiplied by the weight of ApplyIPAdapter.",
+                ),
+                io.Combo.Input(
+                    "overlap",
+                    options=[overlap.value for overlap in Overlap],
+                    default=Overlap.SHARE.value,
+                    tooltip="Where regions lie over each other: share gives each its part, so that together they are "
+                    "as strong as one; add lets each act in full.",
+                ),
+                ImagePromptSocket.Input("regions", optional=True, tooltip="The regions before this one."),
+                io.Conditioning.Input("positive", optional=True, tooltip="What the text says of this region."),
+                io.Conditioning.Input("negative", optional=True, tooltip="What this region shall not show."),
+            ],
+            outputs=[
+                ImagePromptSocket.Output("image_prompt", tooltip="All regions so far: for ApplyIPAdapter."),
+                io.Conditioning.Output("positive", tooltip="The text for this region only."),
+                io.Conditioning.Output("negative", tooltip="The negative text for this region only."),
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        image_prompt: ImagePrompt,
+        mask: Tensor,
+        weight: float,
+        overlap: str,
+        regions: ImagePrompt | None = None,
+        positive: Any = None,
+        negative: Any = None,
+    ) -> io.NodeOutput:
+        placed = place_in_region(image_prompt, mask, weight, Overlap(overlap))
+        return io.NodeOutput(add_region(regions, placed), within(positive, mask), within(negative, mask))

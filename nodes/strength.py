@@ -1,0 +1,192 @@
+"""Strengths: how much each layer, each moment of the sampling and each frame follows an image prompt."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from comfy.model_patcher import ModelPatcher
+
+from ..ipadapter.host.api import io, ui
+from ..ipadapter.host.pictures import from_pil
+from ..ipadapter.layer_presets import LINEAR, PRESETS
+from ..ipadapter.layer_weights import LEVELS, LayerRule, LevelRule, PresetRule, read_layer_weights, weigh_layers
+from ..ipadapter.layers import require_layers
+from ..ipadapter.strength import StrengthParts
+from ..ipadapter.strength_plots import draw_curves, draw_layers
+from ..ipadapter.weight_curve import Interpolation, read_keyframes, tabulate
+from .sockets import STRENGTH, StrengthSocket
+
+LEVEL_INPUTS = tuple(level.replace(" ", "_") for level in LEVELS)
+
+
+def strength_input() -> io.Input:
+    """Chained nodes multiply."""
+    return StrengthSocket.Input(
+        "strength", optional=True, tooltip="Another strength node, to multiply this one with. Their order is free."
+    )
+
+
+def strength_output() -> io.Output:
+    return StrengthSocket.Output("strength", tooltip="For ApplyIPAdapter, or for another strength node.")
+
+
+class ImagePromptLayers(io.ComfyNode):
+    """Weights by cross-attention layer."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="ImagePromptLayers",
+            display_name="Image Prompt Layers",
+            category=STRENGTH,
+            description="Says how strongly each cross-attention layer follows the image prompt: a preset, a slider for "
+            "each level of the UNet, and weights by layer for those who want them. All of them multiply. The picture "
+            "shows what comes of it.",
+            search_aliases=["layer weights", "mad scientist", "weight type", "style transfer", "block weights"],
+            inputs=[
+                io.Model.Input("model", tooltip="The model whose layers are meant."),
+                io.Combo.Input(
+                    "preset",
+                    options=list(PRESETS),
+                    default=LINEAR,
+                    tooltip="linear is every layer alike, as in the paper; style transfer and composition take those "
+                    "layers that carry one or the other.",
+                ),
+                io.Float.Input(
+                    "second_weight",
+                    default=1.0,
+                    min=-10.0,
+                    max=10.0,
+                    step=0.05,
+                    tooltip="The second weight of presets that have two, as a multiple of the first: the composition "
+                    "in style and composition, the boost of the precise ones.",
+                    advanced=True,
+                ),
+                *(slider(name) for name in LEVEL_INPUTS),
+                io.String.Input(
+                    "weights",
+                    default="",
+                    multiline=True,
+                    tooltip="Weights by layer, such as 3: 0.5, 6: 1 (transformers counted as they run), output 1: 0.8, "
+                    "input 8.3: 0.2 (one layer of a transformer), middle: 0, all: 1. Layers that no entry names get 0; "
+                    "the later entry counts. Empty: not used.",
+                    advanced=True,
+                ),
+                strength_input(),
+            ],
+            outputs=[
+                strength_output(),
+                io.Image.Output("image", tooltip="A bar for each layer; red ones are inverted."),
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        model: ModelPatcher,
+        preset: str,
+        second_weight: float,
+        weights: str,
+        strength: StrengthParts | None = None,
+        **levels: float,
+    ) -> io.NodeOutput:
+        made = strength or StrengthParts()
+        for rule in rules_of(preset, second_weight, weights, tuple(levels[name] for name in LEVEL_INPUTS)):
+            made = made.with_layers(rule)
+        layers = require_layers(model.model.diffusion_model)
+        picture = from_pil(draw_layers(layers, weigh_layers(made.layers, layers)))
+        return io.NodeOutput(made, picture, ui=ui.PreviewImage(picture, cls=cls))
+
+
+def slider(name: str) -> io.Input:
+    """One level's weight."""
+    where = name.replace("_", " ")
+    missing = "; a model without it does not read this" if name.endswith("3") else ""
+    return io.Float.Input(
+        name,
+        default=1.0,
+        min=-5.0,
+        max=5.0,
+        step=0.05,
+        tooltip=f"Multiplies the layers of {where}, levels counted as the UNet runs them{missing}.",
+        advanced=True,
+    )
+
+
+def rules_of(preset: str, second: float, typed: str, levels: tuple[float, ...]) -> list[LayerRule]:
+    """What the node's inputs say; a typed text only where there is one."""
+    rules: list[LayerRule] = [PresetRule(preset, second), LevelRule(levels)]
+    return [*rules, read_layer_weights(typed)] if typed.strip() else rules
+
+
+class ImagePromptCurve(io.ComfyNode):
+    """A weight that changes in the course of the sampling."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="ImagePromptCurve",
+            display_name="Image Prompt Curve",
+            category=STRENGTH,
+            description="Lets the weight of an image prompt change in the course of the sampling: by keyframes, or by "
+            "a curve. Where it is 0 the image prompt costs nothing. For curves of their own for some layers, apply the "
+            "prompt twice, each time with other layers.",
+            search_aliases=["weight schedule", "keyframes", "timestep", "curve", "prompt scheduling"],
+            inputs=[
+                io.String.Input(
+                    "keyframes",
+                    default="0: 1, 1: 0",
+                    multiline=True,
+                    tooltip="Position: weight, separated by commas or lines. Positions are those of start_at and "
+                    "end_at: 0 is the first step, 1 the last; percent will do too (50%: 0.3).",
+                ),
+                io.Combo.Input(
+                    "interpolation",
+                    options=[one.value for one in Interpolation],
+                    default=Interpolation.LINEAR.value,
+                    tooltip="How the weight goes from one keyframe to the next; step keeps it until the next.",
+                ),
+                io.Float.Input(
+                    "low",
+                    default=0.0,
+                    min=-5.0,
+                    max=5.0,
+                    step=0.05,
+                    tooltip="The weight at the bottom of the connected curve.",
+                    advanced=True,
+                ),
+                io.Float.Input(
+                    "high",
+                    default=1.0,
+                    min=-5.0,
+                    max=5.0,
+                    step=0.05,
+                    tooltip="The weight at the top of the connected curve.",
+                    advanced=True,
+                ),
+                io.Custom("CURVE").Input(
+                    "curve",
+                    optional=True,
+                    tooltip="From Curve Editor, in place of the keyframes: left is the first step, right the last.",
+                    extra_dict={"forceInput": True},
+                ),
+                strength_input(),
+            ],
+            outputs=[strength_output(), io.Image.Output("image", tooltip="The weight over the sampling.")],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        keyframes: str,
+        interpolation: str,
+        low: float,
+        high: float,
+        curve: Any = None,
+        strength: StrengthParts | None = None,
+    ) -> io.NodeOutput:
+        typed = None if curve is not None else read_keyframes(keyframes, Interpolation(interpolation))
+        drawn = typed or tabulate(curve.interp, low, high)
+        made = (strength or StrengthParts()).with_curve(drawn)
+        picture = from_pil(draw_curves(made.curves))
+        return io.NodeOutput(made, picture, ui=ui.PreviewImage(picture, cls=cls))

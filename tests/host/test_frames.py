@@ -1,0 +1,136 @@
+"""Frames: a reference a picture, weights a picture, context windows and AnimateDiff's."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from comfy.patcher_extension import WrappersMP
+from comfy_extras.nodes_context_windows import ContextWindowsManualNode
+from pack.ipadapter.errors import IPAdapterError
+from pack.ipadapter.host.frames import seen_by
+from pack.ipadapter.host.patching import KEY, apply_image_prompt
+from pack.ipadapter.image_prompt import ImagePrompt, Order
+from pack.ipadapter.strength import Strength
+
+from tests.small import SD15, make_pair
+from tests.world import Settings, adapter_file, host_adapter, image_prompt, predict, sample
+
+TOLERANCE = 1e-5
+FRAMES = 6
+
+
+def frames_prompt(images: int = FRAMES) -> ImagePrompt:
+    """Images that speak to one picture each."""
+    prompt = image_prompt(images)
+    return replace(prompt, parts=(replace(prompt.parts[0], order=Order.FRAME_BY_FRAME),))
+
+
+def one_of(prompt: ImagePrompt, frame: int) -> ImagePrompt:
+    """The prompt of one frame alone."""
+    part = prompt.parts[0]
+    return replace(prompt, parts=(replace(part, positive=part.positive[frame : frame + 1], order=Order.TOGETHER),))
+
+
+def apply(prompt, family="base", mask=None, **strength):
+    adapter = host_adapter(adapter_file(SD15, family))
+    return apply_image_prompt(make_pair(SD15).host, adapter, prompt, Strength(**strength), mask)
+
+
+def frame_of(outputs: torch.Tensor, frame: int, batch: int) -> torch.Tensor:
+    """One picture of every conditioning."""
+    return outputs.view(-1, batch, *outputs.shape[1:])[:, frame]
+
+
+@pytest.mark.parametrize("family", ["base", "plus"])
+def test_each_picture_follows_its_own_frame(family):
+    prompt, settings = frames_prompt(3), Settings(batch=3, steps=1)
+    call = sample(apply(prompt, family), SD15, settings)[1][0]
+    for frame in range(3):
+        alone = sample(apply(one_of(prompt, frame), family), SD15, settings)[1][0]
+        difference = frame_of(call.output, frame, 3) - frame_of(alone.output, frame, 3)
+        assert difference.abs().max() <= TOLERANCE
+    assert (frame_of(call.output, 0, 3) - frame_of(alone.output, 0, 3)).abs().max() > 1e-3
+
+
+def test_the_last_frame_is_held_where_there_are_fewer_than_pictures():
+    prompt, settings = frames_prompt(2), Settings(batch=3, steps=1)
+    call = sample(apply(prompt), SD15, settings)[1][0]
+    alone = sample(apply(one_of(prompt, 1)), SD15, settings)[1][0]
+    assert (frame_of(call.output, 2, 3) - frame_of(alone.output, 2, 3)).abs().max() <= TOLERANCE
+
+
+def test_more_frames_than_pictures_are_refused_with_both_numbers():
+    with pytest.raises(IPAdapterError, match=r"has 6 frames, but 2 picture\(s\) are sampled"):
+        sample(apply(frames_prompt()), SD15, Settings(batch=2))
+
+
+def test_weights_by_frame_scale_each_pictures_prompt():
+    weights, settings = (0.0, 0.5, -1.0), Settings(batch=3, steps=1)
+    call = sample(apply(image_prompt(), frames=weights), SD15, settings)[1][0]
+    for frame, weight in enumerate(weights):
+        alone = sample(apply(image_prompt(), weight=weight), SD15, settings)[1][0]
+        assert (frame_of(call.output, frame, 3) - frame_of(alone.output, frame, 3)).abs().max() <= TOLERANCE
+
+
+def windowed(model, length: int, dim: int = 0):
+    """The host's own context windows."""
+    return ContextWindowsManualNode.execute(
+        model, length, 0, "standard_static", 1, False, "flat", dim, False, causal_window_fix=False
+    ).result[0]
+
+
+@pytest.mark.parametrize("mask", [None, "batch"])
+def test_context_windows_keep_every_picture_its_frame(mask):
+    """A picture's prediction depends on itself alone here, so windows must not change it."""
+    masks = None if mask is None else torch.rand(FRAMES, 128, 128, generator=torch.Generator().manual_seed(1))
+    model = apply(frames_prompt(), mask=masks, frames=tuple(0.2 * frame for frame in range(FRAMES)))
+    settings = Settings(batch=FRAMES, steps=2)
+    whole, _ = sample(model, SD15, settings)
+    parts, calls = sample(windowed(model, 2), SD15, settings)
+    assert {call.x.shape[0] // len(call.uuids) for call in calls} == {2}
+    assert (whole - parts).abs().max() <= 10 * TOLERANCE
+
+
+@pytest.mark.parametrize("dim", [2, 3])
+def test_windows_over_rows_or_columns_cut_the_mask(dim):
+    """Each window sees its own half of the mask: the same as a run on that half alone."""
+    mask = torch.linspace(0, 1, 256).expand(1, 256, 256).clone()
+    mask = mask if dim == 3 else mask.mT.contiguous()
+    model = apply(image_prompt(), mask=mask)
+    _, calls = sample(windowed(model, 16, dim), SD15, Settings(size=(32, 32), steps=1, cfg=1.0))
+    halves = mask.chunk(2, dim=dim - 1)
+    assert len(calls) == 2
+    for call in calls:
+        assert call.x.shape[-2:] == ((32, 16) if dim == 3 else (16, 32))
+        expected = [predict(apply(image_prompt(), mask=half.contiguous()), call) for half in halves]
+        assert min((call.output - one).abs().max() for one in expected) <= TOLERANCE
+        assert max((call.output - one).abs().max() for one in expected) > 1e-3
+
+
+def test_animatediffs_indices_name_the_frames():
+    assert seen_by({"ad_params": {"sub_idxs": [4, 5], "full_length": 8}}, 2).frames(2) == (4, 5)
+    assert seen_by({"ad_params": {"sub_idxs": None}}, 2).frames(2) == (0, 1)
+    assert seen_by({}, 3).frames(3) == (0, 1, 2)
+
+
+def test_a_window_that_names_other_pictures_than_there_are_is_refused():
+    with pytest.raises(IPAdapterError, match="names 3 pictures, but the model was called with 2"):
+        seen_by({"ad_params": {"sub_idxs": [4, 5, 6]}}, 2)
+
+
+def test_memory_grows_with_the_frames_and_not_with_windows_or_steps():
+    model = apply(frames_prompt())
+    (rows,) = model.get_wrappers(WrappersMP.APPLY_MODEL, KEY)
+    kept = []
+
+    def watch(executor, *args, **kwargs):
+        kept.append((len(rows.made), len(rows.placed)))
+        return executor(*args, **kwargs)
+
+    watched = windowed(model, 1)
+    watched.add_wrapper_with_key(WrappersMP.DIFFUSION_MODEL, "watch", watch)
+    sample(watched, SD15, Settings(batch=FRAMES, steps=4))
+    assert max(made for made, _ in kept) <= 8 and max(placed for _, placed in kept) == 1
+    assert rows.made == {} and rows.placed == {}
