@@ -12,7 +12,9 @@ import pytest
 import torch
 from comfy_extras.nodes_torch_compile import TorchCompileModel
 from pack.ipadapter.host.patching import apply_image_prompt
-from pack.ipadapter.strength import Strength
+from pack.ipadapter.layer_weights import TypedRule
+from pack.ipadapter.strength import Scaling, Strength
+from pack.ipadapter.weight_curve import WeightCurve
 
 from tests.small import MICRO, make_pair
 from tests.world import Settings, adapter_file, host_adapter, image_prompt, picture
@@ -37,6 +39,12 @@ def apply(weight=1.0, seed=3, window=(0.0, 1.0), images=1, model=None, **kwargs)
     return apply_image_prompt(model or make_pair(MICRO).host, adapter, prompt, Strength(weight, *window), **kwargs)
 
 
+def strong(**strength):
+    """With a strength that is more than a weight."""
+    adapter = host_adapter(adapter_file(MICRO, "base"))
+    return apply_image_prompt(make_pair(MICRO).host, adapter, image_prompt(), Strength(**strength))
+
+
 def sampled(model):
     return picture(model, MICRO, SETTINGS)
 
@@ -44,10 +52,16 @@ def sampled(model):
 MASK = torch.zeros(1, 128, 128)
 MASK[..., 64:] = 1
 
+FADE, LATE = WeightCurve(((0.0, 1.0), (1.0, 0.1))), WeightCurve(((0.0, 0.0), (0.5, 0.0), (1.0, 1.0)))
+INPUT, MIDDLE = TypedRule((("input", 1.0),)), TypedRule((("middle", 1.0),))
+
 CHANGES = {
     "weight": lambda: (apply(1.0), apply(0.4), apply(-1.0)),
     "image": lambda: (apply(seed=3), apply(seed=4)),
     "window": lambda: (apply(), apply(window=(0.0, 0.5)), apply(window=(0.5, 1.0)), apply()),
+    "curve": lambda: (apply(), strong(curves=(FADE,)), strong(curves=(LATE,)), apply()),
+    "layers": lambda: (apply(), strong(layers=(INPUT,)), strong(layers=(MIDDLE,)), apply()),
+    "scaling": lambda: (apply(), strong(weight=0.7, scaling=Scaling.KEYS_AND_VALUES)),
     "number of images": lambda: (apply(images=1), apply(images=2)),
     "mask": lambda: (apply(), apply(mask=MASK), apply(mask=1 - MASK)),
     "weight to zero and back": lambda: (apply(1.0), apply(0.0), apply(1.0)),

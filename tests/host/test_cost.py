@@ -10,7 +10,9 @@ import torch
 from comfy.patcher_extension import WrappersMP
 from pack.ipadapter.host.patching import apply_image_prompt
 from pack.ipadapter.image_prompt import ImageFeatures, ImagePrompt, Part
+from pack.ipadapter.layer_weights import PresetRule
 from pack.ipadapter.strength import Strength
+from pack.ipadapter.weight_curve import WeightCurve
 
 from tests import small, world
 from tests.adapters import AdapterFile
@@ -103,6 +105,30 @@ def test_outside_its_window_an_adapter_leaves_the_model_its_own_operations():
     windowed = calls_of(applied(small.SD15, strength=FIRST_HALF), 4)
     bare = calls_of(small.make_pair(small.SD15).host, 4)
     assert [ours == theirs for ours, theirs in zip(windowed, bare, strict=True)] == [False, False, True, True]
+
+
+def test_a_curve_costs_one_operation_a_call_and_no_wait():
+    ramp = WeightCurve(((0.0, 1.0), (1.0, 0.2)))
+    curved = extra(applied(small.SD15, strength=Strength(curves=(ramp,))), small.SD15)
+    plain = extra(applied(small.SD15), small.SD15)
+    assert curved.total() - plain.total() <= 1 and counting.syncs(curved) == 0, curved
+
+
+def test_layers_of_weight_zero_cost_nothing():
+    style = Strength(layers=(PresetRule("style transfer"),))
+    ops = extra(applied(small.SDXL, strength=style), small.SDXL)
+    assert 0 < ops.total() <= OPS_A_BRANCH * 10, ops
+
+
+def test_frames_cost_as_much_as_one_picture():
+    frames = Strength(frames=(1.0, 0.5))
+    model, settings = applied(small.SD15, strength=frames), world.Settings(steps=2, batch=2)
+    bare = counting.ops_of_a_step(
+        small.make_pair(small.SD15).host, lambda model: world.picture(model, small.SD15, settings)
+    )
+    step = counting.ops_of_a_step(model, lambda model: world.picture(model, small.SD15, settings))
+    ops = counting.extra(step, bare)
+    assert 0 < ops.total() <= OPS_A_BRANCH * small.SD15.expected_layers and counting.syncs(ops) == 0, ops
 
 
 def test_whether_a_window_is_open_is_decided_once_a_call_and_not_once_a_layer():
