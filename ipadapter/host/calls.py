@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -205,9 +206,22 @@ def place_mask(mask: Tensor, call: CallShape) -> LayerMask:
     if mask.shape[0] > 1:
         mask = mask[list(refuse_beyond(mask, call.seen.frames(call.batch)))]
     cuts = [group.cut or call.seen.cut(call.latent) for group in call.groups]
-    placed = LayerMask(mask, len(cuts)) if not any(cuts) else LayerMask(cut_for_groups(mask, cuts, call), 1)
+    if not any(cuts):
+        warn_of_unknown_tiles(call)
+    placed = LayerMask(cut_for_groups(mask, cuts, call), 1) if any(cuts) else LayerMask(mask, len(cuts))
     placed.prepare_levels((call.size[1], call.size[2]))
     return placed
+
+
+def warn_of_unknown_tiles(call: CallShape) -> None:
+    """Another pack's tiled sampler cuts the picture without saying where."""
+    if (call.size[1], call.size[2]) != call.latent:
+        logging.warning(
+            "IP-Adapter: the model is called on %d × %d of %d × %d latent pixels, and nothing says which; the mask is "
+            "stretched over them. Sample in one piece, or in tiles of ComfyUI's own context windows or areas.",
+            *call.size[1:],
+            *call.latent,
+        )
 
 
 def refuse_beyond(mask: Tensor, frames: tuple[int, ...]) -> tuple[int, ...]:

@@ -109,6 +109,19 @@ def test_windows_over_rows_or_columns_cut_the_mask(dim):
         assert max((call.output - one).abs().max() for one in expected) > 1e-3
 
 
+def test_tiles_that_say_no_place_are_told_of(caplog):
+    """A wrapper of another pack that calls the model on a part of the picture."""
+    model = apply(image_prompt(), mask=torch.ones(1, 128, 128))
+
+    def tiled(function, args):
+        halves = [function(part, args["timestep"], **args["c"]) for part in args["input"].chunk(2, dim=-1)]
+        return torch.cat(halves, dim=-1)
+
+    model.set_model_unet_function_wrapper(tiled)
+    sample(model, SD15, Settings(steps=1))
+    assert "called on 16 × 8 of 16 × 16 latent pixels" in caplog.text
+
+
 def test_animatediffs_indices_name_the_frames():
     assert seen_by({"ad_params": {"sub_idxs": [4, 5], "full_length": 8}}, 2).frames(2) == (4, 5)
     assert seen_by({"ad_params": {"sub_idxs": None}}, 2).frames(2) == (0, 1)
