@@ -120,3 +120,108 @@ EVALUATE_IMAGE_PROMPT = Note(
     ),
     height=820,
 )
+
+STYLE_TRANSFER = Note(
+    "The style of an image",
+    "Only those layers of the model that carry style follow the reference image; what is drawn comes from the words. "
+    "Made for SDXL, where style has a block of its own.",
+    (
+        "**Reference image**: something with a style that can be seen: a painting, a print, a film still.",
+        "**Positive prompt**: what to draw. Do not name the style, the image does.",
+        "**weight**: up to 1.5 or 2 where the style is too faint.",
+        "**layers**: *strong style transfer* takes all layers but those of composition; *style transfer precise* also "
+        "pushes the reference's composition away.",
+        "With SD1.5 it works too, less cleanly: there style is spread over many layers.",
+    ),
+    height=660,
+)
+COMPOSITION = Note(
+    "The composition of an image",
+    "Only those layers of the model that carry composition follow the reference image: what stands where. What it is "
+    "and how it looks come from the words.",
+    (
+        "**Reference image**: one with clear shapes; a sketch or a photo of something else will do.",
+        "**Positive prompt**: what to draw in this arrangement.",
+        "**weight**: 0.6 takes it as a suggestion, 1 follows it closely.",
+        "**end_at**: 0.6 lets the last steps go their own way; composition is settled early.",
+        "An edge ControlNet holds outlines more exactly; this holds the arrangement.",
+    ),
+    height=640,
+)
+STYLE_AND_COMPOSITION = Note(
+    "Style from one image, composition from another",
+    "Two image prompts on one adapter. The first reaches the layers of style, the second those of composition: they "
+    "are different layers, so the two do not disturb each other.",
+    (
+        "**Style** and **Composition**: two images; both see the whole of theirs.",
+        "**weight** of each: how closely to follow.",
+        "**Positive prompt**: say what it is where the two images leave it open.",
+        "For one image in both roles, a single Apply IP-Adapter with *style and composition* is enough.",
+    ),
+    height=620,
+)
+THREE_REGIONS = Note(
+    "Three people, each from an image of their own",
+    "Each Image Prompt Region ties an image prompt and a text to a part of the picture; chained, they act in one pass "
+    "with one adapter. The text for the whole picture is joined to theirs.",
+    (
+        "**Person on the left, in the middle, on the right**: three portraits. For likeness take a *plus-face* "
+        "adapter and crop to the faces.",
+        "**Masks**: thirds with soft edges here. Any masks will do, painted ones too; where they overlap, *share* "
+        "keeps the strength of one.",
+        "**What this one does**: text for one region only.",
+        "**Positive prompt**: the scene as a whole.",
+        "**weight** of a region: lower where one person takes over.",
+    ),
+    height=760,
+)
+ANIMATION = Note(
+    "A batch from one image to another",
+    "Every frame of the batch has its own weights: the first reference fades out while the second fades in. With an "
+    "AnimateDiff model in place of the checkpoint, or with Context Windows, it is an animation; as it is, a row of "
+    "pictures.",
+    (
+        "**Weights by frame**: type numbers, or choose a timing. Frames past the last keep its weight.",
+        "**batch_size** of Empty Latent Image: how many frames; write it into **frames** too.",
+        "A reference for each frame: load a batch of images, and set **order** of Encode Image Prompt to *frame by "
+        "frame*.",
+    ),
+    height=620,
+)
+WEIGHT_CURVE = Note(
+    "A weight that changes while sampling",
+    "The image prompt leads the first steps, in which the picture is laid out, and hands over to the words for the "
+    "rest. The curve is multiplied with the weight of Apply IP-Adapter.",
+    (
+        "**keyframes**: position: weight; 0 is the first step and 1 the last.",
+        "**interpolation**: how it goes from one to the next. The picture on the node shows it.",
+        "**curve**: connect a Curve Editor to draw it by hand instead.",
+        "Other layers, another curve: apply the prompt once more with other **layers**.",
+    ),
+    height=600,
+)
+WIDE_REFERENCE = Note(
+    "A reference that is wide, and not quite sharp",
+    "The image encoder sees a small square. Tiles read all of a picture that is not square, each part at full size; "
+    "sharpening brings out what was lost when it was made small.",
+    (
+        "**Reference image**: a panorama, a tall poster, a screenshot.",
+        "**sharpening**: 0 leaves it alone; above 0.6 it looks harsh.",
+        "**fit**: *tiles in place* lets each part act where it lies in the picture; *pad* reads all of it at once, "
+        "smaller.",
+        "**crop** of Prepare Reference Image: *to mask* cuts out what is painted on the image.",
+    ),
+    height=620,
+)
+ATTENTION_MAP = Note(
+    "See where the image prompt acted",
+    "The model records, while it samples, how much of its attention's output comes from the image prompt, and the "
+    "heat map shows it over the picture. Bright places follow the reference, dark ones the words.",
+    (
+        "**layers** and **start_step**, **end_step**: look at some only; nothing is sampled anew for it.",
+        "**prompt**: one of several image prompts.",
+        "**mask**: the map itself, for other nodes.",
+        "Without these two nodes nothing is recorded and sampling is as fast as ever.",
+    ),
+    height=600,
+)

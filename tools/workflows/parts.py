@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .graph import Block, Column, Inputs, ModelFile, Node, Output
+from .graph import Block, Column, Inputs, ModelFile, Node, Output, Value
 from .models import VIT_H, VIT_L
 
 PICTURE = "example.png"  # the host's own, in every fresh input folder
@@ -122,7 +122,7 @@ def load_image(title: str) -> Node:
 
 
 def image_prompt(
-    encoder: Node, adapter: Node, model: Output, weight: float, title: str = "Reference image"
+    encoder: Node, adapter: Node, model: Output, weight: float, title: str = "Reference image", **more: Value | Output
 ) -> ImagePrompt:
     reference = load_image(title)
     prompt = Node("EncodeImagePrompt", {"clip_vision": encoder["CLIP_VISION"], "image": reference["IMAGE"]})
@@ -131,13 +131,14 @@ def image_prompt(
         "ip_adapter": adapter["ip_adapter"],
         "image_prompt": prompt["image_prompt"],
         "weight": weight,
+        **more,
     }
     return ImagePrompt(reference, prompt, Node("ApplyIPAdapter", inputs))
 
 
-def only_image_prompt(models: Models, weight: float) -> ImagePrompt:
+def only_image_prompt(models: Models, weight: float, **more: Value | Output) -> ImagePrompt:
     """The one image prompt of a workflow."""
-    return image_prompt(models.encoder, models.adapter, models.checkpoint["MODEL"], weight)
+    return image_prompt(models.encoder, models.adapter, models.checkpoint["MODEL"], weight, **more)
 
 
 def image_prompts(models: Models, prompt: Node, weights: tuple[float, ...]) -> tuple[Node, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from . import notes
+from .control import CONTROL
 from .graph import Block, Column, Node, Workflow
 from .models import BASE, CANNY, PLUS, SD15, SDXL, SDXL_PLUS
 from .parts import (
@@ -184,5 +185,6 @@ DECLARED: dict[str, Callable[[str], Workflow]] = {
     "sdxl_plus": sdxl_plus,
     "train_ip_adapter": train_ip_adapter,
     "evaluate_image_prompt": evaluate_image_prompt,
+    **CONTROL,
 }
 SHIPPED = tuple(declare(name) for name, declare in DECLARED.items())

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 from io import BytesIO
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
 SIDE = 512  # pixels
 FINE = 2  # drawn so many times larger, then reduced
@@ -56,6 +57,11 @@ class Tile(Enum):
     WORDS = "words"
     PICTURES = "pictures"
     CAPTIONS = "captions"
+    STYLE = "style"
+    COMPOSITION = "composition"
+    REGIONS = "regions"
+    CURVE = "weight"
+    WIDE = "wide reference"
 
 
 class Result(Enum):
@@ -64,6 +70,8 @@ class Result(Enum):
     PICTURE = "picture"
     LOSS = "loss"
     SCORES = "scores"
+    FRAMES = "frames"
+    HEAT = "heat map"
 
 
 @dataclass(frozen=True)
@@ -85,6 +93,14 @@ IDEAS = {
     "sdxl_plus": Idea("Image prompt, SDXL Plus", (Tile.REFERENCE,)),
     "train_ip_adapter": Idea("Train an adapter", (Tile.PICTURES, Tile.CAPTIONS), Result.LOSS),
     "evaluate_image_prompt": Idea("Look and measure", (Tile.REFERENCE, Tile.WORDS), Result.SCORES),
+    "style_transfer": Idea("Style transfer", (Tile.STYLE, Tile.WORDS)),
+    "composition": Idea("Composition", (Tile.COMPOSITION, Tile.WORDS)),
+    "style_and_composition": Idea("Style + composition", (Tile.STYLE, Tile.COMPOSITION)),
+    "three_regions": Idea("Three regions", (Tile.REGIONS, Tile.WORDS)),
+    "animation": Idea("Animation batch", (Tile.REFERENCE, Tile.SECOND), Result.FRAMES),
+    "weight_curve": Idea("Weight curve", (Tile.REFERENCE, Tile.CURVE)),
+    "wide_reference": Idea("Wide reference", (Tile.WIDE,)),
+    "attention_map": Idea("Attention map", (Tile.REFERENCE, Tile.WORDS), Result.HEAT),
 }
 
 
@@ -179,10 +195,88 @@ def draw_scores(side: int) -> Image.Image:
     return image
 
 
+def draw_style() -> Image.Image:
+    """Bands of colour, as brush strokes."""
+    image, draw = canvas(TILE, WARM.sky)
+    strokes = random.Random(7)
+    for color in (WARM.sun, *WARM.ridges, COOL.ridges[0]) * 3:
+        y, slope = strokes.uniform(0, TILE), strokes.uniform(-30, 30)
+        draw.line(fine(-8, y, TILE + 8, y + slope), color, round(strokes.uniform(5, 13)) * FINE)
+    return image
+
+
+def draw_composition() -> Image.Image:
+    """Where things stand, without saying what they are."""
+    image, draw = canvas(TILE, PAPER)
+    draw.ellipse(fine(*(part * TILE for part in SUN)), (196, 192, 182))
+    for ridge, gray in zip(RIDGES, ((176, 174, 168), (122, 124, 130)), strict=True):
+        draw.polygon([fine(x * TILE, y * TILE) for x, y in ridge], gray)
+    return image
+
+
+def draw_regions() -> Image.Image:
+    """Three strips with a figure in each."""
+    image, draw = canvas(TILE, PAPER)
+    third = TILE / 3
+    for index, color in enumerate((WARM.ridges[0], COOL.ridges[0], (128, 110, 150))):
+        left, middle = index * third, (index + 0.5) * third
+        draw.rectangle(fine(left, 0, left + third - 2, TILE), tuple(220 - (220 - part) // 3 for part in color))
+        draw.ellipse(fine(middle - 11, 34, middle + 11, 56), color)
+        draw.pieslice(fine(middle - 19, 62, middle + 19, 138), 180, 360, color)
+    return image
+
+
+def draw_curve() -> Image.Image:
+    """A weight that falls."""
+    image, draw = canvas(TILE, PAPER)
+    points = [(x / 40, 0.5 - 0.28 * math.cos(math.pi * min(1, max(0, (x / 40 - 0.3) * 2)))) for x in range(41)]
+    line = [fine(TILE * (0.12 + 0.76 * x), TILE * (0.08 + 0.84 * y)) for x, y in points]
+    draw.line(line, WARM.ridges[0], 4 * FINE, "curve")
+    draw.line([fine(TILE * 0.12, TILE * part) for part in (0.12, 0.88)], INK, 2 * FINE)
+    draw.line([fine(TILE * part, TILE * 0.88) for part in (0.12, 0.88)], INK, 2 * FINE)
+    return image
+
+
+def draw_wide() -> Image.Image:
+    """A strip with the squares it is read in."""
+    image, draw = canvas(TILE, GROUND)
+    scene = draw_scene(WARM)
+    strip = scene.resize((TILE * FINE, TILE * FINE // 2), Image.Resampling.LANCZOS)
+    image.paste(strip, (0, TILE * FINE // 4))
+    half = TILE / 2
+    for left in (0, half):
+        draw.rectangle(fine(left + 1, half / 2, left + half - 1, half * 1.5), outline=WHITE, width=2 * FINE)
+    return image
+
+
+def draw_frames(side: int) -> Image.Image:
+    """Landscapes that change from one to the other."""
+    image, _ = canvas(side, GROUND)
+    scenes = [draw_scene(scene) for scene in (WARM, COOL)]
+    cell = round(side * FINE * 0.47)
+    for index in range(4):
+        mixed = Image.blend(*scenes, index / 3).resize((cell, cell), Image.Resampling.LANCZOS)
+        offset = side * FINE - cell
+        image.paste(mixed, (index % 2 * offset, index // 2 * offset))
+    return image
+
+
+def draw_heat(side: int) -> Image.Image:
+    """A landscape with a warm glow where the image prompt acted."""
+    scene = draw_scene(COOL).resize((side * FINE, side * FINE), Image.Resampling.LANCZOS)
+    glow, draw = canvas(side, (38, 24, 74))
+    for step, color in enumerate(((104, 38, 110), (184, 62, 92), (236, 120, 60), (250, 214, 110))):
+        reach = side * (0.44 - 0.1 * step)
+        draw.ellipse(fine(side * 0.5 - reach, side * 0.56 - reach, side * 0.5 + reach, side * 0.56 + reach), color)
+    return Image.blend(scene, glow.filter(ImageFilter.GaussianBlur(side * FINE / 14)), 0.7)
+
+
 RESULTS: dict[Result, Callable[[int], Image.Image]] = {
     Result.PICTURE: draw_noise,
     Result.LOSS: draw_loss,
     Result.SCORES: draw_scores,
+    Result.FRAMES: draw_frames,
+    Result.HEAT: draw_heat,
 }
 DRAWINGS: dict[Tile, Callable[[], Image.Image]] = {
     Tile.REFERENCE: lambda: draw_scene(WARM),
@@ -193,6 +287,11 @@ DRAWINGS: dict[Tile, Callable[[], Image.Image]] = {
     Tile.WORDS: draw_words,
     Tile.PICTURES: draw_pictures,
     Tile.CAPTIONS: draw_words,
+    Tile.STYLE: draw_style,
+    Tile.COMPOSITION: draw_composition,
+    Tile.REGIONS: draw_regions,
+    Tile.CURVE: draw_curve,
+    Tile.WIDE: draw_wide,
 }
 
 
