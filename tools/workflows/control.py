@@ -82,7 +82,7 @@ def weight_curve(name: str) -> Workflow:
 def wide_reference(name: str) -> Workflow:
     models = load_models(SD15, PLUS)
     reference = load_image("Reference image, not square")
-    sharp = Node("PrepareReferenceImage", {"image": reference["IMAGE"], "crop": "none", "sharpening": 0.4})
+    sharp = Node("PrepareReferenceImage", {"image": reference["IMAGE"], "crop": "none", "size": 0, "sharpening": 0.4})
     inputs: Inputs = {"clip_vision": models.encoder["CLIP_VISION"], "image": sharp["image"], "fit": "tiles"}
     prompt = Node("EncodeImagePrompt", inputs)
     applied = apply(models, models.checkpoint["MODEL"], prompt["image_prompt"], 0.9)
