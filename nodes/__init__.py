@@ -5,10 +5,12 @@ from __future__ import annotations
 from ..ipadapter.host.api import ComfyExtension, io
 from ..ipadapter.host.files import register_adapter_folder
 from .apply import ApplyIPAdapter
+from .combine import CombineImagePrompts
 from .encode import EncodeImagePrompt
 from .evaluate import EvaluateImagePrompt
 from .grid import ImagePromptGrid
 from .load import LoadIPAdapter, LoadOpenCLIPVision
+from .reference import ImagePromptNoise, PrepareReferenceImage
 from .train import SaveIPAdapter, TrainIPAdapter
 
 
@@ -23,6 +25,9 @@ class IPAdapterExtension(ComfyExtension):
             LoadIPAdapter,
             LoadOpenCLIPVision,
             EncodeImagePrompt,
+            CombineImagePrompts,
+            PrepareReferenceImage,
+            ImagePromptNoise,
             ApplyIPAdapter,
             TrainIPAdapter,
             SaveIPAdapter,
