@@ -5,10 +5,12 @@ from __future__ import annotations
 from ..ipadapter.host.api import ComfyExtension, io
 from ..ipadapter.host.files import register_adapter_folder
 from .apply import ApplyIPAdapter, ApplyIPAdapterToConditioning
+from .combine import CombineImagePrompts
 from .encode import EncodeImagePrompt
 from .evaluate import EvaluateImagePrompt
 from .grid import ImagePromptGrid
 from .load import LoadIPAdapter, LoadOpenCLIPVision
+from .reference import ImagePromptNoise, PrepareReferenceImage
 from .region import ImagePromptRegion
 from .strength import ImagePromptCurve, ImagePromptLayers
 from .train import SaveIPAdapter, TrainIPAdapter
@@ -24,7 +26,10 @@ class IPAdapterExtension(ComfyExtension):
         return [
             LoadIPAdapter,
             LoadOpenCLIPVision,
+            PrepareReferenceImage,
             EncodeImagePrompt,
+            CombineImagePrompts,
+            ImagePromptNoise,
             ImagePromptRegion,
             ApplyIPAdapter,
             ApplyIPAdapterToConditioning,

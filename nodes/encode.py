@@ -5,9 +5,15 @@ from __future__ import annotations
 from torch import Tensor
 
 from ..ipadapter.host.api import io
-from ..ipadapter.host.encoder import encode_image_prompt
+from ..ipadapter.host.encoder import encode_references
+from ..ipadapter.image_prompt import Order
+from ..ipadapter.image_weights import read_weights
 from ..ipadapter.pixels import Fit
+from ..ipadapter.reading import Reading
+from ..ipadapter.tiles import Tiling
 from .sockets import CATEGORY, ImagePromptSocket
+
+FITS: dict[str, Fit | Tiling] = {fit.value: fit for fit in (*Fit, *Tiling)}
 
 
 class EncodeImagePrompt(io.ComfyNode):
@@ -29,10 +35,11 @@ class EncodeImagePrompt(io.ComfyNode):
                 io.Image.Input("image", tooltip="The reference, or a batch of references."),
                 io.Combo.Input(
                     "fit",
-                    options=[fit.value for fit in Fit],
+                    options=list(FITS),
                     default=Fit.CROP.value,
                     tooltip="How a picture that is not square becomes one: crop takes the middle, pad keeps all of it "
-                    "with nothing around, stretch keeps all of it distorted.",
+                    "with nothing around, stretch keeps all of it distorted. tiles reads all of it as several squares, "
+                    "tiles in place lets each act where it lies in the picture.",
                 ),
                 io.Image.Input(
                     "negative_image",
@@ -41,6 +48,41 @@ class EncodeImagePrompt(io.ComfyNode):
                 ),
                 io.Mask.Input(
                     "mask", optional=True, tooltip="What of the reference counts: white does, black does not."
+                ),
+                io.Combo.Input(
+                    "order",
+                    options=[order.value for order in Order],
+                    default=Order.TOGETHER.value,
+                    optional=True,
+                    tooltip="Of a batch: together, all references speak to every picture; frame by frame, the first to "
+                    "the first picture, the second to the second.",
+                    advanced=True,
+                ),
+                io.String.Input(
+                    "weights",
+                    default="",
+                    optional=True,
+                    tooltip="One number for all references, or one for each, such as 1, 0.5. Empty: 1 for each.",
+                    advanced=True,
+                ),
+                io.Int.Input(
+                    "detail",
+                    default=1,
+                    min=1,
+                    max=4,
+                    optional=True,
+                    tooltip="Above 1 the picture is also read closely, as so many by so many tiles, which add detail.",
+                    advanced=True,
+                ),
+                io.Float.Input(
+                    "detail_weight",
+                    default=1.0,
+                    min=-5.0,
+                    max=5.0,
+                    step=0.05,
+                    optional=True,
+                    tooltip="Weight of what the close look adds, beside the picture itself. 0 leaves it out.",
+                    advanced=True,
                 ),
             ],
             outputs=[ImagePromptSocket.Output("image_prompt", tooltip="For ApplyIPAdapter.")],
@@ -54,5 +96,10 @@ class EncodeImagePrompt(io.ComfyNode):
         fit: str,
         negative_image: Tensor | None = None,
         mask: Tensor | None = None,
+        order: str = Order.TOGETHER.value,
+        weights: str = "",
+        detail: int = 1,
+        detail_weight: float = 1.0,
     ) -> io.NodeOutput:
-        return io.NodeOutput(encode_image_prompt(clip_vision, image, Fit(fit), negative_image, mask))  # type: ignore[arg-type]
+        reading = Reading(FITS[fit], Order(order), read_weights(weights), detail, detail_weight)
+        return io.NodeOutput(encode_references(clip_vision, image, reading, negative_image, mask))  # type: ignore[arg-type]

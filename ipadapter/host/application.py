@@ -104,7 +104,7 @@ def project_tokens(adapter: Adapter, part: Part, positive: Tensor, negative: Ten
     images = PROJECT[part.order](module, positive.to(device, torch.float32))  # (P, T, C)
     nothing = module.tokens(negative.to(device, torch.float32))  # (1, T', C)
     rows = torch.cat(common_length(images, nothing))
-    return Tokens(rows, token_weights(part, rows))
+    return Tokens(rows, token_weights(part, rows, images.shape[1]))
 
 
 PROJECT = {
@@ -113,13 +113,16 @@ PROJECT = {
 }
 
 
-def token_weights(part: Part, rows: Tensor) -> Tensor:
-    """What each token's values weigh, (P + 1, T, 1): its image's weight, and their mean for the unconditional's."""
+def token_weights(part: Part, rows: Tensor, tokens: int) -> Tensor:
+    """What each token's values weigh, (P + 1, T, 1): its image's weight, and their mean for the unconditional's.
+
+    `tokens` are those of all images before they were repeated to the rows' length.
+    """
     weights = torch.ones(rows.shape[0], rows.shape[1], 1, device=rows.device)
     if part.weights is None or part.order is Order.FRAME_BY_FRAME:
         return weights
-    each = torch.tensor(part.weights, device=rows.device).repeat_interleave(rows.shape[1] // len(part.weights))
-    weights[0, :, 0], weights[1] = each, each.mean()
+    each = torch.tensor(part.weights, device=rows.device).repeat_interleave(tokens // len(part.weights))
+    weights[0, :, 0], weights[1] = each.repeat(rows.shape[1] // tokens), each.mean()
     return weights
 
 

@@ -10,9 +10,11 @@ import comfy.utils
 import torch
 from torch import Tensor
 
+from ..combining import join_features
 from ..errors import IPAdapterError
-from ..image_prompt import ImageFeatures, ImagePrompt, Part
+from ..image_prompt import ImageFeatures, ImagePrompt
 from ..pixels import Fit, PixelFormat, prepare_pixels, zero_pixels
+from ..reading import Reading, make_parts, views_of
 
 CHUNK = 8  # pictures a pass: progress and bounded memory
 
@@ -25,14 +27,33 @@ def encode_image_prompt(
     mask: Tensor | None = None,
 ) -> ImagePrompt:
     """Features of the reference images, of an optional negative image, and of "no image"."""
+    return encode_references(clip_vision, image, Reading(fit), negative_image, mask)
+
+
+def encode_references(
+    clip_vision: comfy.clip_vision.ClipVisionModel,
+    image: Tensor,
+    reading: Reading,
+    negative_image: Tensor | None = None,
+    mask: Tensor | None = None,
+) -> ImagePrompt:
+    """An image prompt of reference images (N, H, W, C), read by tiles or in detail where `reading` says so."""
     form = pixel_format(clip_vision)
-    positive = prepare_pixels(image, mask, fit, form)
-    negative = None if negative_image is None else prepare_pixels(negative_image, None, fit, form)
-    batches = [positive, zero_pixels(form), *([] if negative is None else [negative])]
-    features = encode_all(clip_vision, batches)
+    reading.weights_of(len(image))  # a wrong number is refused before anything is encoded
+    views = views_of(image, mask, reading, form.size)
+    whole = [view.pixels(form) for view in views]
+    detail = [view.subtiles(form, reading.detail) for view in views] if reading.has_detail else []
+    others = [zero_pixels(form)]
+    if negative_image is not None:
+        others.append(prepare_pixels(negative_image, None, reading.negative_fit, form))
+    features = encode_all(clip_vision, [*whole, *detail, *others])
     encoder = describe(clip_vision, features[0])
     refuse_not_finite(features, encoder)
-    return ImagePrompt((Part(features[0], features[2] if negative is not None else None),), features[1], encoder)
+    seen, (nothing, *negative) = features[: -len(others)], features[-len(others) :]
+    parts = make_parts(
+        views, seen[: len(views)], seen[len(views) :], reading, len(image), negative[0] if negative else None
+    )
+    return ImagePrompt(parts, nothing, encoder)
 
 
 def pixel_format(clip_vision: comfy.clip_vision.ClipVisionModel) -> PixelFormat:
@@ -47,7 +68,7 @@ def encode_all(clip_vision: comfy.clip_vision.ClipVisionModel, batches: list[Ten
     """Each batch of normalised pixels to its features, with the host's progress bar over all of them."""
     comfy.model_management.load_model_gpu(clip_vision.patcher)
     progress = comfy.utils.ProgressBar(sum(len(batch) for batch in batches))
-    return [join(list(encode_chunks(clip_vision, batch, progress))) for batch in batches]
+    return [join_features(list(encode_chunks(clip_vision, batch, progress))) for batch in batches]
 
 
 def encode_chunks(
@@ -60,12 +81,6 @@ def encode_chunks(
         out = clip_vision.model(pixel_values=chunk.to(clip_vision.load_device), intermediate_output=-2)
         yield ImageFeatures(out[2].float().to(store), None if out[1] is None else out[1].float().to(store))
         progress.update(len(chunk))
-
-
-def join(parts: list[ImageFeatures]) -> ImageFeatures:
-    """Chunks back into one batch."""
-    hidden = [part.penultimate for part in parts if part.penultimate is not None]
-    return ImageFeatures(torch.cat([part.image_embeds for part in parts]), torch.cat(hidden) if hidden else None)
 
 
 def refuse_not_finite(features: list[ImageFeatures], encoder: str) -> None:

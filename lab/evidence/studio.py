@@ -132,7 +132,7 @@ def following(base: Any, scene_or_prompt: Scene | ImagePrompt, name: str, weight
 
 def embeddings(pictures: Tensor) -> Tensor:
     """Unit image embeddings (N, E) of pictures (N, 64, 64, 3)."""
-    made = encode_image_prompt(vision(), pictures, Fit.CROP).positive.image_embeds
+    made = encode_image_prompt(vision(), pictures, Fit.CROP).parts[0].positive.image_embeds
     return torch.nn.functional.normalize(made, dim=-1)
 
 

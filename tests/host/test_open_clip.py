@@ -153,7 +153,7 @@ def test_a_tower_is_usable_wherever_the_hosts_own_is(name, folder):
     (out,) = CLIPVisionEncode().encode(loaded(saved(folder, name)), picture(2), "none")
     assert out["image_embeds"].shape == (2, read_architecture(name).embed_dim)
     assert out["penultimate_hidden_states"].shape[0] == out["last_hidden_state"].shape[0] == 2
-    ours = encode_image_prompt(loaded(saved(folder, name)), picture(2), Fit.STRETCH).positive
+    ours = encode_image_prompt(loaded(saved(folder, name)), picture(2), Fit.STRETCH).parts[0].positive
     assert torch.allclose(ours.image_embeds, out["image_embeds"], atol=1e-5)
     assert torch.allclose(ours.penultimate, out["penultimate_hidden_states"], atol=1e-5)
 

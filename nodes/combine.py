@@ -1,0 +1,63 @@
+"""Combining: several image prompts to one."""
+
+from __future__ import annotations
+
+from ..ipadapter.combining import Combination, combine_prompts
+from ..ipadapter.host.api import io
+from ..ipadapter.image_prompt import ImagePrompt
+from ..ipadapter.image_weights import read_weights
+from .sockets import CATEGORY, ImagePromptSocket
+
+
+class CombineImagePrompts(io.ComfyNode):
+    """Make one image prompt of several."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        row = io.Autogrow.TemplatePrefix(
+            ImagePromptSocket.Input("image_prompt", tooltip="From Encode Image Prompt."),
+            prefix="image_prompt",
+            min=2,
+            max=10,
+        )
+        return io.Schema(
+            node_id="CombineImagePrompts",
+            display_name="Combine Image Prompts",
+            category=CATEGORY,
+            description="Makes one image prompt of several, each with a weight: side by side, or mixed into one image.",
+            search_aliases=[
+                "ip adapter",
+                "image prompt",
+                "merge embeds",
+                "average embeds",
+                "interpolate",
+                "IPAdapterCombineEmbeds",
+            ],
+            inputs=[
+                io.Combo.Input(
+                    "how",
+                    options=[how.value for how in Combination],
+                    default=Combination.CONCAT.value,
+                    tooltip="concat keeps all images side by side. The others mix their features into one image: "
+                    "average with the weights 0.7, 0.3 lies between two prompts, subtract takes the others away from "
+                    "the first.",
+                ),
+                io.Autogrow.Input(
+                    "image_prompts",
+                    template=row,
+                    tooltip="Two to ten prompts, made with the same image encoder.",
+                ),
+                io.String.Input(
+                    "weights",
+                    default="",
+                    optional=True,
+                    tooltip="One number for each prompt or for each image, such as 1, 0.5. Empty: 1 for each.",
+                ),
+            ],
+            outputs=[ImagePromptSocket.Output("image_prompt", tooltip="For ApplyIPAdapter.")],
+        )
+
+    @classmethod
+    def execute(cls, how: str, image_prompts: dict[str, ImagePrompt], weights: str = "") -> io.NodeOutput:
+        prompts = list(image_prompts.values())
+        return io.NodeOutput(combine_prompts(prompts, Combination(how), read_weights(weights)))

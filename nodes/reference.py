@@ -1,0 +1,137 @@
+"""Pictures before they are encoded: references made ready, and noise."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from ..ipadapter.host.api import io
+from ..ipadapter.noise_images import Noise, make_noise
+from ..ipadapter.reference_images import Crop, prepare_reference
+from .sockets import CATEGORY
+
+
+class PrepareReferenceImage(io.ComfyNode):
+    """Crop, resize and sharpen reference images."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="PrepareReferenceImage",
+            display_name="Prepare Reference Image",
+            category=CATEGORY,
+            description="Crops a reference image to a square or to a mask, brings it to the size of the image encoder "
+            "and sharpens it.",
+            search_aliases=["ip adapter", "crop reference", "sharpen", "prep image", "PrepImageForClipVision"],
+            inputs=[
+                io.Image.Input("image", tooltip="The reference, or a batch of references."),
+                io.Combo.Input(
+                    "crop",
+                    options=[crop.value for crop in Crop],
+                    default=Crop.CENTER.value,
+                    tooltip="The part that becomes the square. to mask takes what the mask marks, pad keeps all and "
+                    "adds grey, none keeps all in its shape.",
+                ),
+                io.Int.Input(
+                    "size",
+                    default=224,
+                    min=0,
+                    max=4096,
+                    tooltip="Side of the square in pixels: 224 for most image encoders, 336 for that of Kolors. 0 "
+                    "keeps the size, which tiles and detail need.",
+                ),
+                io.Float.Input(
+                    "sharpening",
+                    default=0.0,
+                    min=0.0,
+                    max=1.0,
+                    step=0.05,
+                    tooltip="0 is none. Brings back what resizing takes from fine detail.",
+                ),
+                io.Float.Input(
+                    "margin",
+                    default=0.1,
+                    min=0.0,
+                    max=2.0,
+                    step=0.05,
+                    tooltip="With to mask: what is left on each side of what is marked, as a part of its size.",
+                ),
+                io.Mask.Input("mask", optional=True, tooltip="What counts, and what to mask crops to."),
+            ],
+            outputs=[
+                io.Image.Output("image", tooltip="For Encode Image Prompt."),
+                io.Mask.Output("mask", tooltip="The mask, cropped alike; black where pad added something."),
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls, image: Tensor, crop: str, size: int, sharpening: float, margin: float, mask: Tensor | None = None
+    ) -> io.NodeOutput:
+        made = prepare_reference(image, mask, Crop(crop), size, sharpening, margin)
+        return io.NodeOutput(made.image, made.mask)
+
+
+class ImagePromptNoise(io.ComfyNode):
+    """Make noise, most often for the negative image."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="ImagePromptNoise",
+            display_name="Image Prompt Noise",
+            category=CATEGORY,
+            description="Makes a noise image, or mixes noise into a picture: a negative image for Encode Image Prompt, "
+            "to move away from noise or from a picture's colours.",
+            search_aliases=["ip adapter", "noise", "negative image", "IPAdapterNoise"],
+            inputs=[
+                io.Combo.Input(
+                    "type",
+                    options=[kind.value for kind in Noise],
+                    default=Noise.FADE.value,
+                    tooltip="fade mixes noise in, dissolve puts it in some of the pixels, gaussian adds it, shuffle "
+                    "moves the picture's own pixels about.",
+                ),
+                io.Float.Input(
+                    "strength",
+                    default=1.0,
+                    min=0.0,
+                    max=1.0,
+                    step=0.05,
+                    tooltip="0 leaves the picture as it is, 1 is all noise.",
+                ),
+                io.Float.Input(
+                    "blur",
+                    default=0.0,
+                    min=0.0,
+                    max=32.0,
+                    step=0.5,
+                    tooltip="Standard deviation in pixels of a blur over the result.",
+                ),
+                io.Int.Input(
+                    "seed",
+                    default=0,
+                    min=0,
+                    max=0xFFFFFFFFFFFFFFFF,
+                    control_after_generate=io.ControlAfterGenerate.fixed,
+                    tooltip="The same seed makes the same noise.",
+                ),
+                io.Int.Input(
+                    "size",
+                    default=224,
+                    min=8,
+                    max=4096,
+                    tooltip="Side in pixels of the noise where no image is connected.",
+                    advanced=True,
+                ),
+                io.Image.Input(
+                    "image", optional=True, tooltip="What the noise is mixed into. Without it: a grey square."
+                ),
+            ],
+            outputs=[io.Image.Output("image", tooltip="For the negative image of Encode Image Prompt.")],
+        )
+
+    @classmethod
+    def execute(
+        cls, type: str, strength: float, blur: float, seed: int, size: int, image: Tensor | None = None
+    ) -> io.NodeOutput:
+        return io.NodeOutput(make_noise(image, Noise(type), strength, blur, seed, size))
