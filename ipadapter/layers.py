@@ -76,21 +76,32 @@ def match_layers(spec: AdapterSpec, unet: nn.Module) -> tuple[CrossAttentionLaye
 
     Raises IPAdapterError naming both sides where the model is no UNet or one of another base.
     """
-    layers = find_layers(unet)
-    if not layers:
-        raise IPAdapterError(
-            f"'{spec.name}' is for {spec.base}, but this model ({type(unet).__name__}) has no UNet cross-attention "
-            "layers: connect an SD1.5, SD2.1, SDXL or Kolors model."
-        )
+    layers = require_layers(unet, f"'{spec.name}' is for {spec.base}")
     base = base_of(unet, layers)
-    same = tuple(layer.channels for layer in layers) == spec.channels and layers[0].context_dim == spec.context_dim
-    if not same or base != spec.base:
+    if not agrees(spec, layers, base):
         have, want = (f"{count} layers, {width}-wide context" for count, width in sides(spec, layers))
         raise IPAdapterError(
             f"'{spec.name}' is for {spec.base} ({have}), but the model is {base} ({want}): use an adapter made for "
             f"{base}, or a {spec.base} model."
         )
     return layers
+
+
+def require_layers(unet: nn.Module, wish: str) -> tuple[CrossAttentionLayer, ...]:
+    """The UNet's layers. Raises IPAdapterError, with what is wished for, where the model is no UNet."""
+    layers = find_layers(unet)
+    if not layers:
+        raise IPAdapterError(
+            f"{wish}, but this model ({type(unet).__name__}) has no UNet cross-attention layers: connect an SD1.5, "
+            "SD2.1, SDXL or Kolors model."
+        )
+    return layers
+
+
+def agrees(spec: AdapterSpec, layers: tuple[CrossAttentionLayer, ...], base: str) -> bool:
+    """Whether an adapter is for a UNet of these layers and this base."""
+    widths = tuple(layer.channels for layer in layers)
+    return widths == spec.channels and layers[0].context_dim == spec.context_dim and base == spec.base
 
 
 def sides(spec: AdapterSpec, layers: tuple[CrossAttentionLayer, ...]) -> tuple[tuple[int, int], tuple[int, int]]:
