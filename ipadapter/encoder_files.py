@@ -59,5 +59,5 @@ def sizes(tensors: Tensors, layout: Layout) -> tuple[int, int, int | None, int]:
     position, projection = tensors[layout.position], tensors.get(layout.projection)
     tokens, width = position.shape if position.ndim == 2 else (0, 0)
     embed = projection.shape[layout.embed_axis] if projection is not None and projection.ndim == 2 else None
-    layers = [int(match[1]) for key in tensors if (match := layout.layer.fullmatch(key))]
-    return tokens, width, embed, max(layers, default=-1) + 1
+    layers = {int(match[1]) for key in tensors if (match := layout.layer.fullmatch(key))}
+    return tokens, width, embed, len(layers)

@@ -7,6 +7,7 @@ from ..ipadapter.host.files import register_adapter_folder
 from .apply import ApplyIPAdapter
 from .encode import EncodeImagePrompt
 from .evaluate import EvaluateImagePrompt
+from .find import DescribeIPAdapter, FindIPAdapter
 from .grid import ImagePromptGrid
 from .load import LoadIPAdapter, LoadOpenCLIPVision
 from .train import SaveIPAdapter, TrainIPAdapter
@@ -28,6 +29,8 @@ class IPAdapterExtension(ComfyExtension):
             SaveIPAdapter,
             EvaluateImagePrompt,
             ImagePromptGrid,
+            FindIPAdapter,
+            DescribeIPAdapter,
         ]
 
 
