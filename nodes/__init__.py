@@ -10,6 +10,7 @@ from .evaluate import EvaluateImagePrompt
 from .find import DescribeIPAdapter, FindIPAdapter
 from .grid import ImagePromptGrid
 from .load import LoadIPAdapter, LoadOpenCLIPVision
+from .prompt_files import LoadImagePrompt, SaveImagePrompt
 from .train import SaveIPAdapter, TrainIPAdapter
 
 
@@ -31,6 +32,8 @@ class IPAdapterExtension(ComfyExtension):
             ImagePromptGrid,
             FindIPAdapter,
             DescribeIPAdapter,
+            SaveImagePrompt,
+            LoadImagePrompt,
         ]
 
 
