@@ -74,12 +74,17 @@ def read_checkpoint(path: Path, name: str | None = None) -> Checkpoint:
 def read_tensors(path: Path, name: str) -> dict[str, Any]:
     """The raw contents of a safetensors or torch file."""
     head = read_head(path, name)
-    for magic, sentence in NOT_WEIGHTS:
-        if head.lstrip(BLANK).lower().startswith(magic):
-            raise IPAdapterError(f"'{name}' {sentence}.")
+    refuse_other_files(head, name)
     if head[8:9] == b"{":
         return read_safetensors(path, name)
     return read_torch(path, name)
+
+
+def refuse_other_files(head: bytes, name: str) -> None:
+    """Refuse what is often saved in place of weights."""
+    for magic, sentence in NOT_WEIGHTS:
+        if head.lstrip(BLANK).lower().startswith(magic):
+            raise IPAdapterError(f"'{name}' {sentence}.")
 
 
 def read_head(path: Path, name: str) -> bytes:
@@ -181,22 +186,31 @@ def group(flat: Tensors, name: str) -> Checkpoint:
 
 def refuse_unusable_numbers(checkpoint: Checkpoint) -> None:
     """Refuse an adapter whose weights are not floating point numbers that a model can be run with."""
+    refuse_whole_numbers(checkpoint)
+    for key, tensor in weights(checkpoint):
+        if not is_plain(tensor):
+            raise IPAdapterError(
+                f"'{checkpoint.name}': {key} is a sparse, empty or repeated tensor, where weights are stored in full; "
+                "use another copy."
+            )
+        if not is_usable(tensor):
+            raise IPAdapterError(
+                f"'{checkpoint.name}': {key} holds NaN, infinite or absurdly large numbers; the file is damaged or its "
+                "training diverged: use another copy."
+            )
+
+
+def refuse_whole_numbers(checkpoint: Checkpoint) -> None:
+    """Refuse an adapter whose weights are not floating point numbers."""
+    for key, tensor in weights(checkpoint):
+        if not tensor.is_floating_point():
+            raise IPAdapterError(f"'{checkpoint.name}': {key} holds {tensor.dtype}, where weights are floating point.")
+
+
+def weights(checkpoint: Checkpoint) -> Iterator[tuple[str, Tensor]]:
+    """The tensors of both groups under their full names."""
     for prefix, tensors in (("image_proj.", checkpoint.image_proj), ("ip_adapter.", checkpoint.ip_adapter)):
-        for key, tensor in tensors.items():
-            if not tensor.is_floating_point():
-                raise IPAdapterError(
-                    f"'{checkpoint.name}': {prefix}{key} holds {tensor.dtype}, where weights are floating point."
-                )
-            if not is_plain(tensor):
-                raise IPAdapterError(
-                    f"'{checkpoint.name}': {prefix}{key} is a sparse, empty or repeated tensor, where weights are "
-                    "stored in full; use another copy."
-                )
-            if not is_usable(tensor):
-                raise IPAdapterError(
-                    f"'{checkpoint.name}': {prefix}{key} holds NaN, infinite or absurdly large numbers; the file is "
-                    "damaged or its training diverged: use another copy."
-                )
+        yield from ((prefix + key, tensor) for key, tensor in tensors.items())
 
 
 def is_plain(tensor: Tensor) -> bool:

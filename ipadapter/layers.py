@@ -47,17 +47,6 @@ def find_layers(unet: nn.Module) -> tuple[CrossAttentionLayer, ...]:
     return tuple(layer for layer, _ in find_blocks(unet))
 
 
-def require_layers(unet: nn.Module, asked: str = "weights by layer are for UNets") -> tuple[CrossAttentionLayer, ...]:
-    """The layers, of which there are some. Raises IPAdapterError for a model that is no UNet."""
-    layers = find_layers(unet)
-    if not layers:
-        raise IPAdapterError(
-            f"{asked}, but this model ({type(unet).__name__}) has no UNet cross-attention layers: connect an SD1.5, "
-            "SD2.1, SDXL or Kolors model."
-        )
-    return layers
-
-
 def layer_of(match: re.Match[str], block: nn.Module) -> CrossAttentionLayer:
     """Place and sizes of one transformer block's cross-attention. The middle block's number is always 0."""
     part, number, depth = match[1], int(match[2]), int(match[3])
@@ -89,14 +78,30 @@ def match_layers(spec: AdapterSpec, unet: nn.Module) -> tuple[CrossAttentionLaye
     """
     layers = require_layers(unet, f"'{spec.name}' is for {spec.base}")
     base = base_of(unet, layers)
-    same = tuple(layer.channels for layer in layers) == spec.channels and layers[0].context_dim == spec.context_dim
-    if not same or base != spec.base:
+    if not agrees(spec, layers, base):
         have, want = (f"{count} layers, {width}-wide context" for count, width in sides(spec, layers))
         raise IPAdapterError(
             f"'{spec.name}' is for {spec.base} ({have}), but the model is {base} ({want}): use an adapter made for "
             f"{base}, or a {spec.base} model."
         )
     return layers
+
+
+def require_layers(unet: nn.Module, wish: str) -> tuple[CrossAttentionLayer, ...]:
+    """The UNet's layers. Raises IPAdapterError, with what is wished for, where the model is no UNet."""
+    layers = find_layers(unet)
+    if not layers:
+        raise IPAdapterError(
+            f"{wish}, but this model ({type(unet).__name__}) has no UNet cross-attention layers: connect an SD1.5, "
+            "SD2.1, SDXL or Kolors model."
+        )
+    return layers
+
+
+def agrees(spec: AdapterSpec, layers: tuple[CrossAttentionLayer, ...], base: str) -> bool:
+    """Whether an adapter is for a UNet of these layers and this base."""
+    widths = tuple(layer.channels for layer in layers)
+    return widths == spec.channels and layers[0].context_dim == spec.context_dim and base == spec.base
 
 
 def sides(spec: AdapterSpec, layers: tuple[CrossAttentionLayer, ...]) -> tuple[tuple[int, int], tuple[int, int]]:

@@ -88,4 +88,5 @@ def replacing(path: Path) -> Iterator[Path]:
             "or choose another place."
         ) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # it has taken its place, or could not be made
+            temporary.unlink()

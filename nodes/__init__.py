@@ -8,8 +8,10 @@ from .apply import ApplyIPAdapter, ApplyIPAdapterToConditioning
 from .combine import CombineImagePrompts
 from .encode import EncodeImagePrompt
 from .evaluate import EvaluateImagePrompt
+from .find import DescribeIPAdapter, FindIPAdapter
 from .grid import ImagePromptGrid
 from .load import LoadIPAdapter, LoadOpenCLIPVision
+from .prompt_files import LoadImagePrompt, SaveImagePrompt
 from .reference import ImagePromptNoise, PrepareReferenceImage
 from .region import ImagePromptRegion
 from .strength import ImagePromptCurve, ImagePromptLayers
@@ -25,12 +27,16 @@ class IPAdapterExtension(ComfyExtension):
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         return [
             LoadIPAdapter,
+            FindIPAdapter,
+            DescribeIPAdapter,
             LoadOpenCLIPVision,
             PrepareReferenceImage,
             EncodeImagePrompt,
             CombineImagePrompts,
             ImagePromptNoise,
             ImagePromptRegion,
+            SaveImagePrompt,
+            LoadImagePrompt,
             ApplyIPAdapter,
             ApplyIPAdapterToConditioning,
             ImagePromptLayers,

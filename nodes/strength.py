@@ -93,7 +93,7 @@ class ImagePromptLayers(io.ComfyNode):
         made = strength or StrengthParts()
         for rule in rules_of(preset, second_weight, weights, tuple(levels[name] for name in LEVEL_INPUTS)):
             made = made.with_layers(rule)
-        layers = require_layers(model.model.diffusion_model)
+        layers = require_layers(model.model.diffusion_model, "weights by layer are for UNets")
         picture = from_pil(draw_layers(layers, weigh_layers(made.layers, layers)))
         return io.NodeOutput(made, picture, ui=ui.PreviewImage(picture, cls=cls))
 

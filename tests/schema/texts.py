@@ -25,7 +25,7 @@ LOCALES = ("en", "zh")
 GOLDEN = Path(__file__).with_name("object_info.json")
 
 # Combos that list what is on a machine: files of a folder, or architectures of the installed open_clip.
-LISTS_OF_THIS_MACHINE = ("ip_adapter_name", "clip_name", "architecture")
+LISTS_OF_THIS_MACHINE = ("ip_adapter_name", "clip_name", "architecture", "image_prompt_name")
 
 Json = dict[str, Any]
 

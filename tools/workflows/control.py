@@ -36,7 +36,7 @@ FADE = 32  # pixels over which a region's edge is soft
 def layered(name: str, note: notes.Note, layers: str, weight: float, words: str) -> Workflow:
     """An SDXL graph whose image prompt reaches some layers only."""
     models = load_models(SDXL, SDXL_PLUS)
-    image, text = only_image_prompt(models, weight, layers=layers), text_prompt(models, words)
+    image, text = only_image_prompt(models, weight, {"layers": layers}), text_prompt(models, words)
     latent = empty_latent(LARGE)
     sampler = sample_prompted(image.model, text, Start(latent))
     columns = (models.column, image.column(), text.column, *finish(name, models, sampler, (latent,)))
@@ -54,8 +54,8 @@ def composition(name: str) -> Workflow:
 def style_and_composition(name: str) -> Workflow:
     models = load_models(SDXL, SDXL_PLUS)
     model = models.checkpoint["MODEL"]
-    style = image_prompt(models.encoder, models.adapter, model, 1.0, "Style", layers="style transfer")
-    layout = image_prompt(models.encoder, models.adapter, style.model, 1.0, "Composition", layers="composition")
+    style = image_prompt(models.encoder, models.adapter, model, 1.0, "Style", {"layers": "style transfer"})
+    layout = image_prompt(models.encoder, models.adapter, style.model, 1.0, "Composition", {"layers": "composition"})
     text, latent = text_prompt(models), empty_latent(LARGE)
     sampler = sample_prompted(layout.model, text, Start(latent))
     prompts = (style.column("Style"), layout.column("Composition"))
@@ -66,7 +66,7 @@ def style_and_composition(name: str) -> Workflow:
 def weight_curve(name: str) -> Workflow:
     models = load_models(SD15, PLUS)
     curve = Node("ImagePromptCurve", {"keyframes": "0: 1, 0.4: 1, 0.8: 0.1", "interpolation": "smooth"}, height=420)
-    image = only_image_prompt(models, 0.9, strength=curve["strength"])
+    image = only_image_prompt(models, 0.9, {"strength": curve["strength"]})
     text = text_prompt(models, "in deep winter, snow on the ground, warm evening light, oil painting")
     latent = empty_latent(SMALL)
     sampler = sample_prompted(image.model, text, Start(latent))
@@ -123,10 +123,9 @@ def animation(name: str) -> Workflow:
     models = load_models(SD15, PLUS)
     model = models.checkpoint["MODEL"]
     weights = tuple(frames(title, ends) for title, ends in (("First fades out", "1, 0"), ("Second fades in", "0, 1")))
-    first = image_prompt(models.encoder, models.adapter, model, 0.9, "First reference", strength=weights[0]["strength"])
-    second = image_prompt(
-        models.encoder, models.adapter, first.model, 0.9, "Second reference", strength=weights[1]["strength"]
-    )
+    fading = [{"strength": one["strength"]} for one in weights]
+    first = image_prompt(models.encoder, models.adapter, model, 0.9, "First reference", fading[0])
+    second = image_prompt(models.encoder, models.adapter, first.model, 0.9, "Second reference", fading[1])
     text = text_prompt(models)
     latent = Node("EmptyLatentImage", {"width": SMALL, "height": SMALL, "batch_size": FRAMES})
     sampler = sample_prompted(second.model, text, Start(latent))

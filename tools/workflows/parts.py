@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .graph import Block, Column, Inputs, ModelFile, Node, Output, Value
+from .graph import Block, Column, Inputs, ModelFile, Node, Output
 from .models import VIT_H, VIT_L
 
 PICTURE = "example.png"  # the host's own, in every fresh input folder
@@ -15,6 +15,7 @@ SD15_MEGAPIXELS = 0.25  # as many as 512 x 512
 
 NARROW, WIDE, RESULT = 330, 400, 540  # widths of columns
 IMAGE_HEIGHT, TEXT_HEIGHT = 330, 160
+NOTHING: Inputs = {}  # no further inputs
 TRAINING_HEIGHT, EVALUATION_HEIGHT = 800, 520
 
 
@@ -122,7 +123,7 @@ def load_image(title: str) -> Node:
 
 
 def image_prompt(
-    encoder: Node, adapter: Node, model: Output, weight: float, title: str = "Reference image", **more: Value | Output
+    encoder: Node, adapter: Node, model: Output, weight: float, title: str = "Reference image", more: Inputs = NOTHING
 ) -> ImagePrompt:
     reference = load_image(title)
     prompt = Node("EncodeImagePrompt", {"clip_vision": encoder["CLIP_VISION"], "image": reference["IMAGE"]})
@@ -136,9 +137,9 @@ def image_prompt(
     return ImagePrompt(reference, prompt, Node("ApplyIPAdapter", inputs))
 
 
-def only_image_prompt(models: Models, weight: float, **more: Value | Output) -> ImagePrompt:
+def only_image_prompt(models: Models, weight: float, more: Inputs = NOTHING) -> ImagePrompt:
     """The one image prompt of a workflow."""
-    return image_prompt(models.encoder, models.adapter, models.checkpoint["MODEL"], weight, **more)
+    return image_prompt(models.encoder, models.adapter, models.checkpoint["MODEL"], weight, more=more)
 
 
 def image_prompts(models: Models, prompt: Node, weights: tuple[float, ...]) -> tuple[Node, ...]:

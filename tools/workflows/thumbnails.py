@@ -252,10 +252,10 @@ def draw_wide() -> Image.Image:
 def draw_frames(side: int) -> Image.Image:
     """Landscapes that change from one to the other."""
     image, _ = canvas(side, GROUND)
-    scenes = [draw_scene(scene) for scene in (WARM, COOL)]
+    first, last = draw_scene(WARM), draw_scene(COOL)
     cell = round(side * FINE * 0.47)
     for index in range(4):
-        mixed = Image.blend(*scenes, index / 3).resize((cell, cell), Image.Resampling.LANCZOS)
+        mixed = Image.blend(first, last, index / 3).resize((cell, cell), Image.Resampling.LANCZOS)
         offset = side * FINE - cell
         image.paste(mixed, (index % 2 * offset, index // 2 * offset))
     return image

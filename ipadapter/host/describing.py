@@ -1,0 +1,15 @@
+"""A graph's adapter in words."""
+
+from __future__ import annotations
+
+from comfy.model_patcher import ModelPatcher
+
+from ..description import Storage, describe_adapter
+from .adapter import Adapter
+
+
+def describe(adapter: Adapter, model: ModelPatcher | None = None) -> str:
+    """What an adapter is, and whether it fits a model."""
+    storage = Storage.of(adapter.patcher.model.state_dict().values())
+    unet = None if model is None else model.model.diffusion_model
+    return describe_adapter(adapter.spec, storage, adapter.provenance, unet)

@@ -1,0 +1,119 @@
+"""The adapter and the image encoder for a MODEL, found in the user's folders by looking inside the files."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import time
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import comfy.clip_vision
+import comfy.model_management
+import comfy.utils
+import folder_paths
+from comfy.model_patcher import ModelPatcher
+
+from ..catalogue import Catalogue, ListedFile
+from ..errors import IPAdapterError
+from ..families import AdapterSpec
+from ..finding import Choice, Target, choose_adapter, choose_encoder, read_adapter, read_encoder
+from ..layers import base_of, require_layers
+from ..presets import preset_of
+from ..public_files import Encoder
+from .adapter import Adapter, load_adapter_file
+from .files import ADAPTERS, ENCODERS, file_names
+
+PATIENCE = 2.0  # seconds without a progress bar
+
+
+@dataclass(frozen=True)
+class Finder:
+    """Looks through the user's folders, and remembers what their files were found to be: facts, never tensors."""
+
+    adapters: Catalogue[AdapterSpec] = field(default_factory=lambda: Catalogue(read_adapter))
+    encoders: Catalogue[Encoder] = field(default_factory=lambda: Catalogue(read_encoder))
+
+    def find_adapter(self, model: ModelPatcher, preset_title: str) -> Choice:
+        """The best adapter file of a kind for a model. Raises IPAdapterError where there is none."""
+        preset = preset_of(preset_title)
+        unet = model.model.diffusion_model
+        layers = require_layers(unet, f"preset '{preset_title}' looks for an adapter for a UNet")
+        survey = self.adapters.survey(listing(ADAPTERS), LateProgress())
+        return choose_adapter(preset, Target(layers, base_of(unet, layers)), survey, searched(ADAPTERS))
+
+    def find_encoder(self, spec: AdapterSpec) -> ListedFile:
+        """The image encoder file an adapter needs. Raises IPAdapterError where there is none."""
+        survey = self.encoders.survey(listing(ENCODERS), LateProgress())
+        return choose_encoder(spec, survey, searched(ENCODERS))
+
+
+@dataclass(frozen=True)
+class Found:
+    """An adapter with its encoder, and a line about them for the user."""
+
+    adapter: Adapter
+    clip_vision: comfy.clip_vision.ClipVisionModel
+    text: str
+
+
+def load_found(finder: Finder, model: ModelPatcher, preset_title: str) -> Found:
+    """Find both files before either is loaded, then load them."""
+    choice = finder.find_adapter(model, preset_title)
+    encoder = finder.find_encoder(choice.spec)
+    if choice.remark:
+        logging.warning("IP-Adapter: %s", choice.remark)
+    adapter = load_adapter_file(choice.file.path, choice.file.name)
+    clip_vision = load_encoder(encoder)
+    text = f"{choice.file.name}\n{encoder.name}" + (f"\n{choice.remark}" if choice.remark else "")
+    return Found(replace(adapter, clip_vision=clip_vision), clip_vision, text)
+
+
+def load_encoder(file: ListedFile) -> comfy.clip_vision.ClipVisionModel:
+    """An image encoder through the host's own loader."""
+    clip_vision = comfy.clip_vision.load(str(file.path))
+    if clip_vision is None:
+        raise IPAdapterError(f"'{file.name}' is an image encoder that ComfyUI's Load CLIP Vision does not load.")
+    return clip_vision
+
+
+def listing(folder: str) -> list[ListedFile]:
+    """The files of a model folder as they are now. A name that leads nowhere any more is left out."""
+    paths = [(name, folder_paths.get_full_path(folder, name)) for name in file_names(folder)]
+    files = (listed_file(name, Path(path)) for name, path in paths if path is not None)
+    return [file for file in files if file is not None]
+
+
+def listed_file(name: str, path: Path) -> ListedFile | None:
+    """A file with its size and time; None where it has just gone."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return ListedFile(name, path, status.st_size, status.st_mtime_ns)
+
+
+def fingerprint(*folders: str) -> str:
+    """Another text whenever a file of these model folders comes, goes or changes."""
+    lines = [f"{file.path}\0{file.size}\0{file.changed}" for folder in folders for file in listing(folder)]
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def searched(folder: str) -> list[str]:
+    """Where a model folder is on this machine."""
+    return list(dict.fromkeys(folder_paths.get_folder_paths(folder)))
+
+
+class LateProgress:
+    """The host's progress bar, for what takes longer than a moment; and the user's cancel."""
+
+    def __init__(self) -> None:
+        self.began = time.monotonic()
+
+    def __call__(self, done: int, of: int) -> None:
+        comfy.model_management.throw_exception_if_processing_interrupted()
+        if time.monotonic() - self.began > PATIENCE:
+            comfy.utils.ProgressBar(of).update_absolute(done, of)
+
+
+FINDER = Finder()

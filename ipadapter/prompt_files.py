@@ -1,0 +1,297 @@
+"""Image prompts as files: safetensors with every number as it was, and what they mean in the metadata.
+
+Tensors are named `zero_pixels.<output>`, `parts.<i>.positive.<output>`, `parts.<i>.negative.<output>` and
+`parts.<i>.region`, where an output is `image_embeds` or `penultimate`. A part's other fields are JSON.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from .checkpoint import Tensors, is_plain, read_head, refuse_other_files
+from .errors import IPAdapterError
+from .image_prompt import ImageFeatures, ImagePrompt, Order, Overlap, Part, Region
+from .version import VERSION
+from .writing import replacing
+
+FORMAT, FORMAT_VERSION = "image-prompt", 1
+EMBEDS, PENULTIMATE = "image_embeds", "penultimate"
+DIMENSIONS = ((2, 3), (3,))  # that the two may have: (N, E), or (N, S, E) of an encoder without a projection; (N, S, D)
+MOST_PARTS = 10_000  # a file with more is damaged
+
+
+@dataclass(frozen=True)
+class PromptFile:
+    """A file of ours before it is understood."""
+
+    name: str
+    tensors: Tensors
+    metadata: Mapping[str, str]
+
+    def wrong(self, what: str) -> IPAdapterError:
+        """The refusal of a file that is damaged in some way."""
+        return IPAdapterError(f"'{self.name}' {what}; the file is damaged: save the image prompt again.")
+
+
+# Writing
+
+
+def write_prompt(path: Path, prompt: ImagePrompt) -> Path:
+    """Write a file. Raises IPAdapterError where the disk does not take it; nothing is replaced then."""
+    tensors = prompt_tensors(prompt)
+    content = save(tensors, prompt_metadata(prompt, tensors))
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)
+    return path
+
+
+def prompt_tensors(prompt: ImagePrompt) -> Tensors:
+    """Every tensor of a prompt, each with memory of its own, as the format asks."""
+    named = feature_tensors("zero_pixels", prompt.zero_pixels)
+    for index, part in enumerate(prompt.parts):
+        named |= feature_tensors(f"parts.{index}.positive", part.positive)
+        named |= feature_tensors(f"parts.{index}.negative", part.negative)
+        named |= {f"parts.{index}.region": part.region.mask} if part.region else {}
+    return {name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format) for name, tensor in named.items()}
+
+
+def feature_tensors(prefix: str, features: ImageFeatures | None) -> Tensors:
+    """The encoder outputs that are there."""
+    if features is None:
+        return {}
+    outputs = {EMBEDS: features.image_embeds, PENULTIMATE: features.penultimate}
+    return {f"{prefix}.{name}": tensor for name, tensor in outputs.items() if tensor is not None}
+
+
+def prompt_metadata(prompt: ImagePrompt, tensors: Tensors) -> dict[str, str]:
+    """What the file says of itself."""
+    parts = json.dumps([part_fields(part) for part in prompt.parts])
+    return {
+        "format": FORMAT,
+        "version": str(FORMAT_VERSION),
+        "pack": VERSION,
+        "encoder": prompt.encoder,
+        "shapes": json.dumps({name: list(tensor.shape) for name, tensor in sorted(tensors.items())}),
+        "sha256": digest(tensors, prompt.encoder, parts),
+        "parts": parts,
+    }
+
+
+def part_fields(part: Part) -> dict[str, Any]:
+    """What of a part is no tensor."""
+    return {
+        "weights": None if part.weights is None else list(part.weights),
+        "order": part.order.value,
+        "weight": part.weight,
+        "overlap": part.region.overlap.value if part.region else None,
+    }
+
+
+def digest(tensors: Tensors, encoder: str, parts: str) -> str:
+    """SHA-256 of the features and what goes with them: names, types, shapes, numbers, the encoder and the fields."""
+    made = hashlib.sha256(f"{encoder}\n{parts}\n".encode())
+    for name, tensor in sorted(tensors.items()):
+        made.update(f"{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
+        made.update(tensor.flatten().view(torch.uint8).numpy().data)
+    return made.hexdigest()
+
+
+# Reading
+
+
+def read_prompt(path: Path, name: str) -> ImagePrompt:
+    """The prompt as it was saved, to the bit. Raises IPAdapterError for a file that is not whole or not ours."""
+    file = open_prompt(path, name)
+    refuse_foreign(file)
+    encoder, listed = file.metadata.get("encoder", ""), file.metadata.get("parts", "")
+    if file.metadata.get("sha256") != digest(file.tensors, encoder, listed):
+        raise file.wrong("does not hold what was saved")
+    zero_pixels = required(features(file, "zero_pixels"), file, "zero_pixels")
+    parts = tuple(read_part(file, index, fields) for index, fields in enumerate(read_fields(file, listed)))
+    prompt = ImagePrompt(parts, zero_pixels, encoder)
+    refuse_inconsistent(file, prompt)
+    return prompt
+
+
+def open_prompt(path: Path, name: str) -> PromptFile:
+    """A safetensors file, copied into memory so that it may be replaced later."""
+    head = read_head(path, name)
+    refuse_other_files(head, name)
+    if head[8:9] != b"{":
+        raise IPAdapterError(f"'{name}' is no safetensors file, so it is no image prompt: save one with this pack.")
+    try:
+        with safe_open(path, framework="pt") as file:
+            names = file.keys()
+            tensors = {key: file.get_tensor(key).clone() for key in names}
+            return PromptFile(name, tensors, dict(file.metadata() or {}))
+    except Exception as error:  # of the format's own, and whatever torch makes of a header that lies
+        raise IPAdapterError(f"'{name}' is damaged or cut short: save the image prompt again.") from error
+
+
+def refuse_foreign(file: PromptFile) -> None:
+    """Refuse files of other kinds and of later versions."""
+    if file.metadata.get("format") != FORMAT:
+        raise IPAdapterError(
+            f"'{file.name}' holds no image prompt ({', '.join(sorted(file.tensors)[:3]) or 'nothing'} …): choose a "
+            "file from Save Image Prompt."
+        )
+    version = file.metadata.get("version", "")
+    if version != str(FORMAT_VERSION):
+        raise IPAdapterError(
+            f"'{file.name}' is an image prompt of format {version[:12] or 'unknown'}, and this version of the pack "
+            f"reads format {FORMAT_VERSION}: update the pack."
+        )
+
+
+def read_fields(file: PromptFile, listed: str) -> list[dict[str, Any]]:
+    """What of the parts is no tensor."""
+    try:
+        fields = json.loads(listed)
+    except (ValueError, RecursionError):
+        fields = None
+    if not isinstance(fields, list) or not 0 < len(fields) <= MOST_PARTS:
+        raise file.wrong("does not say what its parts are")
+    if not all(isinstance(one, dict) for one in fields):
+        raise file.wrong("does not say what its parts are")
+    return fields
+
+
+def read_part(file: PromptFile, index: int, fields: dict[str, Any]) -> Part:
+    """One part. Raises IPAdapterError for fields that no part has."""
+    positive = required(features(file, f"parts.{index}.positive"), file, f"parts.{index}.positive")
+    try:
+        weights = None if fields["weights"] is None else tuple(float(weight) for weight in fields["weights"])
+        order, weight = Order(fields["order"]), float(fields["weight"])
+        mask = file.tensors.get(f"parts.{index}.region")
+        region = None if mask is None else Region(mask, Overlap(fields["overlap"]))
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        raise file.wrong(f"has a part {index} with fields that no part has") from error
+    return Part(positive, features(file, f"parts.{index}.negative"), weights, order, weight, region)
+
+
+def features(file: PromptFile, prefix: str) -> ImageFeatures | None:
+    """Encoder outputs under a name; None where there are none."""
+    embeds, penultimate = (file.tensors.get(f"{prefix}.{output}") for output in (EMBEDS, PENULTIMATE))
+    if embeds is None and penultimate is None:
+        return None
+    if any(
+        output is not None and output.ndim not in dimensions
+        for output, dimensions in zip((embeds, penultimate), DIMENSIONS, strict=True)
+    ):
+        raise file.wrong(f"holds {prefix} with other dimensions than an encoder's outputs")
+    return ImageFeatures(required(embeds, file, f"{prefix}.{EMBEDS}"), penultimate)
+
+
+def required(found: Any, file: PromptFile, what: str) -> Any:
+    """What must be there."""
+    if found is None:
+        raise file.wrong(f"has no {what}")
+    return found
+
+
+def refuse_inconsistent(file: PromptFile, prompt: ImagePrompt) -> None:
+    """Refuse what no encoder and no node makes: the hash tells damage, this tells a file that was made by hand."""
+    if prompt_tensors(prompt).keys() != file.tensors.keys():
+        raise file.wrong("holds tensors that no part has")
+    if len(prompt.zero_pixels) != 1:
+        raise file.wrong("has zero_pixels of more than one picture")
+    for index, part in enumerate(prompt.parts):
+        wrong = part_fault(part, prompt.zero_pixels)
+        if wrong:
+            raise file.wrong(f"has a part {index} {wrong}")
+    for name, tensor in file.tensors.items():
+        if not tensor.is_floating_point() or not bool(torch.isfinite(tensor.float()).all()):
+            raise file.wrong(f"holds {name} with NaN, infinite or other than floating point numbers")
+
+
+def part_fault(part: Part, zero_pixels: ImageFeatures) -> str | None:
+    """What is wrong with a part, to be read after its number; None where nothing is."""
+    numbers = (part.weight, *(part.weights or ()))
+    checks = (
+        (features_fit(zero_pixels, zero_pixels), "whose encoder makes nothing"),
+        (features_fit(part.positive, zero_pixels), "of other widths than its encoder's"),
+        (part.negative is None or features_fit(part.negative, zero_pixels), "with a negative of other widths"),
+        (part.weights is None or len(part.weights) == len(part.positive), "with other weights than images"),
+        (all(math.isfinite(number) for number in numbers), "with weights that are no numbers"),
+        (part.region is None or is_mask(part.region.mask), "with a region that is no mask"),
+    )
+    return next((fault for good, fault in checks if not good), None)
+
+
+def features_fit(made: ImageFeatures, zero_pixels: ImageFeatures) -> bool:
+    """Whether features can be of the encoder that made these zero pixels. An embedding may be unknown: 0 wide."""
+    embeds, hidden = made.image_embeds, made.penultimate
+    if not len(embeds) or embeds.shape[-1] not in (0, zero_pixels.image_embeds.shape[-1]):
+        return False
+    if hidden is None:
+        return embeds.shape[-1] > 0
+    same = zero_pixels.penultimate is not None and hidden.shape[-1] == zero_pixels.penultimate.shape[-1]
+    return same and len(hidden) == len(embeds) and 0 not in hidden.shape
+
+
+def is_mask(mask: Tensor) -> bool:
+    """(M, H, W) in 0 … 1."""
+    if mask.ndim != 3 or 0 in mask.shape or not mask.is_floating_point():
+        return False
+    low, high = torch.aminmax(mask.float())
+    return bool((low >= 0) & (high <= 1))
+
+
+# Other packs' files
+
+
+def is_feature_file(path: Path) -> bool:
+    """Whether a file is of the kind other packs save features in: a torch file that holds one tensor."""
+    return path.suffix.lower() == ".ipadpt"
+
+
+def read_features(path: Path, name: str) -> Tensor:
+    """Features (N, E) or (N, S, D) from a torch file. Raises IPAdapterError for any other content."""
+    refuse_other_files(read_head(path, name), name)
+    try:
+        loaded = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # the unpickler raises whatever a damaged stream leads it to
+        raise IPAdapterError(
+            f"'{name}' is damaged, or a pickle of more than tensors, so it was not opened: encode the image again."
+        ) from error
+    if not isinstance(loaded, Tensor) or not is_plain(loaded) or loaded.ndim not in (2, 3):
+        what = f"a tensor of {loaded.ndim} dimensions" if isinstance(loaded, Tensor) else f"a {type(loaded).__name__}"
+        raise IPAdapterError(
+            f"'{name}' holds {what}, where one tensor of an encoder's features is needed, (images, width) or (images, "
+            "tokens, width): encode the image again."
+        )
+    if not loaded.is_floating_point() or not bool(torch.isfinite(loaded.float()).all()):
+        raise IPAdapterError(
+            f"'{name}' holds NaN, infinite or other than floating point numbers: encode the image again."
+        )
+    return loaded.float()
+
+
+def prompt_of_features(found: Tensor, zero_pixels: ImageFeatures, encoder: str, name: str) -> ImagePrompt:
+    """Another pack's features with what its encoder makes of no image.
+
+    Raises IPAdapterError where the encoder is not the one that made them. Where only hidden states were saved, the
+    image embedding is not known: it is 0 wide, which an adapter that reads it refuses.
+    """
+    made = ImageFeatures(found, None) if found.ndim == 2 else ImageFeatures(found.new_zeros(len(found), 0), found)
+    if not features_fit(made, zero_pixels):
+        widths = [
+            tuple(one.shape[1:]) for one in (zero_pixels.image_embeds, zero_pixels.penultimate) if one is not None
+        ]
+        theirs = " and ".join(" × ".join(map(str, shape)) for shape in widths)
+        raise IPAdapterError(
+            f"'{name}' holds features shaped {' × '.join(map(str, found.shape[1:]))}, but the connected encoder is "
+            f"{encoder}, which makes {theirs}: connect the clip_vision that made them."
+        )
+    return ImagePrompt((Part(made),), zero_pixels, encoder)

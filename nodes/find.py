@@ -1,0 +1,83 @@
+"""Finding: the adapter and the image encoder for a model; and saying what an adapter is."""
+
+from __future__ import annotations
+
+from comfy.model_patcher import ModelPatcher
+
+from ..ipadapter.host.adapter import Adapter
+from ..ipadapter.host.api import io, ui
+from ..ipadapter.host.describing import describe
+from ..ipadapter.host.files import ADAPTERS, ENCODERS
+from ..ipadapter.host.finding import FINDER, fingerprint, load_found
+from ..ipadapter.host.notes import show_text
+from ..ipadapter.presets import TITLES
+from .sockets import CATEGORY, IPAdapterSocket
+
+
+class FindIPAdapter(io.ComfyNode):
+    """Find an adapter and its encoder by kind."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="FindIPAdapter",
+            display_name="Find IP-Adapter",
+            category=CATEGORY,
+            description="Finds the adapter of a kind for a model among your files, and the image encoder it needs, by "
+            "looking inside them. File names and sub-folders do not matter, except where only a name tells: light, "
+            "face and composition.",
+            search_aliases=["ip adapter", "ipadapter", "unified loader", "IPAdapterUnifiedLoader", "preset"],
+            inputs=[
+                io.Model.Input("model", tooltip="The checkpoint the adapter is for. It is passed on as it is."),
+                io.Combo.Input(
+                    "preset",
+                    options=list(TITLES),
+                    default=TITLES[0],
+                    tooltip="The kind of adapter. PLUS keeps most of the picture, STANDARD leaves more to the text, "
+                    "LIGHT still more; PLUS FACE and FULL FACE are for faces, Composition for the layout. The FACEID "
+                    "kinds are not supported.",
+                ),
+            ],
+            outputs=[
+                io.Model.Output("model", tooltip="The model that was given, unchanged."),
+                IPAdapterSocket.Output("ip_adapter", tooltip="For Apply IP-Adapter. It carries its image encoder."),
+                io.ClipVision.Output("clip_vision", tooltip="The image encoder, for Encode Image Prompt."),
+            ],
+            hidden=[io.Hidden.unique_id],
+        )
+
+    @classmethod
+    def fingerprint_inputs(cls, model: None = None, preset: str | None = None) -> str:
+        return fingerprint(ADAPTERS, ENCODERS)
+
+    @classmethod
+    def execute(cls, model: ModelPatcher, preset: str) -> io.NodeOutput:
+        found = load_found(FINDER, model, preset)
+        show_text(cls.hidden.unique_id)(found.text)
+        return io.NodeOutput(model, found.adapter, found.clip_vision, ui=ui.PreviewText(found.text))
+
+
+class DescribeIPAdapter(io.ComfyNode):
+    """Say what an adapter is."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="DescribeIPAdapter",
+            display_name="Describe IP-Adapter",
+            category=CATEGORY,
+            description="Says what an adapter is, which models it fits, which image encoder it needs and where to get "
+            "that, what stands for no image, and which weight to begin with.",
+            search_aliases=["ip adapter", "ipadapter info", "adapter details", "inspect ip adapter"],
+            is_output_node=True,
+            inputs=[
+                IPAdapterSocket.Input("ip_adapter", tooltip="From Load IP-Adapter or Find IP-Adapter."),
+                io.Model.Input("model", optional=True, tooltip="A model, to be told whether the adapter fits it."),
+            ],
+            outputs=[io.String.Output("text", tooltip="What was found, a line a fact.")],
+        )
+
+    @classmethod
+    def execute(cls, ip_adapter: Adapter, model: ModelPatcher | None = None) -> io.NodeOutput:
+        text = describe(ip_adapter, model)
+        return io.NodeOutput(text, ui=ui.PreviewText(text))

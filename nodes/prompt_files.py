@@ -1,0 +1,106 @@
+"""Keeping image prompts: to a file and back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from comfy.clip_vision import ClipVisionModel
+from torch import Tensor
+
+from ..ipadapter.host.api import io, ui
+from ..ipadapter.host.prompt_files import (
+    find_prompt,
+    load_prompt,
+    missing_prompt,
+    prompt_fingerprint,
+    prompt_names,
+    save_prompt,
+    summary,
+    thumbnail_of,
+)
+from ..ipadapter.image_prompt import ImagePrompt
+from .sockets import CATEGORY, ImagePromptSocket
+
+
+def shown(path: Path, text: str) -> dict[str, Any]:
+    """A line of text, and the picture beside a file where there is one."""
+    found = thumbnail_of(path)
+    pictures = [ui.SavedResult(found.name, found.subfolder, io.FolderType(found.folder))] if found else []
+    return ui.PreviewText(text).as_dict() | (ui.SavedImages(pictures).as_dict() if pictures else {})
+
+
+class SaveImagePrompt(io.ComfyNode):
+    """Write an image prompt to a file."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="SaveImagePrompt",
+            display_name="Save Image Prompt",
+            category=CATEGORY,
+            description="Writes an image prompt to a safetensors file in the output folder, with every part, weight "
+            "and region, so that it can be used again without the pictures and without encoding them.",
+            search_aliases=["save embeds", "IPAdapterSaveEmbeds", "store image prompt", "ipadpt"],
+            is_output_node=True,
+            inputs=[
+                ImagePromptSocket.Input("image_prompt", tooltip="From Encode Image Prompt."),
+                io.String.Input(
+                    "filename_prefix",
+                    default="image_prompts/prompt",
+                    tooltip="In the output folder; a number is added.",
+                ),
+                io.Image.Input(
+                    "image",
+                    optional=True,
+                    tooltip="A picture to know the file by: a small copy is saved beside it as .png.",
+                ),
+            ],
+            outputs=[],
+        )
+
+    @classmethod
+    def execute(cls, image_prompt: ImagePrompt, filename_prefix: str, image: Tensor | None = None) -> io.NodeOutput:
+        path = save_prompt(image_prompt, filename_prefix, image)
+        return io.NodeOutput(ui=shown(path, str(path)))
+
+
+class LoadImagePrompt(io.ComfyNode):
+    """Read an image prompt from a file."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="LoadImagePrompt",
+            display_name="Load Image Prompt",
+            category=CATEGORY,
+            description="Reads an image prompt that Save Image Prompt wrote, every number as it was. With the image "
+            "encoder connected, .ipadpt files of other packs are read too.",
+            search_aliases=["load embeds", "IPAdapterLoadEmbeds", "open image prompt", "ipadpt"],
+            inputs=[
+                io.Combo.Input(
+                    "image_prompt_name",
+                    options=prompt_names(),
+                    tooltip="A file in the input or output folder, or in image_prompts there. Press R after saving.",
+                ),
+                io.ClipVision.Input(
+                    "clip_vision",
+                    optional=True,
+                    tooltip="The image encoder that made the features. Only for .ipadpt files, which do not say it.",
+                ),
+            ],
+            outputs=[ImagePromptSocket.Output("image_prompt", tooltip="For Apply IP-Adapter.")],
+        )
+
+    @classmethod
+    def validate_inputs(cls, image_prompt_name: str | None = None) -> bool | str:
+        return (image_prompt_name is not None and missing_prompt(image_prompt_name)) or True
+
+    @classmethod
+    def fingerprint_inputs(cls, image_prompt_name: str | None = None, clip_vision: None = None) -> str:
+        return "" if image_prompt_name is None else prompt_fingerprint(image_prompt_name)
+
+    @classmethod
+    def execute(cls, image_prompt_name: str, clip_vision: ClipVisionModel | None = None) -> io.NodeOutput:
+        prompt = load_prompt(image_prompt_name, clip_vision)
+        return io.NodeOutput(prompt, ui=shown(find_prompt(image_prompt_name), summary(prompt)))

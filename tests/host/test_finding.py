@@ -1,0 +1,239 @@
+"""Finding files in a user's folders through the host: which are taken, what is remembered, what is refused."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from types import SimpleNamespace
+
+import comfy.clip_vision
+import comfy.utils
+import folder_paths
+import pytest
+import torch
+from comfy.clip_model import CLIPVisionModelProjection
+from comfy.ops import manual_cast
+from pack.ipadapter.errors import IPAdapterError
+from pack.ipadapter.host.adapter import load_adapter_file
+from pack.ipadapter.host.describing import describe
+from pack.ipadapter.host.files import ENDINGS
+from pack.ipadapter.host.finding import Finder, LateProgress, fingerprint, load_found
+from pack.ipadapter.open_clip_tower import build_tower, read_architecture, shapes
+from pack.ipadapter.writing import Provenance, write_adapter
+from pack.nodes.find import DescribeIPAdapter, FindIPAdapter
+
+from tests.plain.headers import LAYOUTS, SIZES, write_sparse
+from tests.plain.public import Shapes, write_safetensors, write_torch
+from tests.small import SD15, SDXL, make_pair
+from tests.world import adapter_file, host_adapter
+
+PLUS, FACE, STANDARD = "PLUS (high strength)", "PLUS FACE (portraits)", "STANDARD (medium strength)"
+FOLDERS = ("ipadapter", "trained", "clip_vision")
+
+
+@pytest.fixture(autouse=True)
+def models(tmp_path: Path, monkeypatch) -> Path:
+    """Folders of the user's own: two for adapters, one for encoders."""
+    for name in FOLDERS:
+        (tmp_path / name).mkdir()
+    adapters = [str(tmp_path / "ipadapter"), str(tmp_path / "trained")]
+    monkeypatch.setitem(folder_paths.folder_names_and_paths, "ipadapter", (adapters, set(ENDINGS)))
+    monkeypatch.setitem(
+        folder_paths.folder_names_and_paths, "clip_vision", ([str(tmp_path / "clip_vision")], set(ENDINGS))
+    )
+    monkeypatch.setattr(folder_paths, "filename_list_cache", {})
+    return tmp_path
+
+
+def put(models: Path, name: str, layout=SD15, family: str = "plus", seed: int = 1) -> Path:
+    """An adapter of a published encoder's width, in the user's folder."""
+    sizes = {"base": {"embed": 1024}, "plus": {"hidden": 1280}, "full-face": {"hidden": 1280}}[family]
+    path = models / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    file = adapter_file(layout, family, seed, **sizes)
+    return write_safetensors(path, file.flat()) if path.suffix == ".safetensors" else write_torch(path, file.nested)
+
+
+def put_encoder(models: Path, name: str = "model.safetensors", short: str = "ViT-H") -> Path:
+    return write_sparse(models / "clip_vision" / name, LAYOUTS["transformers"](*SIZES[short]))
+
+
+def model(layout=SD15):
+    return make_pair(layout).host
+
+
+def test_each_model_gets_the_adapter_for_its_base(models):
+    put(models, "ipadapter/a/one.safetensors", SD15)
+    put(models, "ipadapter/b/two.bin", SDXL)
+    finder = Finder()
+    assert Path(finder.find_adapter(model(SD15), PLUS).file.name) == Path("a/one.safetensors")
+    assert Path(finder.find_adapter(model(SDXL), PLUS).file.name) == Path("b/two.bin")
+
+
+def test_trained_adapters_are_found_where_they_are_saved(models):
+    put(models, "trained/ip-adapter_00001_.safetensors", family="base")
+    assert Finder().find_adapter(model(), STANDARD).file.path.parent.name == "trained"
+
+
+@pytest.mark.parametrize(
+    ("preset", "name", "family"),
+    [
+        (PLUS, "x.safetensors", "plus"),
+        (FACE, "plus-face.safetensors", "plus"),
+        (STANDARD, "x.safetensors", "base"),
+        ("LIGHT - SD1.5 only (low strength)", "light.safetensors", "base"),
+        ("FULL FACE - SD1.5 only (portraits stronger)", "x.safetensors", "full-face"),
+        ("Composition", "composition.safetensors", "plus"),
+    ],
+)
+def test_a_preset_finds_its_kind_among_others(preset, name, family, models):
+    for other in {"base", "plus", "full-face"} - {family}:
+        put(models, f"ipadapter/{other}.safetensors", family=other)
+    put(models, f"ipadapter/mine/{name}", family=family)
+    assert Path(Finder().find_adapter(model(), preset).file.name) == Path("mine", name)
+
+
+def test_a_second_search_opens_no_file(models):
+    path = put(models, "ipadapter/a.safetensors")
+    encoder = put_encoder(models)
+    finder = Finder()
+    first = finder.find_adapter(model(), PLUS)
+    assert finder.find_encoder(first.spec).name == "model.safetensors"
+    for file in (path, encoder):  # of the same size and time, but nothing that could be read
+        status = file.stat()
+        with file.open("rb+") as stream:
+            stream.write(b"\0" * 4096)
+        os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert finder.find_adapter(model(), PLUS) == first
+    assert finder.find_encoder(first.spec).name == "model.safetensors"
+    with pytest.raises(IPAdapterError, match="'a.safetensors' is damaged"):
+        Finder().find_adapter(model(), PLUS)
+
+
+def test_a_changed_file_is_read_again(models):
+    path = put(models, "ipadapter/a.safetensors", family="base")
+    finder = Finder()
+    with pytest.raises(IPAdapterError, match="'a.safetensors' is a base adapter"):
+        finder.find_adapter(model(), PLUS)
+    put(models, "ipadapter/a.safetensors", family="plus")
+    os.utime(path, ns=(1, 1))
+    assert finder.find_adapter(model(), PLUS).file.name == "a.safetensors"
+
+
+def test_damaged_files_never_break_the_search(models):
+    whole = put(models, "ipadapter/good.safetensors").read_bytes()
+    for name, content in {
+        "cut.safetensors": whole[: len(whole) // 2],
+        "empty.safetensors": b"",
+        "page.bin": b"<html>",
+        "noise.ckpt": bytes(range(256)) * 8,
+        "header.safetensors": (1 << 60).to_bytes(8, "little") + b"{}",
+        "pickle.pt": b"cos\nsystem\n(S'true'\ntR.",
+    }.items():
+        (models / "ipadapter" / name).write_bytes(content)
+    (models / "ipadapter" / "gone.safetensors").symlink_to(models / "nowhere")
+    (models / "ipadapter" / "folder.safetensors").mkdir()
+    finder = Finder()
+    assert finder.find_adapter(model(), PLUS).file.name == "good.safetensors"
+    with pytest.raises(IPAdapterError) as error:
+        finder.find_adapter(model(), "Composition")
+    for name in ("cut", "empty", "header", "noise", "page"):
+        assert f"'{name}." in str(error.value)
+
+
+def test_an_empty_folder_gives_the_name_the_folder_and_the_address_of_the_file(models):
+    with pytest.raises(IPAdapterError) as error:
+        Finder().find_adapter(model(SDXL), FACE)
+    text = str(error.value)
+    assert f"searched: {models / 'ipadapter'}, {models / 'trained'}; found: no files" in text
+    assert "put ip-adapter-plus-face_sdxl_vit-h.safetensors there, from https://huggingface.co/h94/IP-Adapter/" in text
+
+
+def test_a_missing_encoder_is_said_before_anything_is_loaded(models):
+    put(models, "ipadapter/a.safetensors")
+    put_encoder(models, "clip.safetensors", "ViT-L")
+    with pytest.raises(IPAdapterError) as error:
+        load_found(Finder(), model(), PLUS)
+    assert "'a.safetensors' needs the image encoder ViT-H" in str(error.value)
+    assert f"(searched: {models / 'clip_vision'}; found: 'clip.safetensors' is ViT-L)" in str(error.value)
+
+
+def test_a_model_without_a_unet_is_refused_by_its_class(models):
+    transformer = SimpleNamespace(model=SimpleNamespace(diffusion_model=torch.nn.Linear(2, 2)))
+    with pytest.raises(IPAdapterError, match=r"this model \(Linear\) has no UNet cross-attention layers"):
+        Finder().find_adapter(transformer, PLUS)
+
+
+def test_the_node_runs_again_when_a_file_comes_goes_or_changes(models):
+    marks = [FindIPAdapter.fingerprint_inputs(preset=PLUS)]
+    path = put(models, "ipadapter/a.safetensors")
+    marks.append(FindIPAdapter.fingerprint_inputs(preset=PLUS))
+    os.utime(path, ns=(1, 1))
+    marks.append(FindIPAdapter.fingerprint_inputs(preset=PLUS))
+    put_encoder(models)
+    marks.append(FindIPAdapter.fingerprint_inputs(preset=PLUS))
+    assert len(set(marks)) == 4 and fingerprint("ipadapter", "clip_vision") == marks[-1]
+    path.unlink()
+    assert FindIPAdapter.fingerprint_inputs(preset=PLUS) != marks[-1]
+
+
+def test_progress_is_shown_only_for_what_takes_long():
+    told: list[tuple[int, int]] = []
+    comfy.utils.set_progress_bar_global_hook(lambda value, total, preview, node_id=None: told.append((value, total)))
+    try:
+        progress = LateProgress()
+        progress(1, 3)
+        progress.began -= 3
+        progress(2, 3)
+    finally:
+        comfy.utils.set_progress_bar_global_hook(None)
+    assert told == [(2, 3)]
+
+
+def host_layout() -> Shapes:
+    """Every tensor of the host's smallest encoder that a published adapter reads."""
+    folder = Path(comfy.clip_vision.__file__).parent
+    config = json.loads((folder / "clip_vision_config_vitl_336.json").read_text(encoding="utf-8"))
+    return shapes(CLIPVisionModelProjection(config, torch.float16, "meta", manual_cast).state_dict())
+
+
+def open_clip_layout() -> Shapes:
+    """Every tensor of the same encoder as open_clip has it."""
+    tower = shapes(build_tower(read_architecture("ViT-L-14-336")).state_dict())
+    return {f"visual.{key}": shape for key, shape in tower.items()}
+
+
+@pytest.mark.parametrize("layout", [host_layout, open_clip_layout])
+def test_the_node_gives_the_model_the_adapter_and_its_encoder(layout, models, caplog):
+    write_sparse(models / "clip_vision" / "large.safetensors", layout())
+    file = adapter_file(SD15, "plus", 4, hidden=1024)
+    write_safetensors(models / "ipadapter" / "a.safetensors", file.flat())
+    given = model()
+    node = FindIPAdapter.PREPARE_CLASS_CLONE({"hidden_inputs": {}})
+    passed, adapter, clip_vision = node.execute(given, PLUS).args
+    assert passed is given and adapter.clip_vision is clip_vision
+    assert isinstance(clip_vision, comfy.clip_vision.ClipVisionModel) and clip_vision.image_size == 336
+    assert torch.equal(adapter.patcher.model.state_dict()["image_proj.latents"], file.image_proj["latents"])
+    assert "missing clip vision" not in caplog.text
+
+
+def test_an_adapter_is_described_with_the_model_it_fits_and_the_one_it_does_not(models):
+    path = put(models, "ipadapter/a.safetensors", family="base")
+    adapter = load_adapter_file(path, "a.safetensors")
+    text = describe(adapter, model(SD15))
+    assert "This model: fits. It is SD1.5, and all of its 16 layers take part" in text
+    assert "Stored as: float32, " in text
+    other = describe(adapter, model(SDXL))
+    assert "This model: does not fit. 'a.safetensors' is for SD1.5 (16 layers, 768-wide context)" in other
+    assert "but the model is SDXL (70 layers, 2048-wide context)" in other
+    assert "This model" not in describe(adapter)
+
+
+def test_what_a_trained_file_says_of_itself_is_described(models):
+    adapter = host_adapter(adapter_file(SD15, "base"))
+    path = write_adapter(models / "b.safetensors", adapter.patcher.model, Provenance("ViT-X", 9, "CC0"), torch.float16)
+    out = DescribeIPAdapter.execute(load_adapter_file(path, "b.safetensors"))
+    assert "Made from: 9 training steps, encoder ViT-X, licence CC0" in out.args[0]
+    assert "Stored as: float16" in out.args[0]
+    assert out.ui.as_dict()["text"] == (out.args[0],)

@@ -1,0 +1,151 @@
+"""Image prompts kept in the user's folders, through the nodes: listed, shown, read again and used again."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import folder_paths
+import pytest
+import torch
+from pack.ipadapter.errors import IPAdapterError
+from pack.ipadapter.host.encoder import encode_image_prompt
+from pack.ipadapter.host.patching import apply_image_prompt
+from pack.ipadapter.host.prompt_files import load_prompt, prompt_names
+from pack.ipadapter.image_prompt import ImagePrompt
+from pack.ipadapter.pixels import Fit
+from pack.ipadapter.strength import Strength
+from pack.nodes.prompt_files import LoadImagePrompt, SaveImagePrompt
+from PIL import Image
+
+from tests.host.test_encoder import EMBED, HIDDEN, encoder
+from tests.small import MICRO, make_pair
+from tests.world import adapter_file, host_adapter, image_prompt, picture
+
+PREFIX = "image_prompts/prompt"
+SAVED = "image_prompts/prompt_00001_.safetensors [output]"
+
+
+@pytest.fixture(autouse=True)
+def folders(tmp_path: Path):
+    """The user's input and output folder."""
+    before = folder_paths.get_input_directory(), folder_paths.get_output_directory()
+    (tmp_path / "input").mkdir()
+    (tmp_path / "output").mkdir()
+    folder_paths.set_input_directory(str(tmp_path / "input"))
+    folder_paths.set_output_directory(str(tmp_path / "output"))
+    yield tmp_path
+    folder_paths.set_input_directory(before[0])
+    folder_paths.set_output_directory(before[1])
+
+
+def small_prompt() -> ImagePrompt:
+    return encode_image_prompt(encoder(), torch.rand(2, 64, 80, 3), Fit.CROP, torch.rand(1, 64, 64, 3))
+
+
+def test_a_saved_prompt_is_listed_read_and_draws_the_same_picture(folders):
+    model, adapter, prompt = make_pair(MICRO).host, host_adapter(adapter_file(MICRO, "plus")), image_prompt(2)
+    SaveImagePrompt.execute(prompt, PREFIX)
+    assert prompt_names() == [SAVED]
+    assert LoadImagePrompt.define_schema().inputs[0].options == [SAVED]
+    (back,) = LoadImagePrompt.execute(SAVED).args
+    drawn = [
+        picture(apply_image_prompt(model, adapter, given, Strength()), MICRO) for given in (prompt, load_prompt(SAVED))
+    ]
+    assert torch.equal(*drawn) and back.encoder == prompt.encoder
+    assert torch.equal(back.parts[0].positive.penultimate, prompt.parts[0].positive.penultimate)
+
+
+def test_each_save_has_a_number_of_its_own(folders):
+    for _ in range(2):
+        SaveImagePrompt.execute(small_prompt(), PREFIX, torch.rand(1, 8, 8, 3))
+    names = sorted(path.name for path in (folders / "output" / "image_prompts").iterdir())
+    assert names == ["prompt_00001_.png", "prompt_00001_.safetensors", "prompt_00002_.png", "prompt_00002_.safetensors"]
+
+
+def test_a_picture_is_saved_small_beside_the_file_and_shown_by_both_nodes(folders):
+    shown = SaveImagePrompt.execute(small_prompt(), PREFIX, torch.rand(3, 600, 300, 4)).ui
+    with Image.open(folders / "output" / "image_prompts" / "prompt_00001_.png") as thumbnail:
+        assert thumbnail.size == (128, 256)
+    where = {"filename": "prompt_00001_.png", "subfolder": "image_prompts", "type": "output"}
+    assert shown["images"] == [where]
+    out = LoadImagePrompt.execute(SAVED)
+    assert out.ui["images"] == [where] and out.ui["text"][0].startswith("2 image(s) in 1 part(s), made by clip_vision")
+
+
+def test_without_a_picture_only_text_is_shown(folders):
+    shown = SaveImagePrompt.execute(small_prompt(), "mine").ui
+    assert shown == {"text": (str(folders / "output" / "mine_00001_.safetensors"),)}
+
+
+def test_a_picture_that_is_none_is_refused_before_anything_is_written(folders):
+    with pytest.raises(IPAdapterError):
+        SaveImagePrompt.execute(small_prompt(), PREFIX, torch.rand(8, 8))
+    assert not any((folders / "output").iterdir())
+
+
+def test_a_prefix_outside_the_output_folder_is_refused(folders):
+    with pytest.raises(IPAdapterError, match="is outside the output folder"):
+        SaveImagePrompt.execute(small_prompt(), "../out")
+
+
+def test_files_of_both_folders_are_listed_with_the_hosts_names(folders):
+    for name in ("input/a.safetensors", "input/image_prompts/x/b.ipadpt", "output/c.ipadpt", "output/d.png"):
+        (folders / name).parent.mkdir(parents=True, exist_ok=True)
+        (folders / name).touch()
+    (folders / "output" / "ipadapter").mkdir()
+    (folders / "output" / "ipadapter" / "e.safetensors").touch()
+    assert prompt_names() == ["a.safetensors", "image_prompts/x/b.ipadpt", "c.ipadpt [output]"]
+
+
+@pytest.mark.parametrize("name", ["gone.safetensors", "gone.safetensors [output]", "../secret.safetensors", ""])
+def test_a_file_that_is_not_in_the_folders_is_a_sentence_before_the_run(name, folders):
+    (folders / "secret.safetensors").touch()
+    said = LoadImagePrompt.validate_inputs(name)
+    assert said == (
+        f"'{name}' is not in ComfyUI's input or output folder: choose a file from the list, or put it into "
+        "input/image_prompts and press R."
+    )
+    with pytest.raises(IPAdapterError, match="is not in ComfyUI's input or output folder"):
+        load_prompt(name)
+
+
+def test_a_file_that_is_there_is_valid_and_another_when_it_changes(folders):
+    SaveImagePrompt.execute(small_prompt(), PREFIX)
+    assert LoadImagePrompt.validate_inputs(SAVED) is True
+    first = LoadImagePrompt.fingerprint_inputs(SAVED)
+    assert first == LoadImagePrompt.fingerprint_inputs(SAVED)
+    os.utime(folders / "output" / "image_prompts" / "prompt_00001_.safetensors", ns=(1, 1))
+    assert LoadImagePrompt.fingerprint_inputs(SAVED) not in (first, "")
+    assert LoadImagePrompt.fingerprint_inputs("gone.safetensors") == ""
+
+
+def test_another_packs_file_asks_for_its_encoder_and_then_does_as_an_encoded_picture_does(folders):
+    prompt = encode_image_prompt(encoder(), torch.rand(2, 56, 56, 3), Fit.CROP)
+    features = prompt.parts[0].positive
+    torch.save(features.penultimate, folders / "input" / "plus.ipadpt")
+    torch.save(features.image_embeds, folders / "input" / "base.ipadpt")
+    with pytest.raises(IPAdapterError, match="'plus.ipadpt' holds another pack's features without a word"):
+        load_prompt("plus.ipadpt")
+    for family, sizes in {"plus": {"hidden": HIDDEN}, "base": {"embed": EMBED}}.items():
+        adapter = host_adapter(adapter_file(MICRO, family, **sizes))
+        given = load_prompt(f"{family}.ipadpt", encoder())
+        assert given.encoder == prompt.encoder
+        drawn = [
+            picture(apply_image_prompt(make_pair(MICRO).host, adapter, one, Strength()), MICRO)
+            for one in (prompt, given)
+        ]
+        assert torch.equal(*drawn)
+
+
+def test_another_packs_file_of_another_encoder_is_refused(folders):
+    torch.save(torch.zeros(1, EMBED + 8), folders / "input" / "base.ipadpt")
+    with pytest.raises(IPAdapterError, match="connect the clip_vision that made them"):
+        load_prompt("base.ipadpt", encoder())
+
+
+def test_a_saved_prompt_of_another_encoder_is_refused_where_it_is_applied(folders):
+    SaveImagePrompt.execute(small_prompt(), PREFIX)
+    adapter = host_adapter(adapter_file(MICRO, "plus"))
+    with pytest.raises(IPAdapterError, match="the image prompt's encoder is clip_vision_model"):
+        apply_image_prompt(make_pair(MICRO).host, adapter, load_prompt(SAVED), Strength())

@@ -1,0 +1,364 @@
+"""Which file a preset takes, told from headers of full-size files of the public layouts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from pack.ipadapter.catalogue import Catalogue, ListedFile, Survey
+from pack.ipadapter.checkpoint import read_checkpoint
+from pack.ipadapter.errors import IPAdapterError
+from pack.ipadapter.families import Family, identify
+from pack.ipadapter.finding import Target, choose_adapter, choose_encoder, read_adapter, read_encoder
+from pack.ipadapter.headers import checkpoint_header, read_header
+from pack.ipadapter.layers import CrossAttentionLayer
+from pack.ipadapter.presets import FACE_ID, PRESETS, TITLES, preset_of, public_file, says
+from pack.ipadapter.public_files import ADAPTERS, ENCODERS, encoder_for
+
+from tests.adapters import random_adapter
+from tests.plain.headers import LAYOUTS, SIZES, write_sparse
+from tests.plain.public import KINDS, SD15_CHANNELS, SDXL_CHANNELS, Kind, write_safetensors, write_torch
+
+README = Path(__file__).resolve().parents[2] / "README.md"
+FILES = {  # published names -> a layout of tests/plain/public.py
+    **{f"{name}.safetensors": kind for name, kind in KINDS.items() if name not in ("Kolors-IP-Adapter-Plus", "sd21")},
+    "ip-adapter_sd15_light_v11.bin": KINDS["ip-adapter_sd15_light"],
+    "ip_adapter_plus_general.bin": KINDS["Kolors-IP-Adapter-Plus"],
+}
+BASES = {"SD1.5": (SD15_CHANNELS, 768), "SDXL": (SDXL_CHANNELS, 2048), "Kolors": (SDXL_CHANNELS, 2048)}
+BASES["SD2.1"] = (SD15_CHANNELS, 1024)
+CASES = {
+    ("PLUS (high strength)", "SD1.5"): "ip-adapter-plus_sd15.safetensors",
+    ("PLUS (high strength)", "SDXL"): "ip-adapter-plus_sdxl_vit-h.safetensors",
+    ("PLUS (high strength)", "Kolors"): "ip_adapter_plus_general.bin",
+    ("PLUS FACE (portraits)", "SD1.5"): "ip-adapter-plus-face_sd15.safetensors",
+    ("PLUS FACE (portraits)", "SDXL"): "ip-adapter-plus-face_sdxl_vit-h.safetensors",
+    ("STANDARD (medium strength)", "SD1.5"): "ip-adapter_sd15.safetensors",
+    ("STANDARD (medium strength)", "SDXL"): "ip-adapter_sdxl_vit-h.safetensors",
+    ("LIGHT - SD1.5 only (low strength)", "SD1.5"): "ip-adapter_sd15_light_v11.bin",
+    ("VIT-G (medium strength)", "SD1.5"): "ip-adapter_sd15_vit-G.safetensors",
+    ("VIT-G (medium strength)", "SDXL"): "ip-adapter_sdxl.safetensors",
+    ("FULL FACE - SD1.5 only (portraits stronger)", "SD1.5"): "ip-adapter-full-face_sd15.safetensors",
+    ("Composition", "SD1.5"): "ip_plus_composition_sd15.safetensors",
+    ("Composition", "SDXL"): "ip_plus_composition_sdxl.safetensors",
+    ("Kolors", "Kolors"): "ip_adapter_plus_general.bin",
+}
+
+
+def sparse_adapter(path: Path, kind: Kind) -> Path:
+    """A full-size file that takes no room."""
+    flat = {f"image_proj.{key}": shape for key, shape in kind.image_proj.items()}
+    layers = kind.tensors(lambda shape: torch.empty(shape, device="meta")).ip_adapter
+    return write_sparse(path, flat | {f"ip_adapter.{key}": tuple(tensor.shape) for key, tensor in layers.items()})
+
+
+def target(base: str) -> Target:
+    channels, context = BASES[base]
+    return Target(tuple(CrossAttentionLayer(("input", i, 0), c, context, 8) for i, c in enumerate(channels)), base)
+
+
+def listing(folder: Path) -> list[ListedFile]:
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    stats = [(path, path.stat()) for path in files]
+    return [
+        ListedFile(path.relative_to(folder).as_posix(), path, stat.st_size, stat.st_mtime_ns) for path, stat in stats
+    ]
+
+
+def survey(folder: Path, read=read_adapter) -> Survey:
+    return Catalogue(read).survey(listing(folder), lambda done, of: None)
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory) -> Path:
+    """A folder with every published adapter, each in a sub-folder."""
+    folder = tmp_path_factory.mktemp("ipadapter")
+    for name, kind in FILES.items():
+        sparse_adapter(folder / "mine" / name, kind)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def surveyed(library) -> Survey:
+    return survey(library)
+
+
+def test_a_full_size_file_is_told_from_its_header(surveyed):
+    assert not surveyed.useless and len(surveyed.found) == len(FILES)
+    for file, spec in surveyed.found:
+        kind = FILES[file.path.name]
+        assert (spec.family.value, spec.base, spec.projection.tokens) == (kind.family, kind.base, kind.tokens)
+        assert spec.channels == kind.channels
+
+
+@pytest.mark.parametrize(("title", "base"), CASES)
+def test_a_preset_takes_its_published_file(title, base, surveyed):
+    chosen = choose_adapter(preset_of(title), target(base), surveyed, ["here"])
+    assert chosen.file.path.name == CASES[title, base] == public_file(preset_of(title), base).name
+    assert chosen.remark == ""
+
+
+NONE_PUBLISHED = [(p.title, base) for p in PRESETS for base in BASES if (p.title, base) not in CASES]
+
+
+@pytest.mark.parametrize(("title", "base"), NONE_PUBLISHED)
+def test_a_preset_that_no_file_is_published_for_says_so(title, base, surveyed):
+    assert public_file(preset_of(title), base) is None
+    with pytest.raises(IPAdapterError, match=f"no such adapter is published for {base}, so choose another preset"):
+        choose_adapter(preset_of(title), target(base), surveyed, ["here"])
+
+
+@pytest.mark.parametrize("title", FACE_ID)
+def test_a_face_id_preset_says_what_would_do_instead(title):
+    with pytest.raises(IPAdapterError, match=r"FaceID is not supported: choose 'PLUS FACE \(portraits\)'"):
+        preset_of(title)
+
+
+def test_a_preset_nobody_knows_is_refused_with_those_there_are():
+    with pytest.raises(IPAdapterError, match="'REGULAR' is not known: choose one of PLUS"):
+        preset_of("REGULAR")
+
+
+def test_the_titles_are_those_of_the_loaders_that_old_graphs_have():
+    loaders = {
+        "LIGHT - SD1.5 only (low strength)",
+        "STANDARD (medium strength)",
+        "VIT-G (medium strength)",
+        "PLUS (high strength)",
+        "PLUS FACE (portraits)",
+        "FULL FACE - SD1.5 only (portraits stronger)",
+        "FACEID",
+        "FACEID PLUS - SD1.5 only",
+        "FACEID PLUS V2",
+        "FACEID PORTRAIT (style transfer)",
+        "FACEID PORTRAIT UNNORM - SDXL only (strong)",
+        "Composition",
+        "Kolors",
+    }
+    assert set(TITLES) == loaders and len(TITLES) == len(loaders) and TITLES[0] == "PLUS (high strength)"
+
+
+NAMES = {  # user's names -> the published file they are copies of
+    "model.safetensors": "ip-adapter-plus_sd15.safetensors",
+    "x/Face/1.safetensors": "ip-adapter-plus-face_sd15.safetensors",
+    "comp.composition.safetensors": "ip_plus_composition_sd15.safetensors",
+    "a lightning one.safetensors": "ip-adapter_sd15.safetensors",
+    "SD15LIGHT.safetensors": "ip-adapter_sd15_light.safetensors",
+}
+
+
+@pytest.mark.parametrize(
+    ("title", "name"),
+    [
+        ("PLUS (high strength)", "model.safetensors"),
+        ("PLUS FACE (portraits)", "x/Face/1.safetensors"),
+        ("Composition", "comp.composition.safetensors"),
+        ("STANDARD (medium strength)", "a lightning one.safetensors"),
+        ("LIGHT - SD1.5 only (low strength)", "SD15LIGHT.safetensors"),
+    ],
+)
+def test_files_may_have_other_names(title, name, tmp_path):
+    for mine, published in NAMES.items():
+        sparse_adapter(tmp_path / mine, FILES[published])
+    assert choose_adapter(preset_of(title), target("SD1.5"), survey(tmp_path), []).file.name == name
+
+
+@pytest.mark.parametrize(
+    ("title", "published", "name"),
+    [
+        ("PLUS (high strength)", "ip-adapter-plus-face_sd15.safetensors", "face"),
+        ("PLUS (high strength)", "ip_plus_composition_sd15.safetensors", "composition"),
+        ("STANDARD (medium strength)", "ip-adapter_sd15_light.safetensors", "light"),
+    ],
+)
+def test_a_file_whose_name_says_another_kind_is_the_last_choice_and_it_is_said(title, published, name, tmp_path):
+    sparse_adapter(tmp_path / published, FILES[published])
+    chosen = choose_adapter(preset_of(title), target("SD1.5"), survey(tmp_path), [])
+    assert chosen.remark == f"'{published}' was taken although its name says '{name}': no other file fits."
+
+
+@pytest.mark.parametrize(
+    ("title", "word"),
+    [("PLUS FACE (portraits)", "face"), ("Composition", "composition"), ("LIGHT - SD1.5 only (low strength)", "light")],
+)
+def test_a_kind_that_only_a_name_tells_is_not_taken_without_one(title, word, tmp_path):
+    for name in ("plus", "base"):
+        published = {"plus": "ip-adapter-plus_sd15.safetensors", "base": "ip-adapter_sd15.safetensors"}[name]
+        sparse_adapter(tmp_path / f"{name}.safetensors", FILES[published])
+    with pytest.raises(IPAdapterError) as error:
+        choose_adapter(preset_of(title), target("SD1.5"), survey(tmp_path), [])
+    assert f"does not say '{word}' in its name" in str(error.value)
+    assert f"or give yours a name with '{word}' if it is one" in str(error.value)
+
+
+def test_a_missing_adapter_is_named_with_its_folder_its_address_and_what_was_there(tmp_path):
+    for name in ("ip-adapter_sd15.safetensors", "ip-adapter-plus_sdxl_vit-h.safetensors"):
+        sparse_adapter(tmp_path / name, FILES[name])
+    (tmp_path / "cut.safetensors").write_bytes((tmp_path / "ip-adapter_sd15.safetensors").read_bytes()[:5000])
+    (tmp_path / "page.safetensors").write_bytes(b"<!DOCTYPE html>")
+    with pytest.raises(IPAdapterError) as error:
+        choose_adapter(preset_of("PLUS (high strength)"), target("SD1.5"), survey(tmp_path), ["/one", "/two"])
+    assert str(error.value) == (
+        "preset 'PLUS (high strength)' found no adapter for this SD1.5 model in models/ipadapter (searched: /one, "
+        "/two; found: 'ip-adapter-plus_sdxl_vit-h.safetensors' is for SDXL, 'ip-adapter_sd15.safetensors' is a base "
+        "adapter, 'cut.safetensors' is damaged or cut short, 'page.safetensors' is a web page, not weights): put "
+        "ip-adapter-plus_sd15.safetensors there, from "
+        "https://huggingface.co/h94/IP-Adapter/blob/main/models/ip-adapter-plus_sd15.safetensors."
+    )
+
+
+def test_a_sentence_names_a_few_files_and_counts_the_rest(tmp_path):
+    for number in range(9):
+        sparse_adapter(tmp_path / f"{number}.safetensors", FILES["ip-adapter_sd15.safetensors"])
+    with pytest.raises(IPAdapterError, match="'5.safetensors' is a base adapter, 3 more do not fit either"):
+        choose_adapter(preset_of("Composition"), target("SD1.5"), survey(tmp_path), [])
+
+
+def test_face_id_files_and_checkpoints_in_the_folder_are_passed_over_with_a_reason(tmp_path):
+    faceid = {"image_proj.proj.0.weight": (1024, 512), "image_proj.proj.2.weight": (3072, 1024)}
+    faceid |= {"image_proj.norm.weight": (768,), "ip_adapter.0.to_q_lora.down.weight": (128, 320)}
+    write_sparse(tmp_path / "faceid.safetensors", faceid)
+    write_sparse(tmp_path / "sd.safetensors", {"model.diffusion_model.out.2.weight": (4, 320, 3, 3)})
+    write_torch(tmp_path / "list.bin", [1, 2])
+    (tmp_path / "empty.bin").touch()
+    assert dict(survey(tmp_path).useless) == {
+        "empty.bin": "is empty (0 bytes)",
+        "faceid.safetensors": "is an IP-Adapter FaceID",
+        "list.bin": "holds a list, not named tensors",
+        "sd.safetensors": "is a checkpoint",
+    }
+
+
+def test_a_file_that_mixes_two_adapters_is_passed_over(tmp_path):
+    flat = random_adapter("plus", (8, 8), 32, dim=64, inner=64, depth=1).flat()
+    flat["image_proj.proj_out.weight"] = torch.zeros(16, 64)
+    write_safetensors(tmp_path / "mixed.safetensors", flat)
+    flat = random_adapter("base", (8, 8), 32).flat()
+    flat["ip_adapter.1.to_k_ip.weight"] = flat["ip_adapter.1.to_k_ip.weight"].to(torch.int8)
+    write_safetensors(tmp_path / "whole.safetensors", flat)
+    reasons = dict(survey(tmp_path).useless)
+    assert reasons["mixed.safetensors"].startswith("image_proj.proj_out.weight is [16, 64]")
+    assert reasons["whole.safetensors"].startswith("ip_adapter.1.to_k_ip.weight holds torch.int8")
+
+
+@pytest.mark.parametrize("family", ["base", "plus", "full-face"])
+@pytest.mark.parametrize("container", ["safetensors", "bin", "old bin", "trainer"])
+def test_a_header_says_what_the_whole_file_says(family, container, tmp_path):
+    file = random_adapter(family, (8, 16, 8), 32)
+    path = tmp_path / f"a.{container.split()[-1]}"
+    if container == "safetensors":
+        write_safetensors(path, file.flat())
+    elif container == "trainer":
+        write_torch(path, file.flat("image_proj_model.", "adapter_modules."))
+    else:
+        torch.save(file.nested, path, _use_new_zipfile_serialization=container == "bin")
+    assert identify(checkpoint_header(read_header(path, "a"))) == identify(read_checkpoint(path, "a"))
+
+
+def test_a_file_cut_anywhere_is_passed_over(tmp_path):
+    flat = random_adapter("base", (8, 8), 16, embed=8).flat()
+    for name, write in {"a.safetensors": write_safetensors, "a.bin": write_torch}.items():
+        whole = write(tmp_path / name, flat).read_bytes()
+        for length in (*range(1, len(whole), max(1, len(whole) // 50)), len(whole) - 1):
+            (tmp_path / name).write_bytes(whole[:length])
+            with pytest.raises(IPAdapterError):
+                read_adapter(tmp_path / name, name)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("short", SIZES)
+def test_an_image_encoder_is_told_by_its_sizes_in_either_layout(short, layout, tmp_path):
+    path = write_sparse(tmp_path / "model.safetensors", LAYOUTS[layout](*SIZES[short]))
+    assert read_encoder(path, "model.safetensors").short == short
+
+
+def test_an_image_encoder_that_no_adapter_reads_is_passed_over(tmp_path):
+    write_sparse(tmp_path / "b32.safetensors", LAYOUTS["transformers"](768, 512, 50, 12))
+    write_sparse(tmp_path / "text.safetensors", {"text_model.embeddings.token_embedding.weight": (49408, 768)})
+    shapes = LAYOUTS["transformers"](*SIZES["ViT-H"])
+    del shapes["visual_projection.weight"]
+    write_sparse(tmp_path / "bare.safetensors", shapes)
+    reasons = dict(survey(tmp_path, read_encoder).useless)
+    assert reasons["b32.safetensors"].startswith("is an image encoder of 12 layers, 768 wide, with 50 tokens and a 512")
+    assert reasons["text.safetensors"] == "holds no CLIP image encoder"
+    assert "no projection, which no published adapter reads" in reasons["bare.safetensors"]
+
+
+@pytest.mark.parametrize(
+    ("published", "short"),
+    [
+        ("ip-adapter_sd15.safetensors", "ViT-H"),
+        ("ip-adapter-plus_sdxl_vit-h.safetensors", "ViT-H"),
+        ("ip-adapter_sdxl.safetensors", "ViT-bigG"),
+        ("ip_adapter_plus_general.bin", "ViT-L-336"),
+    ],
+)
+def test_the_encoder_an_adapter_needs_is_taken_and_none_of_another_size(published, short, surveyed, tmp_path):
+    spec = next(spec for file, spec in surveyed.found if file.path.name == published)
+    for name, size in SIZES.items():
+        write_sparse(tmp_path / f"any {name}.safetensors", LAYOUTS["transformers"](*size))
+    assert choose_encoder(spec, survey(tmp_path, read_encoder), []).name == f"any {short}.safetensors"
+    (tmp_path / f"any {short}.safetensors").unlink()
+    with pytest.raises(IPAdapterError) as error:
+        choose_encoder(spec, survey(tmp_path, read_encoder), ["/clip"])
+    encoder = encoder_for(spec)
+    assert f"needs the image encoder {short}, which no file in models/clip_vision is (searched: /clip;" in str(
+        error.value
+    )
+    assert "'any ViT-L.safetensors' is ViT-L" in str(error.value)
+    assert str(error.value).endswith(f"get it from {encoder.address} and save it there as {encoder.name}.")
+
+
+def test_of_two_copies_of_an_encoder_the_published_name_and_then_the_smaller_is_taken(surveyed, tmp_path):
+    spec = surveyed.found[0][1]
+    large = LAYOUTS["open_clip"](*SIZES["ViT-H"])
+    write_sparse(tmp_path / "a.safetensors", large)
+    write_sparse(tmp_path / "b.safetensors", LAYOUTS["transformers"](*SIZES["ViT-H"]))
+    assert choose_encoder(spec, survey(tmp_path, read_encoder), []).name == "b.safetensors"
+    write_sparse(tmp_path / "x" / "CLIP-ViT-H-14-laion2B-s32B-b79K.safetensors", large)
+    assert choose_encoder(spec, survey(tmp_path, read_encoder), []).name.startswith("x/CLIP")
+
+
+def test_an_adapter_for_an_encoder_of_no_published_width_is_told_apart(tmp_path):
+    write_safetensors(tmp_path / "a.safetensors", random_adapter("base", (8,), 32, embed=96).flat())
+    with pytest.raises(IPAdapterError, match="reads image embedding 96 wide, which no published image encoder makes"):
+        choose_encoder(read_adapter(tmp_path / "a.safetensors", "a.safetensors"), Survey((), ()), [])
+
+
+def test_a_file_that_stays_as_it_is_is_not_opened_again(tmp_path):
+    path = write_safetensors(tmp_path / "a.safetensors", random_adapter("base", (8,), 32).flat())
+    opened = []
+    catalogue = Catalogue(lambda path, name: opened.append(name) or read_adapter(path, name))
+    first = catalogue.survey(listing(tmp_path), lambda done, of: None)
+    again = catalogue.survey(listing(tmp_path), lambda done, of: None)
+    assert first == again and opened == ["a.safetensors"]
+    write_safetensors(path, random_adapter("plus", (8,), 32).flat())
+    changed = catalogue.survey(listing(tmp_path), lambda done, of: None)
+    assert changed.found[0][1].family is Family.PLUS and opened == ["a.safetensors"] * 2
+    path.unlink()
+    assert catalogue.survey(listing(tmp_path), lambda done, of: None) == Survey((), ()) and not catalogue.known
+
+
+def test_a_catalogue_keeps_no_tensor(tmp_path):
+    write_safetensors(tmp_path / "a.safetensors", random_adapter("base", (8,), 32).flat())
+    catalogue = Catalogue(read_adapter)
+    catalogue.survey(listing(tmp_path), lambda done, of: None)
+    assert "tensor(" not in repr(catalogue.known)
+
+
+def test_a_word_is_looked_for_at_the_end_of_the_names_words():
+    assert says("ip-adapter-plusface_sd15.bin", "face") and says("Face/x.safetensors", "face")
+    assert not says("facets.bin", "face") and not says("lightning.bin", "light") and not says("a.light", "light")
+
+
+def test_the_tables_of_the_readme_and_of_the_code_are_one():
+    text = README.read_text(encoding="utf-8")
+    for public in (*ADAPTERS, *ENCODERS):
+        row = next(line for line in text.splitlines() if line.startswith(f"| {public.name} |"))
+        assert f"({public.address})" in row
+        short = public.short if public in ENCODERS else public.encoder.short
+        assert f"| {short} |" in row or f"| {short}, for measuring |" in row
+    rows = [line for line in text.splitlines() if line.startswith("| ") and "huggingface.co" in line]
+    assert len(rows) == len(ADAPTERS) + len(ENCODERS)
+    assert {adapter.name for adapter in ADAPTERS} == set(FILES)

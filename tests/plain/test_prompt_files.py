@@ -1,0 +1,343 @@
+"""Image prompts in files: what was saved comes back to the bit; anything else is one sentence."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from pack.ipadapter.adapter import features_for
+from pack.ipadapter.errors import IPAdapterError
+from pack.ipadapter.families import identify
+from pack.ipadapter.image_prompt import ImageFeatures, ImagePrompt, Order, Overlap, Part, Region, same_encoder
+from pack.ipadapter.prompt_files import (
+    digest,
+    open_prompt,
+    prompt_of_features,
+    prompt_tensors,
+    read_features,
+    read_prompt,
+    write_prompt,
+)
+from pack.ipadapter.version import VERSION
+from safetensors.torch import save_file
+from torch import Tensor
+
+from tests.adapters import random_adapter
+from tests.plain.public import assert_is_a_sentence, checkpoint_of, write_safetensors, write_torch
+
+ROOT = Path(__file__).resolve().parents[2]
+EMBED, HIDDEN, PATCHES = 24, 16, 5
+quick = settings(
+    max_examples=200,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+counter = itertools.count()
+
+
+def made(images: int, seed: int = 1, dtype: torch.dtype = torch.float32, hidden: bool = True) -> ImageFeatures:
+    generator = torch.Generator().manual_seed(seed)
+    embeds = torch.randn(images, EMBED, generator=generator).to(dtype)
+    return ImageFeatures(
+        embeds, torch.randn(images, PATCHES, HIDDEN, generator=generator).to(dtype) if hidden else None
+    )
+
+
+def full_prompt() -> ImagePrompt:
+    """One with everything a part can have."""
+    mask = torch.linspace(0, 1, 24).reshape(2, 3, 4)
+    parts = (
+        Part(made(2), made(1, 5), (0.1, 1 / 3), Order.FRAME_BY_FRAME, -0.7, Region(mask, Overlap.ADD)),
+        Part(made(1, 2), None, None, Order.TOGETHER, 1.0, Region(mask[:1])),
+        Part(made(3, 3)),
+    )
+    return ImagePrompt(parts, made(1, 9), "a small encoder (56 px, 24-wide embedding)")
+
+
+PROMPTS = {
+    "everything": full_prompt(),
+    "one image": ImagePrompt((Part(made(1)),), made(1, 9), "one"),
+    "half precision": ImagePrompt((Part(made(2, 1, torch.float16)),), made(1, 9, torch.bfloat16), "half"),
+    "no hidden states": ImagePrompt((Part(made(2, 1, hidden=False)),), made(1, 9, hidden=False), "ResNet"),
+    "sequence embeddings": ImagePrompt(
+        (Part(ImageFeatures(torch.randn(1, 7, 24), None)),), ImageFeatures(torch.randn(1, 7, 24), None), "SigLIP"
+    ),
+    "tiles": ImagePrompt((Part(ImageFeatures(torch.randn(1, 24), torch.randn(1, 40, 16))),), made(1, 9), "tiled"),
+    "only hidden states": prompt_of_features(torch.randn(2, PATCHES, HIDDEN), made(1, 9), "foreign", "a.ipadpt"),
+}
+
+
+def fresh(tmp_path: Path, ending: str = "safetensors") -> Path:
+    return tmp_path / f"{next(counter)}.{ending}"
+
+
+def saved(tmp_path: Path, prompt: ImagePrompt) -> Path:
+    return write_prompt(fresh(tmp_path), prompt)
+
+
+def plain(prompt: ImagePrompt) -> Any:
+    """A prompt as something that compares to the bit."""
+
+    def bits(value: Any) -> Any:
+        if isinstance(value, Tensor):
+            return str(value.dtype), tuple(value.shape), value.contiguous().flatten().view(torch.uint8).tolist()
+        if dataclasses.is_dataclass(value):
+            return [bits(getattr(value, field.name)) for field in dataclasses.fields(value)]
+        return [bits(one) for one in value] if isinstance(value, tuple) else value
+
+    return bits(prompt)
+
+
+def refusal(path: Path) -> str:
+    with pytest.raises(IPAdapterError) as error:
+        read_prompt(path, path.name)
+    assert_is_a_sentence(error.value, path.name)
+    return str(error.value)
+
+
+@pytest.mark.parametrize("name", PROMPTS)
+def test_what_was_saved_comes_back_to_the_bit(name, tmp_path):
+    prompt = PROMPTS[name]
+    back = read_prompt(saved(tmp_path, prompt), "x")
+    assert plain(back) == plain(prompt)
+    assert same_encoder(back, prompt) and not same_encoder(back, dataclasses.replace(prompt, encoder="another"))
+
+
+def test_every_field_of_a_part_is_kept():
+    """A new field has to be written too."""
+    fields = {kind.__name__: {field.name for field in dataclasses.fields(kind)} for kind in (Part, Region, ImagePrompt)}
+    assert fields == {
+        "Part": {"positive", "negative", "weights", "order", "weight", "region"},
+        "Region": {"mask", "overlap"},
+        "ImagePrompt": {"parts", "zero_pixels", "encoder"},
+    }
+
+
+def test_views_and_shared_tensors_are_saved_in_full(tmp_path):
+    all_of_it = made(4)
+    shared = ImagePrompt((Part(all_of_it[:2]), Part(all_of_it[1:3], all_of_it[:1])), all_of_it[3:], "shared")
+    turned = ImageFeatures(all_of_it.image_embeds.T.contiguous().T, None)
+    for prompt in (shared, ImagePrompt((Part(turned),), made(1, hidden=False), "turned")):
+        assert plain(read_prompt(saved(tmp_path, prompt), "x")) == plain(prompt)
+
+
+def test_the_file_says_what_it_is(tmp_path):
+    metadata = open_prompt(saved(tmp_path, full_prompt()), "x").metadata
+    assert metadata["format"] == "image-prompt" and metadata["version"] == "1"
+    assert metadata["encoder"] == full_prompt().encoder and metadata["pack"] == VERSION
+    assert json.loads(metadata["shapes"])["parts.0.positive.penultimate"] == [2, PATCHES, HIDDEN]
+    assert json.loads(metadata["parts"])[0] == {
+        "weights": [0.1, 1 / 3],
+        "order": "frame by frame",
+        "weight": -0.7,
+        "overlap": "add",
+    }
+
+
+def test_the_version_is_that_of_the_package():
+    assert f'\nversion = "{VERSION}"\n' in (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+
+
+def test_a_full_disk_or_a_missing_folder_leaves_nothing_half_written(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(IPAdapterError, match="what was there before is unchanged"):
+        write_prompt(tmp_path / "file" / "a.safetensors", full_prompt())
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_file_cut_short_anywhere_is_refused(tmp_path):
+    whole = saved(tmp_path, full_prompt()).read_bytes()
+    path = fresh(tmp_path)
+    for length in (*range(0, len(whole), 97), len(whole) - 1):
+        path.write_bytes(whole[:length])
+        refusal(path)
+
+
+@quick
+@given(where=st.floats(0, 1), value=st.integers(0, 255), near_start=st.booleans())
+def test_a_flipped_byte_is_noticed(where, value, near_start, tmp_path):
+    data = bytearray(saved(tmp_path, PROMPTS["everything"]).read_bytes())
+    data[int(where * ((1500 if near_start else len(data)) - 1))] = value
+    path = fresh(tmp_path)
+    path.write_bytes(data)
+    try:
+        back = read_prompt(path, path.name)
+    except IPAdapterError as error:
+        assert_is_a_sentence(error, path.name)
+    else:  # in what nothing depends on: the version of the pack, the listed shapes, a blank
+        assert plain(back) == plain(PROMPTS["everything"])
+
+
+def rewritten(tmp_path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> Path:
+    """A file whose hash is right, as somebody might make it by hand."""
+    mark = digest(tensors, metadata.get("encoder", ""), metadata.get("parts", ""))
+    path = fresh(tmp_path)
+    save_file({key: tensor.clone() for key, tensor in tensors.items()}, path, metadata | {"sha256": mark})
+    return path
+
+
+def contents() -> tuple[dict[str, Tensor], dict[str, str]]:
+    prompt = full_prompt()
+    fields = [
+        {"weights": [0.5, 0.5], "order": "together", "weight": 1.0, "overlap": "share"},
+        {"weights": None, "order": "together", "weight": 1.0, "overlap": "share"},
+        {"weights": None, "order": "together", "weight": 1.0, "overlap": None},
+    ]
+    metadata = {"format": "image-prompt", "version": "1", "encoder": "x", "parts": json.dumps(fields)}
+    return prompt_tensors(prompt), metadata
+
+
+def test_a_file_made_by_hand_is_read_if_it_is_right(tmp_path):
+    assert len(read_prompt(rewritten(tmp_path, *contents()), "x").parts) == 3
+
+
+HANDS: dict[str, tuple[str, Any]] = {  # tensor -> what is put in its place, and what is said
+    "no zero pixels": ("zero_pixels.image_embeds", None),
+    "NaN": ("parts.0.positive.image_embeds", torch.full((2, EMBED), torch.nan)),
+    "other width": ("parts.2.positive.image_embeds", torch.zeros(3, EMBED + 1)),
+    "other hidden width": ("parts.2.positive.penultimate", torch.zeros(3, PATCHES, HIDDEN - 1)),
+    "other images": ("parts.2.positive.penultimate", torch.zeros(2, PATCHES, HIDDEN)),
+    "no images": ("parts.2.positive.image_embeds", torch.zeros(0, EMBED)),
+    "scalar": ("parts.2.positive.image_embeds", torch.zeros(())),
+    "four dimensions": ("parts.2.positive.penultimate", torch.zeros(3, 1, PATCHES, HIDDEN)),
+    "whole numbers": ("parts.2.positive.image_embeds", torch.zeros(3, EMBED, dtype=torch.int64)),
+    "negative of another encoder": ("parts.0.negative.image_embeds", torch.zeros(1, 7)),
+    "two zero pixels": ("zero_pixels.image_embeds", torch.zeros(2, EMBED)),
+    "region above 1": ("parts.1.region", torch.full((1, 3, 4), 1.5)),
+    "region of two dimensions": ("parts.1.region", torch.zeros(3, 4)),
+    "region of NaN": ("parts.1.region", torch.full((1, 3, 4), torch.nan)),
+    "one more": ("parts.7.positive.image_embeds", torch.zeros(1, EMBED)),
+    "something else": ("lora_up.weight", torch.zeros(1)),
+    "weights do not count its images": ("parts.0.positive.image_embeds", torch.zeros(1, EMBED)),
+}
+
+
+@pytest.mark.parametrize("case", HANDS)
+def test_tensors_that_no_encoder_makes_are_refused(case, tmp_path):
+    tensors, metadata = contents()
+    name, tensor = HANDS[case]
+    tensors = {key: value for key, value in (tensors | {name: tensor}).items() if value is not None}
+    assert "the file is damaged: save the image prompt again" in refusal(rewritten(tmp_path, tensors, metadata))
+
+
+FIELDS: dict[str, Any] = {
+    "nothing": "",
+    "no JSON": "{",
+    "no list": "{}",
+    "empty": "[]",
+    "deep": "[" * 100_000,
+    "numbers": "[1, 2, 3]",
+    "two of three": '[{"weights": null, "order": "together", "weight": 1, "overlap": "share"}]',
+    "order": '[{"weights": null, "order": "apart", "weight": 1, "overlap": "share"}]',
+    "weight": '[{"weights": null, "order": "together", "weight": "much", "overlap": "share"}]',
+    "weight is NaN": '[{"weights": null, "order": "together", "weight": NaN, "overlap": "share"}]',
+    "weight too large": '[{"weights": null, "order": "together", "weight": 1%s, "overlap": "share"}]' % ("0" * 400),
+    "weights": '[{"weights": [1], "order": "together", "weight": 1, "overlap": "share"}]',
+    "weights no list": '[{"weights": 3, "order": "together", "weight": 1, "overlap": "share"}]',
+    "overlap": '[{"weights": null, "order": "together", "weight": 1, "overlap": "under"}]',
+    "order missing": '[{"weights": null, "weight": 1, "overlap": "share"}]',
+}
+
+
+@pytest.mark.parametrize("case", FIELDS)
+def test_fields_that_no_part_has_are_refused(case, tmp_path):
+    tensors, metadata = contents()
+    assert "save the image prompt again" in refusal(rewritten(tmp_path, tensors, metadata | {"parts": FIELDS[case]}))
+
+
+def test_a_later_format_asks_for_an_update(tmp_path):
+    tensors, metadata = contents()
+    text = refusal(rewritten(tmp_path, tensors, metadata | {"version": "2"}))
+    assert "of format 2, and this version of the pack reads format 1: update the pack" in text
+
+
+def test_files_of_other_kinds_are_refused_by_what_is_in_them(tmp_path):
+    adapter = write_safetensors(fresh(tmp_path), random_adapter("base", (8,), 32).flat())
+    assert "holds no image prompt (image_proj.norm.bias" in refusal(adapter)
+    assert "is no safetensors file" in refusal(write_torch(fresh(tmp_path), torch.zeros(1, 4)))
+    page = fresh(tmp_path)
+    page.write_bytes(b"<!DOCTYPE html>")
+    assert "is a web page" in refusal(page)
+
+
+def foreign(tmp_path: Path, content: object) -> Path:
+    return write_torch(fresh(tmp_path, "ipadpt"), content)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_another_packs_embedding_becomes_a_prompt(dtype, tmp_path):
+    embeds = made(2).image_embeds.to(dtype)
+    path = foreign(tmp_path, embeds)
+    prompt = prompt_of_features(read_features(path, path.name), made(1, 9), "small", path.name)
+    spec = identify(checkpoint_of(random_adapter("base", (8,), 32, embed=EMBED)))
+    positive, nothing = features_for(spec, prompt, prompt.parts[0])
+    assert torch.equal(positive, embeds.float()) and torch.equal(nothing, torch.zeros(1, EMBED))
+
+
+def test_another_packs_hidden_states_become_a_prompt_for_plus_adapters_only(tmp_path):
+    hidden, zero_pixels = made(2).penultimate, made(1, 9)
+    path = foreign(tmp_path, hidden)
+    prompt = prompt_of_features(read_features(path, path.name), zero_pixels, "small", path.name)
+    plus = identify(checkpoint_of(random_adapter("plus", (8,), 32, hidden=HIDDEN)))
+    positive, nothing = features_for(plus, prompt, prompt.parts[0])
+    assert torch.equal(positive, hidden) and torch.equal(nothing, zero_pixels.penultimate)
+    base = identify(checkpoint_of(random_adapter("base", (8,), 32, embed=EMBED)))
+    with pytest.raises(IPAdapterError, match="shaped 2 × 0"):
+        features_for(base, prompt, prompt.parts[0])
+
+
+@pytest.mark.parametrize("shape", [(2, EMBED + 1), (2, PATCHES, HIDDEN * 2)])
+def test_another_encoders_features_are_refused_with_both_sides(shape):
+    with pytest.raises(IPAdapterError) as error:
+        prompt_of_features(torch.zeros(shape), made(1, 9), "small", "a.ipadpt")
+    theirs = " × ".join(map(str, shape[1:]))
+    assert str(error.value) == (
+        f"'a.ipadpt' holds features shaped {theirs}, but the connected encoder is small, which makes {EMBED} and "
+        f"{PATCHES} × {HIDDEN}: connect the clip_vision that made them."
+    )
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ([torch.zeros(1, 4)], "holds a list"),
+        ({"a": torch.zeros(1, 4)}, "holds a dict"),
+        (torch.zeros(4), "a tensor of 1 dimensions"),
+        (torch.zeros(0, 4), "a tensor of 2 dimensions"),
+        (torch.zeros(1, 4).to_sparse(), "a tensor of 2 dimensions"),
+        (torch.empty(1, 4, device="meta"), "a tensor of 2 dimensions"),
+        (torch.full((1, 4), torch.inf), "NaN, infinite"),
+        (torch.zeros(1, 4, dtype=torch.int32), "other than floating point"),
+        (Path("x"), "a pickle of more than tensors"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else type(value).__name__,
+)
+@pytest.mark.filterwarnings("ignore:Sparse invariant")
+def test_other_contents_of_a_torch_file_are_refused(content, said, tmp_path):
+    path = foreign(tmp_path, content)
+    with pytest.raises(IPAdapterError, match=said) as error:
+        read_features(path, path.name)
+    assert_is_a_sentence(error.value, path.name)
+
+
+@quick
+@given(where=st.floats(0, 1), value=st.integers(0, 255), kept=st.floats(0.2, 1))
+def test_a_damaged_torch_file_is_a_sentence_or_a_tensor(where, value, kept, tmp_path):
+    data = bytearray(foreign(tmp_path, torch.ones(2, 4)).read_bytes())
+    data[int(where * (len(data) - 1))] = value
+    path = fresh(tmp_path, "ipadpt")
+    path.write_bytes(data[: int(kept * len(data))])
+    try:
+        found = read_features(path, path.name)
+    except IPAdapterError as error:
+        assert_is_a_sentence(error, path.name)
+    else:
+        assert found.ndim in (2, 3) and bool(torch.isfinite(found).all())
