@@ -14,7 +14,7 @@ from .load import LoadIPAdapter, LoadOpenCLIPVision
 from .prompt_files import LoadImagePrompt, SaveImagePrompt
 from .reference import ImagePromptNoise, PrepareReferenceImage
 from .region import ImagePromptRegion
-from .strength import ImagePromptCurve, ImagePromptLayers
+from .strength import ImagePromptCurve, ImagePromptFrames, ImagePromptLayers
 from .train import SaveIPAdapter, TrainIPAdapter
 
 
@@ -41,6 +41,7 @@ class IPAdapterExtension(ComfyExtension):
             ApplyIPAdapterToConditioning,
             ImagePromptLayers,
             ImagePromptCurve,
+            ImagePromptFrames,
             TrainIPAdapter,
             SaveIPAdapter,
             EvaluateImagePrompt,

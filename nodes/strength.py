@@ -6,13 +6,14 @@ from typing import Any
 
 from comfy.model_patcher import ModelPatcher
 
+from ..ipadapter.frame_weights import UNTIL_THE_END, Timing, frame_weights
 from ..ipadapter.host.api import io, ui
 from ..ipadapter.host.pictures import from_pil
 from ..ipadapter.layer_presets import LINEAR, PRESETS
 from ..ipadapter.layer_weights import LEVELS, LayerRule, LevelRule, PresetRule, read_layer_weights, weigh_layers
 from ..ipadapter.layers import require_layers
 from ..ipadapter.strength import StrengthParts
-from ..ipadapter.strength_plots import draw_curves, draw_layers
+from ..ipadapter.strength_plots import draw_curves, draw_frames, draw_layers
 from ..ipadapter.weight_curve import Interpolation, read_keyframes, tabulate
 from .sockets import STRENGTH, StrengthSocket
 
@@ -189,4 +190,80 @@ class ImagePromptCurve(io.ComfyNode):
         drawn = typed or tabulate(curve.interp, low, high)
         made = (strength or StrengthParts()).with_curve(drawn)
         picture = from_pil(draw_curves(made.curves))
+        return io.NodeOutput(made, picture, ui=ui.PreviewImage(picture, cls=cls))
+
+
+class ImagePromptFrames(io.ComfyNode):
+    """A weight for each picture of a batch."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="ImagePromptFrames",
+            display_name="Image Prompt Frames",
+            category=STRENGTH,
+            description="Gives each picture of a batch its own weight of the image prompt, for animations and for "
+            "comparing weights in one batch. Past the last frame the last weight stays.",
+            search_aliases=["frame weights", "weights by frame", "animation", "batch weights", "fade"],
+            inputs=[
+                io.String.Input(
+                    "weights",
+                    default="1, 0",
+                    multiline=True,
+                    tooltip="Numbers, separated by commas or lines. custom takes one a frame; the other timings go "
+                    "from the first to the last.",
+                ),
+                io.Combo.Input(
+                    "timing",
+                    options=[timing.value for timing in Timing],
+                    default=Timing.LINEAR.value,
+                    tooltip="How the weight goes from the first number to the last.",
+                ),
+                io.Int.Input(
+                    "frames", default=16, min=1, max=9999, tooltip="How many frames; custom has as many as are typed."
+                ),
+                io.Int.Input(
+                    "start_frame",
+                    default=0,
+                    min=0,
+                    max=UNTIL_THE_END,
+                    tooltip="Until here the first weight stays.",
+                    advanced=True,
+                ),
+                io.Int.Input(
+                    "end_frame",
+                    default=UNTIL_THE_END,
+                    min=0,
+                    max=UNTIL_THE_END,
+                    tooltip="From here on the last weight stays.",
+                    advanced=True,
+                ),
+                io.Int.Input(
+                    "seed",
+                    default=0,
+                    min=0,
+                    max=0xFFFFFFFFFFFFFFFF,
+                    control_after_generate=True,
+                    tooltip="For the timing random: the same seed draws the same weights.",
+                    advanced=True,
+                ),
+                strength_input(),
+            ],
+            outputs=[strength_output(), io.Image.Output("image", tooltip="A bar for each frame.")],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        weights: str,
+        timing: str,
+        frames: int,
+        start_frame: int,
+        end_frame: int,
+        seed: int,
+        strength: StrengthParts | None = None,
+    ) -> io.NodeOutput:
+        each = frame_weights(weights, Timing(timing), frames, start_frame, end_frame, seed=seed)
+        made = (strength or StrengthParts()).with_frames(each)
+        picture = from_pil(draw_frames(made.frames or each))
         return io.NodeOutput(made, picture, ui=ui.PreviewImage(picture, cls=cls))
