@@ -108,12 +108,17 @@ def chart_box(width: int, height: int, face: Font, labels: Sequence[str]) -> Box
 
 def draw_axes(draw: ImageDraw.ImageDraw, box: Box, x: Span, y: Span, face: Font) -> None:
     """Grid lines with their numbers, both ways."""
+    draw_rows(draw, box, y, face)
+    draw_columns(draw, box, x, face)
+
+
+def draw_rows(draw: ImageDraw.ImageDraw, box: Box, y: Span, face: Font) -> None:
+    """Level grid lines with their numbers on the left."""
     gap = text_size("0", face)[1] / 2
     for tick in ticks(*y):
-        _, at = box.place(x, y, (x[0], tick))
+        at = box.place((0, 1), y, (0, tick))[1]
         draw.line((box.left, at, box.right, at), fill=GRID)
         draw.text((box.left - gap, at), number(tick), fill=INK, font=face, anchor="rm")
-    draw_columns(draw, box, x, face)
 
 
 def draw_columns(draw: ImageDraw.ImageDraw, box: Box, x: Span, face: Font) -> None:

@@ -20,6 +20,7 @@ from .plots import (
     chart_box,
     draw_axes,
     draw_line,
+    draw_rows,
     font,
     font_for,
     number,
@@ -86,7 +87,7 @@ def draw_bars(bars: Sequence[Bar], title: str) -> Image.Image:
     draw, face, y = ImageDraw.Draw(image), font_for(WIDTH, HEIGHT), span_of([bar.value for bar in bars])
     box = chart_box(WIDTH, HEIGHT, face, [number(tick) for tick in ticks(*y)])
     x: Span = (0.0, float(len(bars)))
-    draw_axes(draw, box, (0.0, 1e-9), y, face)
+    draw_rows(draw, box, y, face)
     for index, bar in enumerate(bars):
         draw_bar(draw, box, x, y, index, bar)
     draw_groups(draw, box, x, [bar.group for bar in bars], font(HEIGHT / 28))
@@ -101,12 +102,14 @@ def draw_bar(draw: ImageDraw.ImageDraw, box: Box, x: Span, y: Span, index: int, 
 
 
 def draw_groups(draw: ImageDraw.ImageDraw, box: Box, x: Span, groups: Sequence[str], face: Font) -> None:
-    """Each group's name under the middle of its bars, and a tick where it begins."""
+    """Each group's name, or only its number where there is little room, and a tick where it begins."""
     starts = [index for index, group in enumerate(groups) if index == 0 or groups[index - 1] != group]
     for start, end in zip(starts, [*starts[1:], len(groups)], strict=True):
         edge, middle = (box.place(x, (0, 1), (at, 0.0))[0] for at in (start, (start + end) / 2))
         draw.line((edge, box.bottom, edge, box.bottom + 4), fill=INK)
-        draw.text((middle, box.bottom + text_size("0", face)[1] / 2), groups[start], fill=INK, font=face, anchor="mt")
+        width = box.place(x, (0, 1), (end, 0.0))[0] - edge
+        text = groups[start] if text_size(groups[start], face)[0] < width else groups[start].split()[-1]
+        draw.text((middle, box.bottom + text_size("0", face)[1] / 2), text, fill=INK, font=face, anchor="mt")
 
 
 def draw_curves(curves: Sequence[WeightCurve]) -> Image.Image:
