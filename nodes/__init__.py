@@ -5,6 +5,7 @@ from __future__ import annotations
 from ..ipadapter.host.api import ComfyExtension, io
 from ..ipadapter.host.files import register_adapter_folder
 from .apply import ApplyIPAdapter
+from .attention import ImagePromptAttention, RecordImagePromptAttention
 from .encode import EncodeImagePrompt
 from .evaluate import EvaluateImagePrompt
 from .grid import ImagePromptGrid
@@ -28,6 +29,8 @@ class IPAdapterExtension(ComfyExtension):
             SaveIPAdapter,
             EvaluateImagePrompt,
             ImagePromptGrid,
+            RecordImagePromptAttention,
+            ImagePromptAttention,
         ]
 
 
