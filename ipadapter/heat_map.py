@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from .contact_sheet import fitting_face
+from .contact_sheet import SMALLEST_TEXT, fitting_face
 from .plots import INK, PAPER, Font, Span, text_size, ticks
 
 Numbers = NDArray[np.float64]
@@ -118,7 +118,7 @@ def under_bar(picture: Image.Image) -> Image.Image:
 
 def legend_for(width: int) -> Legend:
     """A strip whose text is in proportion, and fits."""
-    return Legend(width, fitting_face(LABEL, width / 28, round(width * 0.6)))
+    return Legend(width, fitting_face(LABEL, max(SMALLEST_TEXT, width / 28), round(width * 0.8)))
 
 
 def draw_bar(sheet: Image.Image, top: int, legend: Legend, span: Span) -> None:
@@ -139,7 +139,7 @@ def marks(span: Span, left: int, right: int, face: Font) -> list[tuple[str, floa
     decimals = 2 if reach >= 0.1 else 3
     low, high, *inner = (f"{number:.{decimals}f}" for number in (*span, *inner_ticks(span)))
     places = [left + (right - left) * (tick - span[0]) / reach for tick in inner_ticks(span)]
-    room = 1.6 * text_size(high, face)[0]
+    room = 1.9 * text_size(high, face)[0]
     between = [(text, at, "mt") for text, at in zip(inner, places, strict=True) if left + room < at < right - room]
     return [(low, left, "lt"), *between, (high, right, "rt")]
 
