@@ -16,7 +16,7 @@ from pack.ipadapter.errors import IPAdapterError
 from pack.ipadapter.heat_map import SCALES
 from pack.ipadapter.host.patching import apply_image_prompt
 from pack.ipadapter.host.recording import RecordingPatch, record_image_prompt
-from pack.ipadapter.layer_weights import LevelRule
+from pack.ipadapter.layer_weights import LevelRule, TypedRule
 from pack.ipadapter.masks import resize_mask
 from pack.ipadapter.strength import Strength
 from pack.nodes.attention import ImagePromptAttention, RecordImagePromptAttention
@@ -160,6 +160,12 @@ def test_a_layer_in_which_it_does_not_act_counts_as_zero():
     assert torch.allclose(select(maps, Choice()), parts / 4, atol=1e-6)
 
 
+def test_a_level_of_which_one_layer_acts_has_the_mean_of_all():
+    rules = [TypedRule((("output 0", 1.0), *more)) for more in ((), (("output 1", 1e-9),))]
+    one, both = (maps_after(applied(strength=Strength(layers=(rule,)))).shares["output 1", 0] for rule in rules)
+    assert torch.allclose(one, both, atol=1e-6) and one.max() < 0.5
+
+
 def test_an_image_prompt_that_is_applied_after_is_recorded_too():
     recorded, record = record_image_prompt(applied())
     both = applied(model=recorded, seed=2)
@@ -223,11 +229,24 @@ def test_memory_keeps_within_its_bound():
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_a_compiled_model_is_refused_in_a_sentence():
+def test_a_compiled_model_is_refused_and_leaves_nothing_of_the_run_before():
     recorded, record = record_image_prompt(applied())
+    picture(recorded, MICRO)
+    assert record.maps is not None
     compiled = TorchCompileModel.execute(recorded, "eager").result[0]
     assert "TorchCompileModel" in message(lambda: picture(compiled, MICRO))
     assert record.maps is None
+
+
+def test_a_layer_with_other_positions_than_the_picture_is_refused():
+    recorded, _ = record_image_prompt(applied())
+
+    def fewer(executor, x, timestep, context, y, control, options, **kwargs):
+        options["patches"] = {"attn2_patch": [lambda n, k, v, extra: (n[:, ::2], k, v)]}
+        return executor(x, timestep, context, y, control, options, **kwargs)
+
+    recorded.add_wrapper_with_key(WrappersMP.DIFFUSION_MODEL, "fewer", fewer)
+    assert "a layer of 128 positions for activations of 16 × 16" in message(lambda: picture(recorded, MICRO))
 
 
 def message(call) -> str:
