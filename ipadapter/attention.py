@@ -47,10 +47,25 @@ def image_attention(query: Tensor, keys: Tensor, values: Tensor) -> Tensor:
 
 def add_branch(text: Tensor, query: Tensor, branch: Branch, options: dict[str, Any]) -> Tensor:
     """The text attention's output plus one image branch, within its mask."""
-    image = image_attention(query, branch.keys, branch.values)
-    if branch.mask is None:
+    return add_image(text, image_attention(query, branch.keys, branch.values), branch.mask, options)
+
+
+def add_image(text: Tensor, image: Tensor, mask: LayerMask | None, options: dict[str, Any]) -> Tensor:
+    """An attention's output plus an image branch's, within a mask."""
+    if mask is None:
         return text + image
-    return torch.addcmul(text, image, branch.mask.at(options["activations_shape"]))
+    return torch.addcmul(text, image, mask.at(options["activations_shape"]))
+
+
+def branches_at(place: Place, options: dict[str, Any]) -> tuple[Branch, ...]:
+    """A layer's branches in a call. Raises IPAdapterError where nobody has prepared the call."""
+    branches: Branches | None = options.get(CALL_KEY)
+    if branches is None:
+        raise IPAdapterError(
+            "the model was called past ComfyUI's apply_model, so the image prompt could not be prepared: a node "
+            "between ApplyIPAdapter and the sampler replaces the model's forward."
+        )
+    return branches.get(place, ())
 
 
 class CrossAttentionPatch:
@@ -66,14 +81,9 @@ class CrossAttentionPatch:
         self.call_end = call_end
 
     def __call__(self, q: Tensor, k: Tensor, v: Tensor, extra_options: dict[str, Any]) -> Tensor:
-        branches: Branches | None = extra_options.get(CALL_KEY)
-        if branches is None:
-            raise IPAdapterError(
-                "the model was called past ComfyUI's apply_model, so the image prompt could not be prepared: a node "
-                "between ApplyIPAdapter and the sampler replaces the model's forward."
-            )
+        branches = branches_at(self.place, extra_options)
         out = self.text(q, k, v, extra_options)
-        for branch in branches.get(self.place, ()):
+        for branch in branches:
             out = add_branch(out, q, branch, extra_options)
         return out
 
@@ -82,7 +92,11 @@ class CrossAttentionPatch:
         moved = forward_call(self.text, "to", device_or_dtype)
         if moved is None or moved is self.text:
             return self
-        return CrossAttentionPatch(self.place, moved, self.call_end)
+        return self.around(moved)
+
+    def around(self, text: TextAttention) -> CrossAttentionPatch:
+        """The same patch over another text attention."""
+        return CrossAttentionPatch(self.place, text, self.call_end)
 
     def models(self) -> list[Any]:
         """Patchers of a wrapped patch, for the host to load."""

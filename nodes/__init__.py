@@ -5,6 +5,7 @@ from __future__ import annotations
 from ..ipadapter.host.api import ComfyExtension, io
 from ..ipadapter.host.files import register_adapter_folder
 from .apply import ApplyIPAdapter, ApplyIPAdapterToConditioning
+from .attention import ImagePromptAttention, RecordImagePromptAttention
 from .combine import CombineImagePrompts
 from .encode import EncodeImagePrompt
 from .evaluate import EvaluateImagePrompt
@@ -42,6 +43,8 @@ class IPAdapterExtension(ComfyExtension):
             ImagePromptLayers,
             ImagePromptCurve,
             ImagePromptFrames,
+            RecordImagePromptAttention,
+            ImagePromptAttention,
             TrainIPAdapter,
             SaveIPAdapter,
             EvaluateImagePrompt,

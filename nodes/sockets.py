@@ -9,3 +9,4 @@ STRENGTH = f"{CATEGORY}/strength"
 IPAdapterSocket = io.Custom("IP_ADAPTER")
 ImagePromptSocket = io.Custom("IMAGE_PROMPT")
 StrengthSocket = io.Custom("IMAGE_PROMPT_STRENGTH")
+ImagePromptRecordSocket = io.Custom("IMAGE_PROMPT_RECORD")

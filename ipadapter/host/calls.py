@@ -14,7 +14,7 @@ from comfy.patcher_extension import WrappersMP
 from comfy_api.torch_helpers.torch_compile import COMPILE_KEY
 from torch import Tensor
 
-from ..attention import CALL_KEY, Branch, Branches
+from ..attention import CALL_KEY, Branch, Branches, CrossAttentionPatch, TextAttention
 from ..errors import IPAdapterError
 from ..layers import Place
 from ..masks import Cut, LayerMask, Size, cut_mask
@@ -91,6 +91,14 @@ class CallRows:
         self.by_place = any(app.by_frame or app.mask is not None for app in applications)
         self.made: dict[CallShape, Prepared] = {}
         self.placed: dict[tuple[int, torch.device, torch.dtype], Packed] = {}
+
+    def with_applications(self, applications: tuple[Application, ...]) -> CallRows:
+        """One of the same kind, for more applications."""
+        return CallRows(applications)
+
+    def patch(self, place: Place, text: TextAttention) -> CrossAttentionPatch:
+        """What stands in a layer."""
+        return CrossAttentionPatch(place, text, self.release)
 
     def __call__(
         self,

@@ -46,22 +46,25 @@ def apply_image_prompt(
     layers = match_layers(adapter.spec, model.model.diffusion_model)
     weights = weigh_layers(strength.layers, layers)
     target = Target(layers, weights, strength, model.model.get_dtype_inference(), bound)
-    made = make_applications(adapter, prompt, target, mask)
-    return attach(model, (*applications_of(model), *made)) if made else model.clone()
+    made, rows = make_applications(adapter, prompt, target, mask), rows_of(model)
+    return attach(model, rows.with_applications((*rows.applications, *made))) if made else model.clone()
 
 
 def applications_of(model: ModelPatcher) -> tuple[Application, ...]:
     """What has been applied to a model before."""
-    return tuple(app for wrapper in model.get_wrappers(WrappersMP.APPLY_MODEL, KEY) for app in wrapper.applications)
+    return rows_of(model).applications
 
 
-def attach(model: ModelPatcher, applications: tuple[Application, ...]) -> ModelPatcher:
+def rows_of(model: ModelPatcher) -> CallRows:
+    """What feeds a model's patches; one without applications where it has none."""
+    return next(iter(model.get_wrappers(WrappersMP.APPLY_MODEL, KEY)), CallRows(()))
+
+
+def attach(model: ModelPatcher, rows: CallRows) -> ModelPatcher:
     """A clone with a patch in every layer and the wrappers that feed it."""
-    clone = model.clone()
-    rows = CallRows(applications)
+    clone, applications = model.clone(), rows.applications
     for place in places_of(applications):
-        patch = CrossAttentionPatch(place, text_attention_of(clone, place), rows.release)
-        clone.set_model_attn2_replace(patch, *place)
+        clone.set_model_attn2_replace(rows.patch(place, text_attention_of(clone, place)), *place)
     wrappers: tuple[tuple[str, Callable[..., Any]], ...] = (
         (WrappersMP.SAMPLER_SAMPLE, begin_run(applications)),
         (WrappersMP.APPLY_MODEL, rows),

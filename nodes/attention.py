@@ -1,0 +1,132 @@
+"""Seeing where in the picture an image prompt acted."""
+
+from __future__ import annotations
+
+from comfy.model_patcher import ModelPatcher
+from torch import Tensor
+
+from ..ipadapter.attention_maps import AttentionRecord
+from ..ipadapter.attention_selection import ALL, GROUPS, LAST, Choice
+from ..ipadapter.heat_map import SCALES
+from ..ipadapter.host.api import io, ui
+from ..ipadapter.host.attention_pictures import Look, picture_attention
+from ..ipadapter.host.recording import record_image_prompt
+from .sockets import CATEGORY, ImagePromptRecordSocket
+
+
+class RecordImagePromptAttention(io.ComfyNode):
+    """A model that records where its image prompts act."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="RecordImagePromptAttention",
+            display_name="Record Image Prompt Attention",
+            category=CATEGORY,
+            description="Records, while the model samples, how large a share of each cross-attention layer's output "
+            "comes from the image prompts. Image Prompt Attention draws it. The picture stays the same to the bit; "
+            "sampling takes a little longer.",
+            search_aliases=["attention map", "heat map", "heatmap", "attention heatmap", "DAAM"],
+            inputs=[
+                io.Model.Input("model", tooltip="A model with image prompts, from Apply IP-Adapter."),
+            ],
+            outputs=[
+                io.Model.Output("model", tooltip="The same model, recording. Sample with this one, and with it alone."),
+                ImagePromptRecordSocket.Output(
+                    "record", tooltip="For Image Prompt Attention. Each run of the model replaces what is in it."
+                ),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, model: ModelPatcher) -> io.NodeOutput:
+        return io.NodeOutput(*record_image_prompt(model))
+
+
+class ImagePromptAttention(io.ComfyNode):
+    """A heat map over the picture."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="ImagePromptAttention",
+            display_name="Image Prompt Attention",
+            category=CATEGORY,
+            description="Shows where in the picture an image prompt acted: its share of the attention's output, as a "
+            "heat map over the picture, as a mask and in numbers, for chosen layers and steps.",
+            search_aliases=["attention map", "heat map", "heatmap", "attention heatmap", "DAAM"],
+            is_output_node=True,
+            inputs=[
+                ImagePromptRecordSocket.Input("record", tooltip="From Record Image Prompt Attention."),
+                io.Image.Input(
+                    "image",
+                    tooltip="The picture that the recorded model made, decoded. Its size may differ, its shape not.",
+                ),
+                io.Combo.Input(
+                    "layers",
+                    options=[*GROUPS],
+                    default=ALL,
+                    tooltip="Which cross-attention layers: all, those of a part of the UNet, or those of one level. "
+                    "Levels are counted as the UNet runs: input 1 is the finest, output 1 the coarsest. SD1.5 has "
+                    "three, SDXL two.",
+                ),
+                io.Int.Input(
+                    "start_step",
+                    default=0,
+                    min=0,
+                    max=LAST,
+                    tooltip="The first step that is read. 0 is the first of the run.",
+                ),
+                io.Int.Input(
+                    "end_step",
+                    default=LAST,
+                    min=0,
+                    max=LAST,
+                    tooltip="The last step that is read, itself included. 10000 is the last of the run.",
+                ),
+                io.Int.Input(
+                    "prompt",
+                    default=0,
+                    min=0,
+                    max=1000,
+                    tooltip="Which image prompt, in the order in which they were applied; parts of one count singly. 0 "
+                    "is all together.",
+                ),
+                io.Float.Input(
+                    "opacity",
+                    default=0.6,
+                    min=0.0,
+                    max=1.0,
+                    step=0.05,
+                    tooltip="How much the colours cover the picture. 1 shows the colours alone.",
+                ),
+                io.Combo.Input(
+                    "scale",
+                    options=[*SCALES],
+                    default=next(iter(SCALES)),
+                    tooltip="What the colours run from and to; the bar below the picture has the numbers. The first "
+                    "shows best where; the others make colours comparable: of one batch, and of any pictures.",
+                ),
+            ],
+            outputs=[
+                io.Image.Output("overlay", tooltip="The heat map over the picture, with its scale below."),
+                io.Mask.Output("mask", tooltip="The share itself, 0 to 1, in the picture's size."),
+                io.String.Output("text", tooltip="The mean and the highest share, and the mean of each level."),
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        record: AttentionRecord,
+        image: Tensor,
+        layers: str,
+        start_step: int,
+        end_step: int,
+        prompt: int,
+        opacity: float,
+        scale: str,
+    ) -> io.NodeOutput:
+        made = picture_attention(record, image, Choice(layers, start_step, end_step, prompt), Look(scale, opacity))
+        shown = ui.PreviewImage(made.overlay, cls=cls).as_dict() | ui.PreviewText(made.text).as_dict()
+        return io.NodeOutput(made.overlay, made.mask, made.text, ui=shown)
