@@ -13,12 +13,24 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[2]
 NODE_IDS = (
     "ApplyIPAdapter",
+    "ApplyIPAdapterToConditioning",
+    "CombineImagePrompts",
+    "DescribeIPAdapter",
     "EncodeImagePrompt",
     "EvaluateImagePrompt",
+    "FindIPAdapter",
+    "ImagePromptCurve",
+    "ImagePromptFrames",
     "ImagePromptGrid",
+    "ImagePromptLayers",
+    "ImagePromptNoise",
+    "ImagePromptRegion",
     "LoadIPAdapter",
+    "LoadImagePrompt",
     "LoadOpenCLIPVision",
+    "PrepareReferenceImage",
     "SaveIPAdapter",
+    "SaveImagePrompt",
     "TrainIPAdapter",
 )
 LOCALES = ("en", "zh")
