@@ -121,11 +121,10 @@ def embeds_of(case: Case, part, negative: bool, frame: int) -> Tensor:
 
 
 def expected(case: Case, reference, call, call_index: int) -> Tensor:
-    """diffusers' prediction for a recorded call, one picture at a time."""
+    """diffusers' prediction for a recorded call, one picture at a time; a window is one picture, in one call."""
     rows = []
-    count = len(call.uuids)
-    batch = call.x.shape[0] // count
-    frames = [call_index // calls_a_window(case) % BATCH] if case.windows else range(batch)
+    batch = call.x.shape[0] // len(call.uuids)
+    frames = [call_index % BATCH] if case.windows else range(batch)
     position = 1.0 - float(call.timestep[0]) / 999.0
     masks = masks_of(case.prompt.parts, case.mask)
     for chunk, place in enumerate(call.cond_or_uncond):
@@ -136,11 +135,6 @@ def expected(case: Case, reference, call, call_index: int) -> Tensor:
             given = [whole_or_own(mask, frame) for mask in masks] if any(mask is not None for mask in masks) else None
             rows.append(reference.predict(call.x[row], call.timestep[row], call.context[row], None, embeds, given, {}))
     return torch.cat(rows)
-
-
-def calls_a_window(case: Case) -> int:
-    """The host calls the model once a window here: both conditionings fit into one call."""
-    return 1
 
 
 def whole_or_own(mask: Tensor | None, frame: int) -> Tensor:
