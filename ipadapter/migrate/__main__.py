@@ -68,6 +68,8 @@ def migrate_file(path: Path, request: Request) -> Report:
         return Report(str(path), error=str(error))
     except OSError as error:
         return Report(str(path), error=f"'{error.filename or path}' cannot be used: {error.strerror}.")
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError):
+        return Report(str(path), error=f"'{path}' has nodes or links that are not as ComfyUI writes them.")
 
 
 def migrate_graph(source: Source) -> tuple[dict[str, Any], Report]:
