@@ -108,7 +108,8 @@ def test_without_an_encoder_it_says_which_one_to_connect(base, adapter):
 
 
 @pytest.mark.parametrize(
-    ("kind", "scaling"), zip(["linear", "ease in", "style transfer", "composition precise"], Scaling, strict=True)
+    ("kind", "scaling"),
+    [*zip(["linear", "ease in", "style transfer", "composition precise"], Scaling, strict=True)],
 )
 def test_weight_types_and_scalings_are_layer_presets_and_scalings(base, adapter, clip_vision, kind, scaling):
     model = LegacyIPAdapter.execute(
