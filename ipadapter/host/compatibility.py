@@ -15,7 +15,7 @@ from ..compatibility import OldSettings, strengths_of
 from ..errors import IPAdapterError
 from ..image_prompt import ImageFeatures, ImagePrompt, Order, Overlap, Part, Region, refuse_two_encoders
 from .adapter import Adapter
-from .old_reading import OldReading, combine_images, read_images, tile_boxes
+from .old_reading import OldReading, combine_images, cut_tiles, read_images
 from .patching import apply_image_prompt
 
 
@@ -73,11 +73,9 @@ class Tiles:
     masks: Tensor  # (T, H, W)
 
 
-def read_tiles(sources: Sources, image: Tensor, reading: OldReading) -> Tiles:
+def read_tiles(sources: Sources, image: Tensor, reading: OldReading, sharpening: float) -> Tiles:
     """Every tile as a part with its place in the picture."""
-    height, width = image.shape[1:3]
-    boxes = tile_boxes(height, width)
-    made = [(box.cut(image), box.mask(height, width)) for box in boxes]
+    made = cut_tiles(image, sharpening)
     prompts = [placed(sources.read(tile, reading), mask) for tile, mask in made]
     parts = tuple(part for prompt in prompts for part in prompt.parts)
     return Tiles(

@@ -1,8 +1,8 @@
 """How the old nodes read reference images.
 
 To be replaced where the encoder reads tiles and detail and prompts can be combined by itself: `read_images` by
-`encode_references` with a `Reading`, `combine_images` by `combine_prompts` of one prompt an image, `tile_boxes` by that
-of `tiles`.
+`encode_references` with a `Reading`, `combine_images` by `combine_prompts` of one prompt an image, `cut_tiles` by the
+boxes of `tiles`.
 """
 
 from __future__ import annotations
@@ -32,7 +32,6 @@ class OldReading:
     order: Order = Order.TOGETHER
     detail: int = 1
     detail_weight: float = 1.0
-    sharpening: float = 0.0
 
 
 def read_images(
@@ -43,19 +42,12 @@ def read_images(
     mask: Tensor | None = None,
 ) -> ImagePrompt:
     """References as one prompt. Frame by frame nothing is combined."""
-    refuse_unknown(reading)
+    if reading.detail > 1:
+        raise IPAdapterError("enhance_tiles above 1 is not supported yet: set it to 1.")
     prompt = encode_image_prompt(clip_vision, image, Fit.CROP, negative, mask)
     if reading.order is Order.FRAME_BY_FRAME:
         return replace(prompt, parts=tuple(replace(part, order=reading.order) for part in prompt.parts))
     return combine_images((prompt,), reading.combine)
-
-
-def refuse_unknown(reading: OldReading) -> None:
-    """What is not read yet."""
-    if reading.detail > 1:
-        raise IPAdapterError("enhance_tiles above 1 is not supported yet: set it to 1.")
-    if reading.sharpening:
-        raise IPAdapterError("sharpening is not supported yet: set it to 0.")
 
 
 def combine_images(prompts: tuple[ImagePrompt, ...], how: str) -> ImagePrompt:
@@ -106,6 +98,14 @@ class Box:
         mask = torch.zeros(1, height, width)
         mask[:, self.top : self.top + self.side, self.left : self.left + self.side] = 1.0
         return mask
+
+
+def cut_tiles(image: Tensor, sharpening: float) -> tuple[tuple[Tensor, Tensor], ...]:
+    """Tiles of pictures (N, H, W, C), each (N, h, h, C) with a mask (1, H, W) of its place."""
+    if sharpening:
+        raise IPAdapterError("sharpening is not supported yet: set it to 0.")
+    height, width = image.shape[1:3]
+    return tuple((box.cut(image), box.mask(height, width)) for box in tile_boxes(height, width))
 
 
 def tile_boxes(height: int, width: int) -> tuple[Box, ...]:

@@ -204,8 +204,8 @@ class LegacyIPAdapterTiled(io.ComfyNode):
         settings = OldSettings(
             weight, weight_type, start_at, end_at, Scaling(embeds_scaling), Order(order), middle_block
         )
-        reading = OldReading(combine_embeds, Order(order), sharpening=sharpening)
-        tiles = read_tiles(Sources(ipadapter, clip_vision, image_negative), image, reading)
+        reading = OldReading(combine_embeds, Order(order))
+        tiles = read_tiles(Sources(ipadapter, clip_vision, image_negative), image, reading, sharpening)
         followed = apply_prompt(model, ipadapter, tiles.prompt, settings, attn_mask)
         return io.NodeOutput(followed, tiles.images, tiles.masks)
 
