@@ -15,7 +15,7 @@ from ..compatibility import OldSettings, strengths_of
 from ..errors import IPAdapterError
 from ..image_prompt import ImageFeatures, ImagePrompt, Order, Overlap, Part, Region, refuse_two_encoders
 from .adapter import Adapter
-from .old_reading import OldReading, combine_images, cut_tiles, read_images
+from .old_reading import OldReading, combine_images, cut_tiles, read_images, times
 from .patching import apply_image_prompt
 
 
@@ -124,12 +124,6 @@ def encode_pair(sources: Sources, image: Tensor, weight: float, mask: Tensor | N
     nothing = Part(ImageFeatures(torch.zeros_like(zero.image_embeds), zero.penultimate))
     weighed = tuple(replace(part, positive=times(part.positive, weight)) for part in prompt.parts)
     return replace(prompt, parts=weighed), replace(prompt, parts=(nothing,))
-
-
-def times(features: ImageFeatures, weight: float) -> ImageFeatures:
-    """Both features times a number."""
-    hidden = features.penultimate
-    return ImageFeatures(features.image_embeds * weight, None if hidden is None else hidden * weight)
 
 
 def pair_prompts(positive: ImagePrompt, negative: ImagePrompt | None, order: Order) -> ImagePrompt:

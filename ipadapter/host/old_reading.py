@@ -75,6 +75,12 @@ COMBINATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 }
 
 
+def times(features: ImageFeatures, factor: float) -> ImageFeatures:
+    """Both features times a number."""
+    hidden = features.penultimate
+    return ImageFeatures(features.image_embeds * factor, None if hidden is None else hidden * factor)
+
+
 def join(features: list[ImageFeatures]) -> ImageFeatures:
     """Several batches as one."""
     hidden = [one.penultimate for one in features if one.penultimate is not None]
