@@ -11,6 +11,7 @@ import pytest
 from ipadapter.migration.api_format import migrate_prompt
 from ipadapter.migration.new_nodes import NEW_NODES
 from ipadapter.migration.old_nodes import OLD_NODES
+from ipadapter.migration.rules import RULES
 from tests.old_graphs import ADAPTER_FILE, EMBEDS_FILE, KINDS, SINK, graph_of
 from tests.schema.texts import inputs_of
 from tools.workflows.schema import WIDGET_TYPES
@@ -144,7 +145,11 @@ def test_a_request_without_old_nodes_is_passed_on_as_it_is(classes, content):
     assert replace_in_request(content) is content
 
 
-@pytest.mark.parametrize("old", OURS)
+# The host stumbles over a link between two old nodes that the second one does not carry over, in an order of chance.
+ALL_CARRIED = [old for old in OURS if not {socket.name for socket in OLD_NODES[old].sockets} & set(RULES[old].dropped)]
+
+
+@pytest.mark.parametrize("old", ALL_CARRIED)
 def test_the_hosts_own_replacement_makes_the_same_graph_where_all_is_linked(classes, old):
     from app.node_replace_manager import NodeReplaceManager
     from pack.ipadapter.host.replacing import replacements
