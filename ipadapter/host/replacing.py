@@ -3,8 +3,8 @@
 The front end is told by the host's node replacements. It carries over only inputs that are mapped, and leaves out those
 that are not linked. The host's own replacement in a prompt sent to the API raises KeyError for a mapped input that is
 absent, as every optional input without a link is, for a node without `_meta`, and for a link between two old nodes that
-is not carried over or ends in an input of another name. So a prompt is put right before the host sees it, by the handler
-that it offers for that; where the old pack is installed, its nodes are left alone.
+is not carried over or ends in an input of another name. So a prompt is put right before the host sees it, by the
+handler that it offers for that; where the old pack is installed, its nodes are left alone.
 """
 
 from __future__ import annotations
