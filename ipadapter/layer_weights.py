@@ -33,21 +33,23 @@ LayerWeights = tuple[LayerWeight, ...]  # one for each of a UNet's layers
 
 @dataclass(frozen=True)
 class PresetRule:
-    """A preset by its name. `second` is its second weight, as a multiple of the first."""
+    """A preset by its name. `second` is its second weight, as a multiple of the first; with `first` 0 it acts alone."""
 
     name: str
     second: float = 1.0
+    first: float = 1.0
 
     def weights(self, layers: Sequence[CrossAttentionLayer]) -> LayerWeights:
         """Raises IPAdapterError where the preset is not defined for such a UNet."""
         if self.name not in PRESETS:
             raise IPAdapterError(f"there are no layer weights '{self.name}': choose one of {', '.join(PRESETS)}.")
-        return tuple(combine(share, self.second) for share in shares(PRESETS[self.name], layers, self.name))
+        preset = shares(PRESETS[self.name], layers, self.name)
+        return tuple(combine(share, self.first, self.second) for share in preset)
 
 
-def combine(share: Share, second: float) -> LayerWeight:
-    """A share with the second weight put in."""
-    return LayerWeight(share.first + share.second * second, share.inverted)
+def combine(share: Share, first: float, second: float) -> LayerWeight:
+    """A share with both weights put in."""
+    return LayerWeight(share.first * first + share.second * second, share.inverted)
 
 
 @dataclass(frozen=True)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from ..ipadapter.host.api import ComfyExtension, io
 from ..ipadapter.host.files import register_adapter_folder
+from ..ipadapter.host.replacing import register_replacements
 from .apply import ApplyIPAdapter, ApplyIPAdapterToConditioning
 from .attention import ImagePromptAttention, RecordImagePromptAttention
 from .combine import CombineImagePrompts
+from .compatibility import COMPATIBILITY_NODES
 from .encode import EncodeImagePrompt
 from .evaluate import EvaluateImagePrompt
 from .find import DescribeIPAdapter, FindIPAdapter
@@ -24,6 +26,7 @@ class IPAdapterExtension(ComfyExtension):
 
     async def on_load(self) -> None:
         register_adapter_folder()
+        await register_replacements()
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         return [
@@ -49,6 +52,7 @@ class IPAdapterExtension(ComfyExtension):
             SaveIPAdapter,
             EvaluateImagePrompt,
             ImagePromptGrid,
+            *COMPATIBILITY_NODES,
         ]
 
 

@@ -1,0 +1,183 @@
+"""What the nodes of ComfyUI_IPAdapter_plus do, by this pack's engine."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import comfy.clip_vision
+import node_helpers
+import torch
+from comfy.model_patcher import ModelPatcher
+from torch import Tensor
+
+from ..compatibility import OldSettings, strengths_of
+from ..errors import IPAdapterError
+from ..image_prompt import ImageFeatures, ImagePrompt, Order, Overlap, Part, Region, refuse_two_encoders
+from .adapter import Adapter
+from .old_reading import OldReading, combine_images, cut_tiles, read_images, times
+from .patching import apply_image_prompt
+
+
+@dataclass(frozen=True)
+class Sources:
+    """What an old node turns its images into a prompt with."""
+
+    adapter: Adapter
+    clip_vision: comfy.clip_vision.ClipVisionModel | None = None
+    negative: Tensor | None = None
+
+    @property
+    def encoder(self) -> comfy.clip_vision.ClipVisionModel:
+        """The encoder that is connected, else the one found for the adapter. Raises IPAdapterError without any."""
+        found = self.clip_vision or self.adapter.clip_vision
+        if found is None:
+            raise IPAdapterError(
+                "there is no image encoder: connect clip_vision, or take ipadapter from Find IP-Adapter, which finds "
+                f"it: {self.adapter.spec.encoder}."
+            )
+        return found
+
+    def read(self, image: Tensor, reading: OldReading) -> ImagePrompt:
+        """References as a prompt."""
+        return read_images(self.encoder, image, reading, self.negative)
+
+
+def apply_prompt(
+    model: ModelPatcher, adapter: Adapter, prompt: ImagePrompt, settings: OldSettings, mask: Tensor | None = None
+) -> ModelPatcher:
+    """A model that follows a prompt."""
+    for strength in strengths_of(settings):
+        model = apply_image_prompt(model, adapter, prompt, strength, mask)
+    return model
+
+
+def apply_images(
+    model: ModelPatcher,
+    sources: Sources,
+    image: Tensor,
+    reading: OldReading,
+    settings: OldSettings,
+    mask: Tensor | None = None,
+) -> ModelPatcher:
+    """A model that follows references."""
+    return apply_prompt(model, sources.adapter, sources.read(image, reading), settings, mask)
+
+
+@dataclass(frozen=True)
+class Tiles:
+    """A batch of references by tiles: the tiles, where each of them is, and the prompt of them all."""
+
+    prompt: ImagePrompt
+    images: Tensor  # (T · N, h, w, C)
+    masks: Tensor  # (T, H, W)
+
+
+def read_tiles(sources: Sources, image: Tensor, reading: OldReading, sharpening: float) -> Tiles:
+    """Every tile as a part with its place in the picture."""
+    made = cut_tiles(image, sharpening)
+    prompts = [placed(sources.read(tile, reading), mask) for tile, mask in made]
+    parts = tuple(part for prompt in prompts for part in prompt.parts)
+    return Tiles(
+        replace(prompts[0], parts=parts), torch.cat([tile for tile, _ in made]), torch.cat([mask for _, mask in made])
+    )
+
+
+def placed(prompt: ImagePrompt, mask: Tensor) -> ImagePrompt:
+    """A prompt that acts within a mask, sharing what others lie over."""
+    region = Region(mask, Overlap.SHARE)
+    return replace(prompt, parts=tuple(replace(part, region=region) for part in prompt.parts))
+
+
+@dataclass(frozen=True)
+class StyleAndComposition:
+    """What is taken from two pictures, and how strongly each."""
+
+    style: float | Sequence[float]
+    composition: float | Sequence[float]
+    expand: bool
+
+
+def apply_style_and_composition(
+    model: ModelPatcher,
+    sources: Sources,
+    images: tuple[Tensor, Tensor],
+    weights: StyleAndComposition,
+    reading: OldReading,
+    settings: OldSettings,
+    mask: Tensor | None = None,
+) -> ModelPatcher:
+    """One picture in the layers of style, or in all others too, and another in those of composition."""
+    styled = replace(
+        settings, weight=weights.style, weight_type="strong style transfer" if weights.expand else "style transfer"
+    )
+    composed = replace(settings, weight=weights.composition, weight_type="composition")
+    for image, one in zip(images, (styled, composed), strict=True):
+        model = apply_images(model, sources, image, reading, one, mask)
+    return model
+
+
+def encode_pair(sources: Sources, image: Tensor, weight: float, mask: Tensor | None) -> tuple[ImagePrompt, ImagePrompt]:
+    """References with their features multiplied by a weight, and what stands for no image."""
+    prompt = read_images(sources.encoder, image, OldReading(), None, mask)
+    zero = prompt.zero_pixels
+    nothing = Part(ImageFeatures(torch.zeros_like(zero.image_embeds), zero.penultimate))
+    weighed = tuple(replace(part, positive=times(part.positive, weight)) for part in prompt.parts)
+    return replace(prompt, parts=weighed), replace(prompt, parts=(nothing,))
+
+
+def pair_prompts(positive: ImagePrompt, negative: ImagePrompt | None, order: Order) -> ImagePrompt:
+    """A prompt whose unconditional is another prompt. Raises IPAdapterError for two encoders."""
+    parts = tuple(replace(part, order=order) for part in positive.parts)
+    if negative is None:
+        return replace(positive, parts=parts)
+    refuse_two_encoders(positive, negative)
+    away = negative.parts[0].positive
+    return replace(positive, parts=tuple(replace(part, negative=away) for part in parts))
+
+
+def combine_embeds(prompts: Sequence[ImagePrompt | None], method: str) -> ImagePrompt:
+    """All images of the prompts that are there. Raises IPAdapterError for two encoders."""
+    given = tuple(prompt for prompt in prompts if prompt is not None)
+    refuse_two_encoders(*given)
+    return combine_images(given, method)
+
+
+@dataclass(frozen=True)
+class RegionParams:
+    """A reference with its place in the picture, not yet encoded."""
+
+    image: Tensor
+    mask: Tensor | None
+    weight: float | Sequence[float]
+    weight_type: str
+    start_at: float
+    end_at: float
+
+
+def apply_regions(
+    model: ModelPatcher,
+    sources: Sources,
+    regions: Sequence[RegionParams],
+    reading: OldReading,
+    settings: OldSettings,
+) -> ModelPatcher:
+    """A model that follows each reference in its place."""
+    for region in regions:
+        own = replace(
+            settings,
+            weight=region.weight,
+            weight_type=region.weight_type,
+            start_at=region.start_at,
+            end_at=region.end_at,
+        )
+        model = apply_images(model, sources, region.image, reading, own, region.mask)
+    return model
+
+
+def place_text(conditioning: list | None, mask: Tensor | None, strength: float) -> list | None:
+    """A text prompt that acts within a mask."""
+    if conditioning is None or mask is None:
+        return conditioning
+    values = {"mask": mask, "set_area_to_bounds": False, "mask_strength": strength}
+    return node_helpers.conditioning_set_values(conditioning, values)

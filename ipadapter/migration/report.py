@@ -1,0 +1,106 @@
+"""What was changed in a graph, node by node, for a person and for a program."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+
+from .forms import Json, Value
+from .rules import FIRST_VERSION, Chosen, Rule
+
+
+@dataclass(frozen=True)
+class Change:
+    """One node that was replaced."""
+
+    node: str  # its id, behind that of the subgraph it is in
+    title: str
+    old: str
+    new: str
+    dropped: tuple[str, ...] = ()  # settings that are not carried over, and why
+    notes: tuple[str, ...] = ()  # what will look different
+    subgraph: str = ""
+
+
+@dataclass(frozen=True)
+class Report:
+    """One file."""
+
+    file: str
+    changes: tuple[Change, ...] = ()
+    warnings: tuple[str, ...] = ()
+    written: str | None = None
+    backup: str | None = None
+    error: str | None = None
+
+    def as_dict(self) -> Json:
+        """For a JSON file."""
+        return asdict(self)
+
+    def lines(self) -> Iterator[str]:
+        """For a terminal."""
+        if self.error:
+            yield f"{self.file}: {self.error}"
+            return
+        yield f"{self.file}: {self.summary}"
+        yield from (line for change in self.changes for line in change_lines(change))
+        yield from (f"  ! {note} ({nodes})" for note, nodes in shared_notes(self.changes))
+        yield from (f"  ! {warning}" for warning in self.warnings)
+
+    @property
+    def summary(self) -> str:
+        """One line."""
+        if not self.changes:
+            return "nothing to change, left alone."
+        backup = f", the old file is {self.backup}" if self.backup else ""
+        where = f"written to {self.written}{backup}" if self.written else "not written"
+        return f"{len(self.changes)} node(s) changed, {where}."
+
+
+def change_lines(change: Change) -> Iterator[str]:
+    """A node and what of it was dropped."""
+    place = f" in subgraph {change.subgraph}" if change.subgraph else ""
+    title = f" “{change.title}”" if change.title else ""
+    yield f"  node {change.node}{title}{place}: {change.old} → {change.new}"
+    yield from (f"    without {line}" for line in change.dropped)
+
+
+def shared_notes(changes: Sequence[Change]) -> list[tuple[str, str]]:
+    """Every note once, with the nodes it is for."""
+    notes = dict.fromkeys(note for change in changes for note in change.notes)
+    return [(note, ", ".join(f"node {change.node}" for change in changes if note in change.notes)) for note in notes]
+
+
+def describe(rule: Rule, node: str, title: str, chosen: Chosen) -> Change:
+    """What a rule changes on a node."""
+    dropped = tuple(
+        f"{name}{said(chosen, name)}: {why}"
+        for name, why in rule.dropped.items()
+        if chosen.differs(name, rule.old_form.defaults.get(name, ""))
+    )
+    return Change(node, title, rule.old, rule.new, dropped, tuple(note.text for note in rule.notes if note.due(chosen)))
+
+
+def said(chosen: Chosen, name: str) -> str:
+    """What was chosen."""
+    return " (linked)" if name in chosen.links else f" = {chosen.values[name]}"
+
+
+def unusual_choices(change: Change, values: dict[str, Value], rule: Rule) -> Change:
+    """With a note for every value that the new node does not offer."""
+    odd = tuple(
+        f"{widget.name} is '{values[widget.name]}', which {rule.new} does not have: choose another."
+        for widget in rule.new_form.widgets
+        if widget.options and isinstance(values.get(widget.name), str) and values[widget.name] not in widget.options
+    )
+    return replace(change, notes=(*change.notes, *odd))
+
+
+def first_version(node: str, kind: str) -> str | None:
+    """The warning for a node of the old pack's first version, or None for others."""
+    if kind not in FIRST_VERSION:
+        return None
+    return (
+        f"node {node} ({kind}) is of the old pack's first version (before April 2024) and is left as it is: build "
+        "its part anew with Load IP-Adapter, Encode Image Prompt and Apply IP-Adapter."
+    )

@@ -1,0 +1,262 @@
+"""What each old node becomes, input by input, and what will look different.
+
+An input that no rule names keeps its name. A rule fixes what the old node did by itself, drops what is not needed, and
+says in a note where a picture changes and which setting comes nearest to the old one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+
+from .forms import Form, Value
+from .new_nodes import BOOSTED_COMPOSITION, BOOSTED_STYLE, FRAME_BY_FRAME, NEW_NODES
+from .old_nodes import OLD_NODES
+
+PACK = "image-prompt-adapter"
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """What a graph has chosen on an old node: values of widgets, and which inputs have a link."""
+
+    values: Mapping[str, Value]
+    links: Collection[str]
+
+    def differs(self, name: str, usual: Value) -> bool:
+        """Whether an input is linked or has another value than the usual one."""
+        return name in self.links or self.values.get(name, usual) != usual
+
+
+@dataclass(frozen=True)
+class Note:
+    """A sentence for whoever opens the graph again, and when it is due."""
+
+    text: str
+    due: Callable[[Chosen], bool] = lambda chosen: True
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One old node and what stands in for it."""
+
+    old: str
+    new: str
+    renamed: Mapping[str, str] = field(default_factory=dict)  # old input -> new one
+    fixed: Mapping[str, Value] = field(default_factory=dict)  # new input -> value
+    dropped: Mapping[str, str] = field(default_factory=dict)  # old input -> why
+    notes: tuple[Note, ...] = ()
+
+    @property
+    def old_form(self) -> Form:
+        return OLD_NODES[self.old]
+
+    @property
+    def new_form(self) -> Form:
+        return NEW_NODES[self.new]
+
+    @property
+    def filled(self) -> dict[str, Value]:
+        """New inputs that nothing is carried over to, with their values."""
+        carried = set(self.inputs.values())
+        values = {**self.new_form.defaults, **self.fixed}
+        return {name: value for name, value in values.items() if name not in carried}
+
+    @property
+    def inputs(self) -> dict[str, str]:
+        """Old input -> new one, of all that are carried over."""
+        return {name: self.renamed.get(name, name) for name in self.old_form.inputs if name not in self.dropped}
+
+
+TOUCH_MIDDLE = (
+    *("linear", "ease in", "ease out", "ease in-out", "reverse in-out", "weak input", "weak output", "weak middle"),
+    *("strong middle", "strong style transfer", "composition precise", "standard", "prompt is more important"),
+)
+NEUTRAL = Note(
+    "neg_embed is what the adapter was trained with in place of an image, where the old pack gave adapters of the Plus "
+    "family a black picture."
+)
+BLACK_PICTURE = Note(
+    "Adapters of the Plus family get what they were trained with in place of a negative image, where the old pack "
+    "gave them a black picture; connect a black picture to image_negative for the old one.",
+    lambda chosen: "image_negative" not in chosen.links,
+)
+MIDDLE = Note(
+    "The middle block takes part now, which the old pack left out by mistake, so the image acts a little more; switch "
+    "middle_block off for the old picture.",
+    lambda chosen: "weight_type" in chosen.links or chosen.values.get("weight_type", "linear") in TOUCH_MIDDLE,
+)
+ONCE = Note(
+    "Runs no longer add up: the old pack changed the model it was given, so that a second run, or a second node on the "
+    "same model, acted more strongly. If the picture is too weak now, raise weight."
+)
+APPLYING = (MIDDLE, BLACK_PICTURE, ONCE)
+EXPANDED_MIDDLE = Note(MIDDLE.text, lambda chosen: bool(chosen.values.get("expand_style")))
+FRAMES = Note("More references than pictures in the batch are refused, where the old pack left the rest out.")
+FACES = Note(
+    "FaceID adapters are not supported: with another adapter this node shows the whole reference to the model, and "
+    "face_image is the reference as it is."
+)
+PRECISE_BY_LAYER = Note(
+    "layer_weights with a precise weight type no longer push the other layers away; use two nodes, one with the "
+    "precise type and one with layer_weights.",
+    lambda chosen: bool(chosen.values.get("layer_weights")) and "precise" in str(chosen.values.get("weight_type")),
+)
+IGNORED_TYPE = Note(
+    "layer_weights is not empty, so weight_type is not read, as in the old pack.",
+    lambda chosen: bool(chosen.values.get("layer_weights")),
+)
+TILES = Note("Where tiles overlap they share the place, where the old pack showed both in full.")
+FACE_PRESET = Note("No FaceID adapter can be loaded: choose another preset, such as 'PLUS FACE (portraits)'.")
+FOUND_BY_CONTENT = Note(
+    "Adapter and encoder are found by what is in your files, not by their names; the node says which ones it took."
+)
+NOISE = Note("The noise is drawn from seed, not from the picture, so it is another noise of the same kind.")
+BLUR = Note(
+    "blur is a standard deviation in pixels now, where the old one was the width of the kernel: write about a sixth "
+    "of the old number.",
+    lambda chosen: chosen.differs("blur", 0),
+)
+INTERPOLATION = Note(
+    "Pictures are resized bicubically with antialiasing, whatever interpolation was.",
+    lambda chosen: chosen.values.get("interpolation") != "BICUBIC",
+)
+LOAD_EMBEDS = Note(
+    "Files ending in .ipadpt do not say which encoder made them: connect the Load CLIP Vision of that encoder to "
+    "clip_vision, or encode the pictures again and save them with Save Image Prompt."
+)
+SAVE_EMBEDS = Note("The file is written as safetensors and says which encoder made it.")
+RANDOM = Note(
+    "The weights of timing random are the same in every run, where the old pack drew them anew.",
+    lambda chosen: chosen.values.get("timing") == "random",
+)
+
+CHUNK = {"encode_batch_size": "pictures are always encoded a few at a time"}
+FACE = {
+    "insightface": "no node of this pack reads faces",
+    "weight_faceidv2": "it is a setting of FaceID adapters, which are not supported",
+}
+LOADER = {"ipadapter": "loaders need no chain, since every file is loaded once"}
+BY_FRAME = {"order": FRAME_BY_FRAME}
+PRECISE_STYLE, PRECISE_COMPOSITION = {"weight_type": BOOSTED_STYLE}, {"weight_type": BOOSTED_COMPOSITION}
+BOOST_MIDDLE = Note(MIDDLE.text)
+
+RULES: dict[str, Rule] = {
+    rule.old: rule
+    for rule in (
+        Rule("IPAdapter", "LegacyIPAdapter", notes=APPLYING),
+        Rule("IPAdapterAdvanced", "LegacyIPAdapter", notes=APPLYING),
+        Rule("IPAdapterBatch", "LegacyIPAdapter", fixed=BY_FRAME, dropped=CHUNK, notes=(*APPLYING, FRAMES)),
+        Rule("IPAdapterFaceID", "LegacyIPAdapter", dropped=FACE, notes=(*APPLYING, FACES)),
+        Rule(
+            "IPAdapterFaceIDKolors",
+            "LegacyIPAdapter",
+            dropped=FACE | {"weight_kolors": FACE["weight_faceidv2"]},
+            notes=(*APPLYING, FACES),
+        ),
+        Rule(
+            "IPAAdapterFaceIDBatch", "LegacyIPAdapter", fixed=BY_FRAME, dropped=FACE, notes=(*APPLYING, FACES, FRAMES)
+        ),
+        Rule("IPAdapterMS", "LegacyIPAdapter", dropped=FACE, notes=(*APPLYING, IGNORED_TYPE, PRECISE_BY_LAYER)),
+        Rule("IPAdapterClipVisionEnhancer", "LegacyIPAdapter", notes=APPLYING),
+        Rule(
+            "IPAdapterClipVisionEnhancerBatch",
+            "LegacyIPAdapter",
+            fixed=BY_FRAME,
+            dropped=CHUNK,
+            notes=(*APPLYING, FRAMES),
+        ),
+        Rule("IPAdapterPreciseStyleTransfer", "LegacyIPAdapter", fixed=PRECISE_STYLE, notes=(BLACK_PICTURE, ONCE)),
+        Rule(
+            "IPAdapterPreciseStyleTransferBatch",
+            "LegacyIPAdapter",
+            fixed=PRECISE_STYLE | BY_FRAME,
+            notes=(BLACK_PICTURE, ONCE, FRAMES),
+        ),
+        Rule(
+            "IPAdapterPreciseComposition",
+            "LegacyIPAdapter",
+            fixed=PRECISE_COMPOSITION,
+            notes=(BOOST_MIDDLE, BLACK_PICTURE, ONCE),
+        ),
+        Rule(
+            "IPAdapterPreciseCompositionBatch",
+            "LegacyIPAdapter",
+            fixed=PRECISE_COMPOSITION | BY_FRAME,
+            notes=(BOOST_MIDDLE, BLACK_PICTURE, ONCE, FRAMES),
+        ),
+        Rule("IPAdapterTiled", "LegacyIPAdapterTiled", notes=(*APPLYING, TILES)),
+        Rule(
+            "IPAdapterTiledBatch",
+            "LegacyIPAdapterTiled",
+            fixed=BY_FRAME,
+            dropped=CHUNK,
+            notes=(*APPLYING, TILES, FRAMES),
+        ),
+        Rule(
+            "IPAdapterStyleComposition",
+            "LegacyIPAdapterStyleComposition",
+            notes=(EXPANDED_MIDDLE, BLACK_PICTURE, ONCE),
+        ),
+        Rule(
+            "IPAdapterStyleCompositionBatch",
+            "LegacyIPAdapterStyleComposition",
+            fixed=BY_FRAME,
+            notes=(EXPANDED_MIDDLE, BLACK_PICTURE, ONCE, FRAMES),
+        ),
+        Rule(
+            "IPAdapterEmbeds",
+            "LegacyIPAdapterEmbeds",
+            dropped={"clip_vision": "the image prompt brings what stands for no image"},
+            notes=(MIDDLE, ONCE),
+        ),
+        Rule(
+            "IPAdapterEmbedsBatch",
+            "LegacyIPAdapterEmbeds",
+            fixed=BY_FRAME,
+            dropped={"clip_vision": "the image prompt brings what stands for no image"},
+            notes=(MIDDLE, ONCE, FRAMES),
+        ),
+        Rule("IPAdapterFromParams", "LegacyIPAdapterFromParams", notes=(Note(MIDDLE.text), BLACK_PICTURE, ONCE)),
+        Rule("IPAdapterRegionalConditioning", "LegacyIPAdapterRegion"),
+        Rule("IPAdapterCombineParams", "LegacyIPAdapterCombineParams"),
+        Rule("IPAdapterEncoder", "LegacyIPAdapterEncoder", notes=(NEUTRAL,)),
+        Rule("IPAdapterCombineEmbeds", "LegacyIPAdapterCombineEmbeds"),
+        Rule("IPAdapterUnifiedLoader", "FindIPAdapter", dropped=LOADER, notes=(FOUND_BY_CONTENT,)),
+        Rule("IPAdapterUnifiedLoaderCommunity", "FindIPAdapter", dropped=LOADER, notes=(FOUND_BY_CONTENT,)),
+        Rule(
+            "IPAdapterUnifiedLoaderFaceID",
+            "FindIPAdapter",
+            dropped=LOADER | {"lora_strength": "the LoRA belongs to a FaceID adapter", "provider": FACE["insightface"]},
+            notes=(FACE_PRESET,),
+        ),
+        Rule("IPAdapterModelLoader", "LoadIPAdapter", renamed={"ipadapter_file": "ip_adapter_name"}),
+        Rule("IPAdapterInsightFaceLoader", "LegacyInsightFaceLoader", notes=(Note("It loads nothing: delete it."),)),
+        Rule(
+            "IPAdapterNoise",
+            "ImagePromptNoise",
+            renamed={"image_optional": "image"},
+            notes=(NOISE, BLUR),
+        ),
+        Rule(
+            "PrepImageForClipVision",
+            "PrepareReferenceImage",
+            renamed={"crop_position": "crop"},
+            dropped={"interpolation": "there is one way to resize"},
+            notes=(INTERPOLATION,),
+        ),
+        Rule("IPAdapterSaveEmbeds", "SaveImagePrompt", renamed={"embeds": "image_prompt"}, notes=(SAVE_EMBEDS,)),
+        Rule("IPAdapterLoadEmbeds", "LoadImagePrompt", renamed={"embeds": "image_prompt_name"}, notes=(LOAD_EMBEDS,)),
+        Rule("IPAdapterWeights", "LegacyIPAdapterWeights", notes=(RANDOM,)),
+        Rule("IPAdapterWeightsFromStrategy", "LegacyIPAdapterWeights"),
+        Rule("IPAdapterCombineWeights", "LegacyIPAdapterCombineWeights"),
+        Rule("IPAdapterPromptScheduleFromWeightsStrategy", "LegacyIPAdapterPromptSchedule"),
+    )
+}
+
+RENAMED_KINDS = {"IPADAPTER": "IP_ADAPTER", "EMBEDS": "IMAGE_PROMPT"}
+RENAMED_OPTIONS = {"style transfer (SDXL)": "style transfer", "composition (SDXL)": "composition"}
+FIRST_VERSION = (
+    *("IPAdapterApply", "IPAdapterApplyFaceID", "IPAdapterApplyEncoded", "IPAdapterTilesMasked"),
+    *("IPAdapterBatchEmbeds", "PrepImageForInsightFace", "InsightFaceLoader"),
+)

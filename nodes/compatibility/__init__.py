@@ -1,0 +1,30 @@
+"""Nodes that graphs made for ComfyUI_IPAdapter_plus are given in place of their own."""
+
+from __future__ import annotations
+
+from ...ipadapter.host.api import io
+from .apply import LegacyIPAdapter, LegacyIPAdapterStyleComposition, LegacyIPAdapterTiled
+from .embeds import LegacyIPAdapterCombineEmbeds, LegacyIPAdapterEmbeds, LegacyIPAdapterEncoder
+from .params import LegacyIPAdapterCombineParams, LegacyIPAdapterFromParams, LegacyIPAdapterRegion
+from .weights import (
+    LegacyInsightFaceLoader,
+    LegacyIPAdapterCombineWeights,
+    LegacyIPAdapterPromptSchedule,
+    LegacyIPAdapterWeights,
+)
+
+COMPATIBILITY_NODES: list[type[io.ComfyNode]] = [
+    LegacyIPAdapter,
+    LegacyIPAdapterTiled,
+    LegacyIPAdapterStyleComposition,
+    LegacyIPAdapterEncoder,
+    LegacyIPAdapterCombineEmbeds,
+    LegacyIPAdapterEmbeds,
+    LegacyIPAdapterRegion,
+    LegacyIPAdapterCombineParams,
+    LegacyIPAdapterFromParams,
+    LegacyIPAdapterWeights,
+    LegacyIPAdapterCombineWeights,
+    LegacyIPAdapterPromptSchedule,
+    LegacyInsightFaceLoader,
+]
