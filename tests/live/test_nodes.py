@@ -7,19 +7,9 @@ from typing import Any
 import pytest
 
 from tests.live.studio import Studio
+from tests.schema.texts import COMPATIBILITY, CURRENT, NODE_IDS
 
 pytestmark = pytest.mark.live
-
-NODES = (
-    "LoadIPAdapter",
-    "LoadOpenCLIPVision",
-    "EncodeImagePrompt",
-    "ApplyIPAdapter",
-    "TrainIPAdapter",
-    "SaveIPAdapter",
-    "EvaluateImagePrompt",
-    "ImagePromptGrid",
-)
 
 
 @pytest.fixture(scope="module")
@@ -29,10 +19,10 @@ def ours(studio: Studio) -> dict[str, Any]:
 
 
 def test_the_pack_brings_these_nodes(ours: dict[str, Any]) -> None:
-    assert sorted(ours) == sorted(NODES)
+    assert sorted(ours) == sorted(NODE_IDS)
 
 
-@pytest.mark.parametrize("name", NODES)
+@pytest.mark.parametrize("name", NODE_IDS)
 def test_everything_has_a_tooltip(name: str, ours: dict[str, Any]) -> None:
     node = ours[name]
     inputs = {key: spec for group in ("required", "optional") for key, spec in node["input"].get(group, {}).items()}
@@ -41,14 +31,19 @@ def test_everything_has_a_tooltip(name: str, ours: dict[str, Any]) -> None:
     assert len(node["output_tooltips"]) == len(node["output"]) and all(node["output_tooltips"])
 
 
-@pytest.mark.parametrize("name", NODES)
+@pytest.mark.parametrize("name", COMPATIBILITY)
+def test_a_node_for_old_graphs_is_not_offered_for_new_ones(name: str, ours: dict[str, Any]) -> None:
+    assert ours[name]["deprecated"] and ours[name]["category"] == "IP-Adapter/compatibility"
+
+
+@pytest.mark.parametrize("name", CURRENT)
 def test_it_can_be_found_by_other_names(name: str, ours: dict[str, Any]) -> None:
     node = ours[name]
     assert node["description"] and node["search_aliases"]
-    assert node["display_name"] != name and node["category"] == "IP-Adapter"
+    assert node["display_name"] != name and node["category"] in ("IP-Adapter", "IP-Adapter/strength")
 
 
-@pytest.mark.parametrize("name", NODES)
+@pytest.mark.parametrize("name", NODE_IDS)
 def test_its_help_page_is_served(name: str, studio: Studio) -> None:
     page = studio.get(f"extensions/image-prompt-adapter/docs/{name}.md").decode()
     assert page.startswith("# ") and len(page) > 200

@@ -16,22 +16,8 @@ from tests.old_graphs import ADAPTER_FILE, EMBEDS_FILE, KINDS, SINK, graph_of
 from tests.schema.texts import inputs_of
 from tools.workflows.schema import WIDGET_TYPES
 
-# Nodes that are not in the pack yet. Whoever adds one takes it out of this list: a test of it that passes then fails.
-COMING = ("FindIPAdapter", "PrepareReferenceImage", "ImagePromptNoise", "SaveImagePrompt", "LoadImagePrompt")
-waiting = pytest.mark.xfail(reason="the node is not in the pack yet", strict=True, raises=(KeyError, AssertionError))
 
-
-def marked(names, target):
-    """Cases, those that wait for a node marked."""
-    return [pytest.param(name, marks=waiting) if target(name) & set(COMING) else name for name in sorted(names)]
-
-
-def targets(old: str) -> set[str]:
-    """The nodes of the migrated graph of an old one."""
-    return {node["class_type"] for node in migrate_prompt(graph_of(old).api)[0].values()}
-
-
-@pytest.mark.parametrize("name", marked(NEW_NODES, lambda name: {name}))
+@pytest.mark.parametrize("name", sorted(NEW_NODES))
 def test_the_table_of_new_nodes_is_their_schema(info, name):
     node, form = info[name], NEW_NODES[name]
     found = {key: kind for key, (kind, *_) in inputs_of(node).items()}
@@ -48,7 +34,7 @@ def test_the_table_of_new_nodes_is_their_schema(info, name):
     )
 
 
-@pytest.mark.parametrize("name", marked(NEW_NODES, lambda name: {name}))
+@pytest.mark.parametrize("name", sorted(NEW_NODES))
 def test_the_defaults_of_the_table_are_those_of_the_schema(info, name):
     options = {key: spec[1] for key, spec in inputs_of(info[name]).items()}
     for widget in NEW_NODES[name].widgets:
@@ -103,7 +89,7 @@ def objections(prompt) -> list:
 
 
 @pytest.mark.parametrize("optional", [True, False], ids=["all linked", "only what is needed"])
-@pytest.mark.parametrize("old", marked(OLD_NODES, targets))
+@pytest.mark.parametrize("old", sorted(OLD_NODES))
 def test_the_host_takes_the_migrated_graph_of_every_old_node(classes, old, optional):
     prompt = migrate_prompt(graph_of(old, optional).api)[0]
     assert objections(prompt) == []
@@ -113,10 +99,7 @@ def request(old: str, optional: bool = True) -> dict:
     return {"prompt": graph_of(old, optional).api, "client_id": "x"}
 
 
-OURS = [old for old in sorted(OLD_NODES) if not targets(old) & set(COMING)]
-
-
-@pytest.mark.parametrize("old", OURS)
+@pytest.mark.parametrize("old", sorted(OLD_NODES))
 def test_a_request_with_an_old_node_is_put_right_whatever_it_lacks(classes, old):
     from pack.ipadapter.host.replacing import replace_in_request
 
@@ -147,7 +130,9 @@ def test_a_request_without_old_nodes_is_passed_on_as_it_is(classes, content):
 
 # Between two old nodes the host follows, in an order of chance, only links to inputs that keep their name.
 ALL_CARRIED = [
-    old for old in OURS if all(RULES[old].inputs.get(one.name) == one.name for one in OLD_NODES[old].sockets)
+    old
+    for old in sorted(OLD_NODES)
+    if all(RULES[old].inputs.get(one.name) == one.name for one in OLD_NODES[old].sockets)
 ]
 
 

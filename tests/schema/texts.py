@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
-NODE_IDS = (
+CURRENT = (
     "ApplyIPAdapter",
     "ApplyIPAdapterToConditioning",
     "CombineImagePrompts",
@@ -19,6 +19,7 @@ NODE_IDS = (
     "EncodeImagePrompt",
     "EvaluateImagePrompt",
     "FindIPAdapter",
+    "ImagePromptAttention",
     "ImagePromptCurve",
     "ImagePromptFrames",
     "ImagePromptGrid",
@@ -29,10 +30,27 @@ NODE_IDS = (
     "LoadImagePrompt",
     "LoadOpenCLIPVision",
     "PrepareReferenceImage",
+    "RecordImagePromptAttention",
     "SaveIPAdapter",
     "SaveImagePrompt",
     "TrainIPAdapter",
 )
+COMPATIBILITY = (  # nodes in the place of another pack's, for graphs of before
+    "LegacyIPAdapter",
+    "LegacyIPAdapterCombineEmbeds",
+    "LegacyIPAdapterCombineParams",
+    "LegacyIPAdapterCombineWeights",
+    "LegacyIPAdapterEmbeds",
+    "LegacyIPAdapterEncoder",
+    "LegacyIPAdapterFromParams",
+    "LegacyIPAdapterPromptSchedule",
+    "LegacyIPAdapterRegion",
+    "LegacyIPAdapterStyleComposition",
+    "LegacyIPAdapterTiled",
+    "LegacyIPAdapterWeights",
+    "LegacyInsightFaceLoader",
+)
+NODE_IDS = tuple(sorted((*CURRENT, *COMPATIBILITY)))
 LOCALES = ("en", "zh")
 GOLDEN = Path(__file__).with_name("object_info.json")
 
