@@ -7,13 +7,16 @@ from functools import cache
 
 import pytest
 import torch
+from pack.ipadapter.combining import join_features
 from pack.ipadapter.errors import IPAdapterError
-from pack.ipadapter.host.encoder import encode_image_prompt
+from pack.ipadapter.host.encoder import encode_image_prompt, encode_references
+from pack.ipadapter.host.old_reading import times
 from pack.ipadapter.host.patching import applications_of, apply_image_prompt
 from pack.ipadapter.image_prompt import ImageFeatures, Order, Part
 from pack.ipadapter.layer_weights import PresetRule, read_layer_weights
 from pack.ipadapter.migration.new_nodes import BOOSTED_STYLE
 from pack.ipadapter.pixels import Fit
+from pack.ipadapter.reading import Reading
 from pack.ipadapter.strength import Scaling, Strength
 from pack.nodes.compatibility.apply import LegacyIPAdapter, LegacyIPAdapterStyleComposition, LegacyIPAdapterTiled
 from pack.nodes.compatibility.embeds import (
@@ -300,3 +303,49 @@ def test_two_lists_of_weights_become_one():
 
 def test_the_loader_of_face_models_loads_nothing():
     assert LegacyInsightFaceLoader.execute("CPU").args == (None,)
+
+
+def detailed(clip_vision, image) -> tuple[ImageFeatures, ImageFeatures]:
+    """Features of whole images and of their pieces."""
+    both = encode_references(clip_vision, image, Reading(detail=2)).parts[0].positive
+    return both[: len(image)], both[len(image) :]
+
+
+def test_one_reference_is_read_whole_and_in_pieces(base, adapter, clip_vision):
+    image = images()
+    model = LegacyIPAdapter.execute(
+        base,
+        adapter,
+        image,
+        0.7,
+        "linear",
+        **WINDOW,
+        enhance_tiles=2,
+        enhance_ratio=0.5,
+        clip_vision=clip_vision,
+    ).args[0]
+    whole, pieces = detailed(clip_vision, image)
+    part = Part(join_features([times(whole, 0.5), pieces]))
+    prompt = replace(prompt_of(clip_vision, image), parts=(part,))
+    assert same(model, apply_image_prompt(base, adapter, prompt, Strength(0.7)))
+
+
+def test_frames_are_a_mixture_of_the_whole_and_its_pieces(base, adapter, clip_vision):
+    image = images(2)
+    run = {**WINDOW, **FRAMES, "clip_vision": clip_vision, "enhance_tiles": 2, "enhance_ratio": 0.25}
+    model = LegacyIPAdapter.execute(base, adapter, image, 0.7, "linear", **run).args[0]
+    whole, pieces = (times(one, factor) for one, factor in zip(detailed(clip_vision, image), (0.25, 0.75), strict=True))
+    features = ImageFeatures(whole.image_embeds + pieces.image_embeds, whole.penultimate + pieces.penultimate)
+    prompt = replace(prompt_of(clip_vision, image), parts=(Part(features, order=Order.FRAME_BY_FRAME),))
+    assert close(model, apply_image_prompt(base, adapter, prompt, Strength(0.7)))
+
+
+def test_tiles_are_sharpened(base, adapter, clip_vision):
+    image = images(1, size=(64, 128))
+    plain, sharp = (
+        LegacyIPAdapterTiled.execute(
+            base, adapter, image, 0.7, "linear", **WINDOW, sharpening=amount, clip_vision=clip_vision
+        ).args[1]
+        for amount in (0.0, 0.8)
+    )
+    assert plain.shape == sharp.shape and not torch.equal(plain, sharp)

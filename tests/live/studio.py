@@ -87,6 +87,11 @@ class Studio:
     def draw(self, graph: Graph) -> Pixels:
         return self.run(graph).picture
 
+    def draw_all(self, graph: Graph) -> list[Pixels]:
+        """Every picture that the one saving node has saved."""
+        (pictures,) = self.run(graph).pictures.values()
+        return pictures
+
     def get(self, path: str) -> bytes:
         """What the server has at a path, such as a file the front end asks for."""
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))

@@ -24,6 +24,8 @@ pytestmark = pytest.mark.live
 
 NAMES = [workflow.name for workflow in SHIPPED]
 ON_A_PHOTO = ("image_to_image", "inpainting")
+FRAMES = {"animation": 2}
+LEAST = {"attention_map": 0.01}  # what is recorded needs an image prompt, however weak
 CELL, COLUMNS = 256, 4  # of the sheet of evaluate_image_prompt
 FRONT_END_NODES = ("MarkdownNote",)
 
@@ -63,7 +65,10 @@ def training_pictures(studio: Studio) -> None:
 
 def quick(name: str, studio: Studio) -> Graph:
     """A shipped graph small and in few steps, measured with a small encoder."""
-    return quick_training(studio.quick(name)).change("EvaluateImagePrompt", clip_name=SMALL_ENCODER)
+    graph = quick_training(studio.quick(name)).change("EvaluateImagePrompt", clip_name=SMALL_ENCODER)
+    if name in FRAMES:
+        graph = graph.change("EmptyLatentImage", batch_size=FRAMES[name])
+    return graph.change("ImagePromptFrames", frames=FRAMES.get(name, 1))
 
 
 def has_the_size(picture: Pixels, name: str, photo: Image.Image) -> bool:
@@ -79,9 +84,11 @@ def test_runs_and_follows_the_image(name: str, studio: Studio, photo: Image.Imag
     graph = quick(name, studio)
     if name == "inpainting":
         graph.nodes[graph.inputs("SetLatentNoiseMask")["mask"][0]]["inputs"]["image"] = photo_with_hole
-    picture = studio.draw(graph)
-    assert has_the_size(picture, name, photo)
-    assert difference(picture, studio.draw(graph.change("ApplyIPAdapter", weight=0))) > 2
+    pictures = studio.draw_all(graph)
+    assert all(has_the_size(picture, name, photo) for picture in pictures)
+    without = studio.draw_all(graph.change("ApplyIPAdapter", weight=LEAST.get(name, 0)))
+    assert len(pictures) == len(without) == FRAMES.get(name, 1)
+    assert np.mean([difference(*pair) for pair in zip(pictures, without, strict=True)]) > 2
 
 
 def test_the_evaluation_shows_its_result_and_a_row_for_each_weight(studio: Studio) -> None:

@@ -12,6 +12,7 @@ from ipadapter.migration.old_nodes import OLD_NODES
 from ipadapter.migration.rules import RULES
 from ipadapter.migration.ui_format import migrate_workflow
 from tests.old_graphs import OldGraph, faults, graph_of, to_prompt
+from tools.migration_page import PAGE, make_page
 
 OLD = sorted(OLD_NODES)
 
@@ -252,3 +253,7 @@ def test_a_node_that_lacks_a_part_is_replaced_all_the_same(broken):
     node = {"id": 4, "type": "IPAdapterUnifiedLoader", **broken}
     workflow = migrate_workflow({"nodes": [node], "links": []})[0]
     assert workflow["nodes"][0]["type"] == "FindIPAdapter"
+
+
+def test_the_page_is_what_the_rules_say():
+    assert PAGE.read_text(encoding="utf-8") == make_page(), "run: python -m tools.migration_page"
