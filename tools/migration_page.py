@@ -10,19 +10,20 @@ PAGE = Path(__file__).resolve().parent.parent / "docs" / "migration.md"
 HEAD = """\
 # Graphs of ComfyUI_IPAdapter_plus
 
-What becomes of each node of ComfyUI_IPAdapter_plus (as of its commit 9d076a3). ComfyUI's node replacement and the \
-command use the same rules.
+What becomes of each node of ComfyUI_IPAdapter_plus (as of its commit 9d076a3). ComfyUI's node replacement and \
+the command use the same rules.
 
-- **In the browser**: where the old pack is not installed, ComfyUI shows the old nodes as missing and offers to replace \
-them.
+- **In the browser**: where the old pack is not installed, ComfyUI shows the old nodes as missing and offers \
+to replace them.
 - **Over the API**: a prompt with old nodes is put right when it arrives.
-- **Files**: `python -m ipadapter.migrate FILE …` in the pack's folder changes workflows and API prompts, from PNGs too. \
-In place with a backup (`FILE.bak`), or to a new file with `--output` or `--suffix`; `--dry-run` only reports, \
-`--report` writes the report as JSON. Nodes of other packs, and files with nothing to change, stay as they are.
+- **Files**: `python -m ipadapter.migrate FILE …` in the pack's folder changes workflows and API prompts, from \
+PNGs too. In place with a backup (`FILE.bak`), or to a new file with `--output` or `--suffix`; `--dry-run` \
+only reports, `--report` writes the report as JSON. Nodes of other packs, and files with nothing to change, \
+stay as they are.
 
-Nodes that begin with *Legacy* have the old inputs and options and call the same engine as all others. They are for old \
-graphs; new ones read better with the new nodes. The group nodes of old front ends and the nodes of the old pack's first \
-version are named in the report and left alone.
+Nodes that begin with *Legacy* have the old inputs and options and call the same engine as all others. They \
+are for old graphs; new ones read better with the new nodes. The group nodes of old front ends and the nodes \
+of the old pack's first version are named in the report and left alone.
 
 | Old node | Becomes | Set | Dropped | What differs |
 |---|---|---|---|---|
