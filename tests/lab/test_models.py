@@ -2,41 +2,17 @@
 
 import json
 
-import comfy.model_management
-import comfy.sample
 import pytest
 import torch
-from torch import Tensor
 
 from ipadapter.host.open_clip import load_encoder_file
 from lab import files, store
 from lab.classifier import Reading, agreement
+from lab.quality import sample, structure
 from lab.training import pictures_of
-from lab.world import caption, edges, held_out_scenes, train_scenes
+from lab.world import caption, held_out_scenes, train_scenes
 
 LIMIT = 30_000_000  # bytes, everything committed
-
-
-def images(latents: Tensor) -> Tensor:
-    """Decoded pictures, (N, 64, 64, 3)."""
-    return files.load_vae().decode(latents)
-
-
-def conditioning(texts: list[str]) -> list:
-    """One conditioning with a row for every text."""
-    clip = files.load_clip()
-    return [[torch.cat([clip.encode(text) for text in texts]), {}]]
-
-
-def sample(model, texts: list[str], steps: int = 20, extra: dict | None = None) -> Tensor:
-    """Pictures of the captions, guided as a user would."""
-    noise = torch.randn(len(texts), 4, 8, 8, generator=torch.Generator().manual_seed(1))
-    [[words, _]] = conditioning(texts)
-    rows = [[[words, dict(extra or {})]], conditioning([""] * len(texts))]
-    latents = comfy.sample.sample(
-        model, noise, steps, 3.0, "euler", "normal", *rows, torch.zeros_like(noise), disable_pbar=True, seed=1
-    )
-    return images(latents)
 
 
 def test_all_weights_together_are_small():
@@ -104,10 +80,7 @@ def test_the_fine_tuned_model_draws_by_night():
 
 def test_the_control_net_gives_the_structure():
     scenes = train_scenes(12, 13)
-    hint = torch.stack([torch.from_numpy(edges(scene)) for scene in scenes]).movedim(-1, 1) / 255  # (N, 3, 64, 64)
-    control = files.load_control_net().set_cond_hint(hint, 1.0, (0.0, 1.0))
-    extra = {"control": control, "control_apply_to_uncond": True}
-    pictures = sample(files.load_model("base"), ["a shape"] * len(scenes), extra=extra)
+    pictures = sample(files.load_model("base"), ["a shape"] * len(scenes), extra=structure(scenes))
     assert agreement(scenes, files.load_classifier().read(pictures), "shape") >= 0.6
 
 
