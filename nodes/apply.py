@@ -48,6 +48,7 @@ def strength_inputs() -> list[io.Input]:
             "layers",
             options=list(PRESETS),
             default=LINEAR,
+            optional=True,
             tooltip="Which cross-attention layers follow it. linear is all alike, as in the paper; style transfer and "
             "composition are those that carry one or the other.",
         ),
@@ -55,6 +56,7 @@ def strength_inputs() -> list[io.Input]:
             "scaling",
             options=[scaling.value for scaling in Scaling],
             default=Scaling.VALUES.value,
+            optional=True,
             tooltip="What the weight scales. V only is the paper's; K+V also makes the attention sharper or flatter; "
             "C penalty weakens narrow layers.",
             advanced=True,

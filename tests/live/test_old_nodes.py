@@ -1,0 +1,96 @@
+"""A graph of every node of ComfyUI_IPAdapter_plus, sent to a server that does not have it: it runs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from ipadapter.host.client import ExecutionFailedError, PromptRejectedError
+from ipadapter.migration.old_nodes import OLD_NODES
+from tests.live.files import SMALL_ADAPTER, SMALL_ENCODER
+from tests.live.graph import Graph, Link
+from tests.live.studio import SIDE, Studio
+from tests.old_graphs import graph_of
+
+pytestmark = pytest.mark.live
+
+CHECKPOINT = "v1-5-pruned-emaonly-fp16.safetensors"
+STANDARD = {"preset": "STANDARD (medium strength)"}
+VALUES = {"IPAdapterUnifiedLoader": STANDARD}  # of a preset whose file is there
+PROMPT = {"IPAdapterPromptScheduleFromWeightsStrategy": {"prompt": "a\nb"}}
+REFUSED = {  # what no graph of the old pack can have here, and why
+    "IPAdapterUnifiedLoaderFaceID": "FaceID is not supported",
+    "IPAdapterUnifiedLoaderCommunity": "found no adapter for this",
+    "IPAdapterLoadEmbeds": "without a word of the encoder that made them",
+}
+
+
+def runnable(kind: str, photo: str) -> Graph:
+    """The graph of an old node with the tests' makers replaced by nodes of the host, and models sampled."""
+    graph = Graph(graph_of(kind, **VALUES.get(kind, {}), **PROMPT.get(kind, {})).api)
+    graph = graph.change("IPAdapterModelLoader", ipadapter_file=SMALL_ADAPTER)
+    checkpoint = graph.add("CheckpointLoaderSimple", ckpt_name=CHECKPOINT)
+    clip: Link = [checkpoint[0], 1]
+    made: dict[str, tuple[str, dict[str, Any]]] = {
+        "TestIMAGE": ("LoadImage", {"image": photo}),
+        "TestMASK": ("SolidMask", {"value": 1.0, "width": SIDE, "height": SIDE}),
+        "TestCLIP_VISION": ("LoadOpenCLIPVision", {"clip_name": SMALL_ENCODER, "architecture": "auto"}),
+        "TestCONDITIONING": ("CLIPTextEncode", {"clip": clip, "text": ""}),
+        "TestMODEL": ("CheckpointLoaderSimple", {"ckpt_name": CHECKPOINT}),
+    }
+    for old, (name, inputs) in made.items():
+        for node_id in graph.ids(old):
+            graph.nodes[node_id] |= {"class_type": name, "inputs": inputs}
+    if kind == "IPAdapter":
+        find_encoder(graph)
+    return watched(graph, kind, checkpoint)
+
+
+def find_encoder(graph: Graph) -> None:
+    """This node has no input for an encoder: its users have it from a unified loader."""
+    node_id = graph.only("IPAdapterModelLoader")
+    inputs = {"model": graph.inputs("IPAdapter")["model"], **STANDARD}
+    graph.nodes[node_id] |= {"class_type": "IPAdapterUnifiedLoader", "inputs": inputs}
+    graph.inputs("IPAdapter")["ipadapter"] = [node_id, 1]
+
+
+def watched(graph: Graph, kind: str, checkpoint: Link) -> Graph:
+    """What the old node gives is sampled with where it is a model, and shown where it is anything else."""
+    kinds = [output.kind for output in OLD_NODES[kind].outputs]
+    for node_id, output in zip(graph.ids("TestSink"), kinds, strict=True):
+        source = graph.nodes[node_id]["inputs"]["any"]
+        shown = sampled(graph, source, checkpoint) if output == "MODEL" else source
+        graph.nodes[node_id] |= {"class_type": "PreviewAny", "inputs": {"source": shown}}
+    return graph
+
+
+def sampled(graph: Graph, model: Link, checkpoint: Link) -> Link:
+    """One step of a small picture."""
+    text = graph.add("CLIPTextEncode", clip=[checkpoint[0], 1], text="")
+    latent = graph.add("EmptyLatentImage", width=SIDE, height=SIDE, batch_size=1)
+    settings = {"seed": 1, "steps": 1, "cfg": 3.0, "sampler_name": "euler", "scheduler": "normal", "denoise": 1.0}
+    return graph.add("KSampler", model=model, positive=text, negative=text, latent_image=latent, **settings)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def kept_embeds(studio: Studio) -> None:
+    """A file of the old pack in the input folder."""
+    with torch.inference_mode(False):
+        torch.save(torch.randn(1, 257, 1280), studio.server.input / "kept.ipadpt")
+
+
+@pytest.mark.parametrize("kind", sorted(set(OLD_NODES) - set(REFUSED)))
+def test_a_graph_of_an_old_node_runs(kind: str, studio: Studio) -> None:
+    graph = runnable(kind, studio.photo)
+    outcome = studio.run(graph).outcome
+    sinks = set(graph.ids("PreviewAny"))
+    assert not outcome.faults and sinks <= set(outcome.outputs)
+
+
+@pytest.mark.parametrize("kind", REFUSED)
+def test_what_cannot_run_says_why(kind: str, studio: Studio) -> None:
+    with pytest.raises((ExecutionFailedError, PromptRejectedError)) as error:
+        studio.run(runnable(kind, studio.photo))
+    assert REFUSED[kind] in str(error.value)
