@@ -62,7 +62,7 @@ class ThisPack:
             ImageFeatures(torch.zeros_like(features.embeds), features.zero_penultimate),
             "random features",
         )
-        return ApplyIPAdapter.execute(model, adapter, prompt, 1.0, 0.0, use.end_at, use.mask).result[0]
+        return ApplyIPAdapter.execute(model, adapter, prompt, 1.0, 0.0, use.end_at, mask=use.mask).result[0]
 
     def held(self, model: Model) -> Iterator[Tensor]:
         for wrapper in model.get_wrappers(WrappersMP.APPLY_MODEL, KEY):
