@@ -55,6 +55,11 @@ class CallShape:
         """Pictures of each conditioning."""
         return self.size[0] // len(self.groups)
 
+    @property
+    def cuts(self) -> list[Cut | None]:
+        """The part of the picture that each conditioning sees, where it is not the whole."""
+        return [group.cut or self.seen.cut(self.latent) for group in self.groups]
+
 
 class Dial:
     """K' and V' of one application for calls of one shape, at a level that may change from call to call."""
@@ -188,9 +193,9 @@ class CallRows:
 
     def structure(self, call: CallShape) -> str:
         """What of a call changes the computation, not only its numbers."""
-        apps = [self.applications[index] for index in call.active]
+        apps = [self.applications[index] for index in call.active if self.is_meant(index, call)]
         shapes = [(app.tokens, is_batch(app.mask), app.by_frame, [layer.place for layer in app.layers]) for app in apps]
-        return f"{shapes} in {len(call.groups)} rows"
+        return f"{shapes} in {len(call.groups)} rows, {'cut' if any(call.cuts) else 'whole'}"
 
     def release(self) -> None:
         """Drop what was made for a run."""
@@ -213,10 +218,11 @@ def place_mask(mask: Tensor, call: CallShape) -> LayerMask:
     mask = mask.to(call.device, call.dtype)
     if mask.shape[0] > 1:
         mask = mask[list(refuse_beyond(mask, call.seen.frames(call.batch)))]
-    cuts = [group.cut or call.seen.cut(call.latent) for group in call.groups]
-    if not any(cuts):
+    if any(call.cuts):
+        placed = LayerMask(cut_for_groups(mask, call), 1)
+    else:
         warn_of_unknown_tiles(call)
-    placed = LayerMask(cut_for_groups(mask, cuts, call), 1) if any(cuts) else LayerMask(mask, len(cuts))
+        placed = LayerMask(mask, len(call.groups))
     placed.prepare_levels((call.size[1], call.size[2]))
     return placed
 
@@ -239,10 +245,10 @@ def refuse_beyond(mask: Tensor, frames: tuple[int, ...]) -> tuple[int, ...]:
     return frames
 
 
-def cut_for_groups(mask: Tensor, cuts: list[Cut | None], call: CallShape) -> Tensor:
+def cut_for_groups(mask: Tensor, call: CallShape) -> Tensor:
     """Each conditioning's own part of a mask, (G · b, h, w)."""
     whole = Cut.box(0, 0, *call.latent)
-    rows = [cut_mask(mask, cut or whole, call.latent).expand(call.batch, -1, -1) for cut in cuts]
+    rows = [cut_mask(mask, cut or whole, call.latent).expand(call.batch, -1, -1) for cut in call.cuts]
     return torch.cat(rows)
 
 

@@ -11,13 +11,15 @@ import shutil
 import pytest
 import torch
 from comfy_extras.nodes_torch_compile import TorchCompileModel
+from pack.ipadapter.host.conditioning import carrying
 from pack.ipadapter.host.patching import apply_image_prompt
 from pack.ipadapter.layer_weights import TypedRule
 from pack.ipadapter.strength import Scaling, Strength
 from pack.ipadapter.weight_curve import WeightCurve
 
+from nodes import ConditioningCombine, ConditioningSetArea
 from tests.small import MICRO, make_pair
-from tests.world import Settings, adapter_file, host_adapter, image_prompt, picture
+from tests.world import Settings, adapter_file, conditioning, host_adapter, image_prompt, picture
 
 SETTINGS = Settings(steps=4, cfg=3.0)
 
@@ -92,3 +94,27 @@ def test_changing_weight_or_image_compiles_nothing_anew():
 def test_generated_code_gives_the_right_picture():
     for model in (apply(1.0), apply(0.3, seed=8)):
         assert torch.allclose(sampled(compiled(model, "inductor")), sampled(model), atol=2e-3)
+
+
+def area(cond, x: int):
+    """A column of the picture."""
+    return ConditioningSetArea().append(cond, 64, 128, x, 0, 1.0)[0]
+
+
+def test_a_prompt_bound_to_one_of_two_texts_stays_with_it_in_a_compiled_model():
+    """Calls that differ only in which conditioning they are of."""
+    text, negative = conditioning(MICRO, 11), conditioning(MICRO, 12)
+    adapter = host_adapter(adapter_file(MICRO, "base"))
+    model = apply_image_prompt(make_pair(MICRO).host, adapter, image_prompt(), Strength(), bound="one")
+    for conds in ((carrying(text, "one"), negative), (text, carrying(negative, "one")), (text, negative)):
+        run = [picture(each, MICRO, SETTINGS, conds=conds) for each in (compiled(model), model)]
+        assert torch.allclose(*run, atol=2e-4)
+
+
+def test_a_mask_that_areas_cut_is_right_in_a_compiled_model():
+    text, negative = conditioning(MICRO, 11), conditioning(MICRO, 12)
+    model = apply(mask=MASK)
+    halves = ConditioningCombine().combine(area(text, 0), area(text, 64))[0]
+    for conds in ((text, negative), (halves, negative), (text, negative)):
+        run = [picture(each, MICRO, SETTINGS, conds=conds) for each in (compiled(model), model)]
+        assert torch.allclose(*run, atol=2e-4)
