@@ -78,6 +78,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 def conduct(stages: list[Stage], seed: int, jobs: int) -> None:
     """Run stages as processes, each as soon as what it needs is there; stops at the first that fails."""
+    began = time.perf_counter()
     for stage in stages:
         if stage.is_done:
             print(f"{stage.name}: there already")
@@ -95,6 +96,7 @@ def conduct(stages: list[Stage], seed: int, jobs: int) -> None:
             if running.pop(name).returncode:
                 stop(running)
                 raise SystemExit(f"{name} failed; what was made before it is kept")
+    print(f"everything: {time.perf_counter() - began:.0f} s")
 
 
 def stop(running: dict[str, subprocess.Popen[bytes]]) -> None:
