@@ -83,7 +83,7 @@ def conduct(stages: list[Stage], seed: int, jobs: int) -> None:
         if stage.is_done:
             print(f"{stage.name}: there already")
     waiting = [stage for stage in stages if not stage.is_done]
-    running: dict[str, subprocess.Popen[bytes]] = {}
+    made, running = len(waiting), dict[str, "subprocess.Popen[bytes]"]()
     while waiting or running:
         ready = [stage for stage in waiting if stage.can_start]
         if not ready and not running:
@@ -96,7 +96,8 @@ def conduct(stages: list[Stage], seed: int, jobs: int) -> None:
             if running.pop(name).returncode:
                 stop(running)
                 raise SystemExit(f"{name} failed; what was made before it is kept")
-    print(f"everything: {time.perf_counter() - began:.0f} s")
+    if made:
+        print(f"{made} stages: {time.perf_counter() - began:.0f} s")
 
 
 def stop(running: dict[str, subprocess.Popen[bytes]]) -> None:
