@@ -83,7 +83,8 @@ def conduct(stages: list[Stage], seed: int, jobs: int) -> None:
         if stage.is_done:
             print(f"{stage.name}: there already")
     waiting = [stage for stage in stages if not stage.is_done]
-    made, running = len(waiting), dict[str, "subprocess.Popen[bytes]"]()
+    made = len(waiting)
+    running: dict[str, subprocess.Popen[bytes]] = {}
     while waiting or running:
         ready = [stage for stage in waiting if stage.can_start]
         if not ready and not running:
