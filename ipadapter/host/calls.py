@@ -158,7 +158,7 @@ class CallRows:
     def make(self, call: CallShape) -> Prepared:
         """Branches of every layer for calls of this shape."""
         branches: dict[Place, tuple[Branch, ...]] = {}
-        dials = {index: self.dial(index, call) for index in call.active if self.is_meant(index, call)}
+        dials = {index: self.dial(index, call) for index in self.meant(call)}
         for index, dial in dials.items():
             app = self.applications[index]
             mask = None if app.mask is None else place_mask(app.mask, call)
@@ -166,9 +166,13 @@ class CallRows:
                 branches[layer.place] = (*branches.get(layer.place, ()), Branch(*pair, mask))
         return Prepared(branches, dials)
 
-    def is_meant(self, index: int, call: CallShape) -> bool:
-        """Whether any row of a call follows an application; one bound to other conditionings is left out."""
-        return any(group.role_for(self.applications[index].bound) != ABSENT for group in call.groups)
+    def meant(self, call: CallShape) -> tuple[int, ...]:
+        """The applications that some row of a call follows; those bound to other conditionings are left out."""
+        return tuple(
+            index
+            for index in call.active
+            if any(group.role_for(self.applications[index].bound) != ABSENT for group in call.groups)
+        )
 
     def dial(self, index: int, call: CallShape) -> Dial:
         """An application's rows for a call: one for each conditioning, or for each of its pictures."""
@@ -193,7 +197,7 @@ class CallRows:
 
     def structure(self, call: CallShape) -> str:
         """What of a call changes the computation, not only its numbers."""
-        apps = [self.applications[index] for index in call.active if self.is_meant(index, call)]
+        apps = [self.applications[index] for index in self.meant(call)]
         shapes = [(app.tokens, is_batch(app.mask), app.by_frame, [layer.place for layer in app.layers]) for app in apps]
         return f"{shapes} in {len(call.groups)} rows, {'cut' if any(call.cuts) else 'whole'}"
 

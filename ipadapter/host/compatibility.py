@@ -13,7 +13,8 @@ from torch import Tensor
 
 from ..compatibility import OldSettings, strengths_of
 from ..errors import IPAdapterError
-from ..image_prompt import ImageFeatures, ImagePrompt, Order, Overlap, Part, Region, refuse_two_encoders
+from ..image_prompt import ImageFeatures, ImagePrompt, Order, Overlap, Part, refuse_two_encoders
+from ..regions import place_in_region
 from .adapter import Adapter
 from .old_reading import OldReading, combine_images, cut_tiles, read_images, times
 from .patching import apply_image_prompt
@@ -76,17 +77,11 @@ class Tiles:
 def read_tiles(sources: Sources, image: Tensor, reading: OldReading, sharpening: float) -> Tiles:
     """Every tile as a part with its place in the picture."""
     made = cut_tiles(image, sharpening)
-    prompts = [placed(sources.read(tile, reading), mask) for tile, mask in made]
+    prompts = [place_in_region(sources.read(tile, reading), mask, 1.0, Overlap.SHARE) for tile, mask in made]
     parts = tuple(part for prompt in prompts for part in prompt.parts)
     return Tiles(
         replace(prompts[0], parts=parts), torch.cat([tile for tile, _ in made]), torch.cat([mask for _, mask in made])
     )
-
-
-def placed(prompt: ImagePrompt, mask: Tensor) -> ImagePrompt:
-    """A prompt that acts within a mask, sharing what others lie over."""
-    region = Region(mask, Overlap.SHARE)
-    return replace(prompt, parts=tuple(replace(part, region=region) for part in prompt.parts))
 
 
 @dataclass(frozen=True)

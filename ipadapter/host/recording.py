@@ -21,7 +21,6 @@ from ..packing import POSITIVE
 from .application import Application
 from .calls import CallRows, CallShape, is_compiled
 from .patching import attach, rows_of
-from .roles import Group
 from .windows import Acting, StepClock
 
 KEY = "ip_adapter_record"
@@ -117,19 +116,20 @@ class View:
     prompts: Mapping[Place, tuple[int, ...]]
 
     @staticmethod
-    def of(call: CallShape, applications: tuple[Application, ...]) -> View:
-        groups = [(index, sight_of(group, call)) for index, group in enumerate(call.groups) if group.role == POSITIVE]
+    def of(call: CallShape, meant: tuple[int, ...], applications: tuple[Application, ...]) -> View:
+        parts = enumerate(zip(call.groups, call.cuts, strict=True))
+        groups = [(index, sight_of(cut, call)) for index, (group, cut) in parts if group.role == POSITIVE]
         prompts: dict[Place, tuple[int, ...]] = {}
-        for index in call.active:
+        for index in meant:
             for layer in applications[index].layers:
                 prompts[layer.place] = (*prompts.get(layer.place, ()), index + 1)
         return View(call.batch, tuple(groups), prompts)
 
 
-def sight_of(group: Group, call: CallShape) -> Sight:
+def sight_of(cut: Cut | None, call: CallShape) -> Sight:
     """What a conditioning's rows show."""
-    cut = group.cut or call.seen.cut(call.latent) or Cut.box(0, 0, *call.latent)
-    return Sight(call.seen.frames(call.batch), cut.rows, cut.columns)
+    part = cut or Cut.box(0, 0, *call.latent)
+    return Sight(call.seen.frames(call.batch), part.rows, part.columns)
 
 
 class RecordingRows(CallRows):
@@ -148,7 +148,7 @@ class RecordingRows(CallRows):
         return RecordingPatch(place, text, self.release, self.measure)
 
     def branches(self, call: CallShape, levels: Acting) -> Branches:
-        self.view = View.of(call, self.applications)
+        self.view = View.of(call, self.meant(call), self.applications)
         return super().branches(call, levels)
 
     def measure(self, place: Place, text: Tensor, images: list[Tensor], activations: Size) -> None:

@@ -339,3 +339,21 @@ def test_an_empty_record_and_a_model_without_an_image_prompt_are_refused():
     base = make_pair(MICRO).host
     assert "ApplyIPAdapter" in message(lambda: RecordImagePromptAttention.execute(base))
     assert "ApplyIPAdapter" in message(lambda: record_image_prompt(applied(strength=Strength(0.0))))
+
+
+def test_a_prompt_bound_to_one_conditioning_is_recorded_where_calls_are_apart():
+    """One conditioning sees an area, the other the whole picture, so each is a call of its own."""
+    from pack.ipadapter.host.conditioning import carrying
+
+    from nodes import ConditioningCombine, ConditioningSetArea
+
+    left, whole, negative = (conditioning(SD15, seed) for seed in (21, 22, 23))
+    column = ConditioningSetArea().append(left, 64, 128, 0, 0, 1.0)[0]
+    model = apply_image_prompt(
+        make_pair(SD15).host, host_adapter(adapter_file(SD15, "base")), image_prompt(), Strength(), bound="one"
+    )
+    recording, record = record_image_prompt(model)
+    texts = ConditioningCombine().combine(carrying(column, "one"), whole)[0], negative
+    ours = picture(recording, SD15, Settings(steps=1), conds=texts)
+    assert torch.equal(ours, picture(model, SD15, Settings(steps=1), conds=texts))
+    assert record.maps is not None
