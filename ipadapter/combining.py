@@ -8,7 +8,7 @@
 - norm average: the mean of w f / ‖w f‖, the norm taken over the images for each feature by itself.
 - min, max: the smallest and the largest w f, each feature by itself.
 
-All but concat make one image of all, and work on both features of the encoder. Frame by frame they work on the first
+All but concat make one image of all, and work on every output of the encoder. Frame by frame they work on the first
 frames, the second frames and so on; a prompt of one image is used for every frame.
 
 The negative sides are combined in the same way, each image bringing the mean of its prompt's negative images. An image
@@ -28,7 +28,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from .errors import IPAdapterError
-from .image_prompt import ImageFeatures, ImagePrompt, Order, Part, refuse_two_encoders
+from .image_prompt import ImageFeatures, ImagePrompt, Order, Part, merge_features, refuse_two_encoders
 from .image_weights import Weights, share_weights, unless_plain
 
 
@@ -47,16 +47,10 @@ class Combination(str, Enum):
 def combine_prompts(prompts: Sequence[ImagePrompt], how: Combination, weights: Weights | None = None) -> ImagePrompt:
     """One prompt of several. Raises IPAdapterError where they, or the weights, do not fit each other."""
     refuse_two_encoders(*prompts)
-    nothing = no_image(prompts[0])
+    nothing = prompts[0].nothing
     weighed = weigh_prompts(prompts, weights)
     parts = concatenate(flat(weighed), nothing) if how is Combination.CONCAT else (blend(weighed, how, nothing),)
     return ImagePrompt(parts, prompts[0].zero_pixels, prompts[0].encoder)
-
-
-def no_image(prompt: ImagePrompt) -> ImageFeatures:
-    """What adapters read in place of an image: the base family zeros, the others zero pixels. N = 1."""
-    zero = prompt.zero_pixels
-    return ImageFeatures(torch.zeros_like(zero.image_embeds), zero.penultimate)
 
 
 def weigh_prompts(prompts: Sequence[ImagePrompt], weights: Weights | None) -> list[list[Part]]:
@@ -116,9 +110,8 @@ def join_parts(parts: Sequence[Part], nothing: ImageFeatures) -> Part:
 
 
 def join_features(features: Sequence[ImageFeatures]) -> ImageFeatures:
-    """Several batches as one."""
-    hidden = [one.penultimate for one in features if one.penultimate is not None]
-    return ImageFeatures(torch.cat([one.image_embeds for one in features]), torch.cat(hidden) if hidden else None)
+    """Several batches one after another."""
+    return merge_features(features, torch.cat)
 
 
 def has_negative(parts: Sequence[Part]) -> bool:
@@ -196,10 +189,7 @@ def repeat(features: ImageFeatures, times: int) -> ImageFeatures:
 
 def mean_image(features: ImageFeatures) -> ImageFeatures:
     """The mean of N images, as one."""
-    hidden = features.penultimate
-    return ImageFeatures(
-        features.image_embeds.mean(dim=0, keepdim=True), None if hidden is None else hidden.mean(dim=0, keepdim=True)
-    )
+    return merge_features([features], lambda tensors: tensors[0].mean(dim=0, keepdim=True))
 
 
 @dataclass(frozen=True)
@@ -241,12 +231,11 @@ OPERATIONS: dict[Combination, Callable[[Stack], Tensor]] = {
 
 
 def combine_features(terms: Sequence[ImageFeatures], weights: Tensor, first: int, how: Combination) -> ImageFeatures:
-    """Both features of K terms with weights (K, F): F images."""
+    """Every output of K terms with weights (K, F): F images."""
 
-    def combine(tensors: Sequence[Tensor]) -> Tensor:
-        stacked = torch.stack(list(tensors))  # (K, F, ...)
+    def combine(tensors: list[Tensor]) -> Tensor:
+        stacked = torch.stack(tensors)  # (K, F, ...)
         scales = weights.to(stacked).view(*weights.shape, *[1] * (stacked.ndim - 2))
         return OPERATIONS[how](Stack(stacked, scales, first))
 
-    hidden = [term.penultimate for term in terms if term.penultimate is not None]
-    return ImageFeatures(combine([term.image_embeds for term in terms]), combine(hidden) if hidden else None)
+    return merge_features(terms, combine)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from enum import Enum
 
 import torch
@@ -12,29 +13,55 @@ from .errors import IPAdapterError
 
 
 class Feature(Enum):
-    """Which output of the image encoder an adapter reads."""
+    """What of an image an adapter reads."""
 
     IMAGE_EMBEDS = "image embedding"
     PENULTIMATE = "penultimate hidden states"
+    FACE = "face embedding"
 
 
 @dataclass(frozen=True)
 class ImageFeatures:
-    """Encoder outputs of N images. A tower without patch tokens has no penultimate states."""
+    """What encoders make of N images. Prompts of faces alone have an image embedding 0 wide.
+
+    A tower without patch tokens has no penultimate states; only faces have a face embedding, which is a recognition
+    model's output as it is, not normalised.
+    """
 
     image_embeds: Tensor  # (N, E)
-    penultimate: Tensor | None  # (N, S, D)
+    penultimate: Tensor | None = None  # (N, S, D)
+    face: Tensor | None = None  # (N, 512)
 
     def get(self, feature: Feature) -> Tensor | None:
-        """One of the two outputs."""
-        return self.image_embeds if feature is Feature.IMAGE_EMBEDS else self.penultimate
+        """One of the outputs."""
+        return self.outputs[feature]
+
+    @property
+    def outputs(self) -> dict[Feature, Tensor | None]:
+        """All outputs."""
+        return {
+            Feature.IMAGE_EMBEDS: self.image_embeds,
+            Feature.PENULTIMATE: self.penultimate,
+            Feature.FACE: self.face,
+        }
 
     def __len__(self) -> int:
         return len(self.image_embeds)
 
     def __getitem__(self, rows: slice) -> ImageFeatures:
         """Some of the images."""
-        return ImageFeatures(self.image_embeds[rows], None if self.penultimate is None else self.penultimate[rows])
+        return merge_features([self], lambda tensors: tensors[0][rows])
+
+
+def merge_features(features: Sequence[ImageFeatures], operation: Callable[[list[Tensor]], Tensor]) -> ImageFeatures:
+    """Several batches as one: an operation on each output, over the batches that have it."""
+
+    def merge(feature: Feature) -> Tensor | None:
+        given = [output for one in features if (output := one.get(feature)) is not None]
+        return operation(given) if given else None
+
+    embeds = operation([one.image_embeds for one in features])
+    return ImageFeatures(embeds, merge(Feature.PENULTIMATE), merge(Feature.FACE))
 
 
 class Order(str, Enum):
@@ -80,12 +107,17 @@ class ImagePrompt:
     """Parts that act beside each other, each with an attention of its own, and the encoder that made them.
 
     `zero_pixels` are the features of a tensor of zeros in place of normalised pixels, which the unconditional of
-    the Plus families is made of (reference `ip_adapter.py`, `get_image_embeds`).
+    the Plus families is made of (reference `ip_adapter.py`, `get_image_embeds`); its face embedding is zero.
     """
 
     parts: tuple[Part, ...]
     zero_pixels: ImageFeatures  # N = 1
     encoder: str
+
+    @property
+    def nothing(self) -> ImageFeatures:
+        """What adapters read in place of an image: zero embeddings, and the hidden states of zero pixels. N = 1."""
+        return replace(self.zero_pixels, image_embeds=torch.zeros_like(self.zero_pixels.image_embeds))
 
 
 def join_prompts(first: ImagePrompt, second: ImagePrompt) -> ImagePrompt:

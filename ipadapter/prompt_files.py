@@ -1,7 +1,7 @@
 """Image prompts as files: safetensors with every number as it was, and what they mean in the metadata.
 
 Tensors are named `zero_pixels.<output>`, `parts.<i>.positive.<output>`, `parts.<i>.negative.<output>` and
-`parts.<i>.region`, where an output is `image_embeds` or `penultimate`. A part's other fields are JSON.
+`parts.<i>.region`, where an output is `image_embeds`, `penultimate` or `face`. A part's other fields are JSON.
 """
 
 from __future__ import annotations
@@ -21,13 +21,17 @@ from torch import Tensor
 
 from .checkpoint import Tensors, is_plain, read_head, refuse_other_files
 from .errors import IPAdapterError
-from .image_prompt import ImageFeatures, ImagePrompt, Order, Overlap, Part, Region
+from .image_prompt import Feature, ImageFeatures, ImagePrompt, Order, Overlap, Part, Region
 from .version import VERSION
 from .writing import replacing
 
 FORMAT, FORMAT_VERSION = "image-prompt", 1
-EMBEDS, PENULTIMATE = "image_embeds", "penultimate"
-DIMENSIONS = ((2, 3), (3,))  # that the two may have: (N, E), or (N, S, E) of an encoder without a projection; (N, S, D)
+OUTPUTS = {Feature.IMAGE_EMBEDS: "image_embeds", Feature.PENULTIMATE: "penultimate", Feature.FACE: "face"}
+DIMENSIONS = {  # that each may have
+    Feature.IMAGE_EMBEDS: (2, 3),  # (N, E), or (N, S, E) of an encoder without a projection
+    Feature.PENULTIMATE: (3,),  # (N, S, D)
+    Feature.FACE: (2,),  # (N, 512)
+}
 MOST_PARTS = 10_000  # a file with more is damaged
 
 
@@ -70,8 +74,8 @@ def feature_tensors(prefix: str, features: ImageFeatures | None) -> Tensors:
     """The encoder outputs that are there."""
     if features is None:
         return {}
-    outputs = {EMBEDS: features.image_embeds, PENULTIMATE: features.penultimate}
-    return {f"{prefix}.{name}": tensor for name, tensor in outputs.items() if tensor is not None}
+    outputs = features.outputs.items()
+    return {f"{prefix}.{OUTPUTS[feature]}": tensor for feature, tensor in outputs if tensor is not None}
 
 
 def prompt_metadata(prompt: ImagePrompt, tensors: Tensors) -> dict[str, str]:
@@ -182,15 +186,14 @@ def read_part(file: PromptFile, index: int, fields: dict[str, Any]) -> Part:
 
 def features(file: PromptFile, prefix: str) -> ImageFeatures | None:
     """Encoder outputs under a name; None where there are none."""
-    embeds, penultimate = (file.tensors.get(f"{prefix}.{output}") for output in (EMBEDS, PENULTIMATE))
-    if embeds is None and penultimate is None:
+    found = {feature: file.tensors.get(f"{prefix}.{name}") for feature, name in OUTPUTS.items()}
+    there = {feature: output for feature, output in found.items() if output is not None}
+    if not there:
         return None
-    if any(
-        output is not None and output.ndim not in dimensions
-        for output, dimensions in zip((embeds, penultimate), DIMENSIONS, strict=True)
-    ):
+    if any(output.ndim not in DIMENSIONS[feature] for feature, output in there.items()):
         raise file.wrong(f"holds {prefix} with other dimensions than an encoder's outputs")
-    return ImageFeatures(required(embeds, file, f"{prefix}.{EMBEDS}"), penultimate)
+    embeds = required(found[Feature.IMAGE_EMBEDS], file, f"{prefix}.{OUTPUTS[Feature.IMAGE_EMBEDS]}")
+    return ImageFeatures(embeds, found[Feature.PENULTIMATE], found[Feature.FACE])
 
 
 def required(found: Any, file: PromptFile, what: str) -> Any:
@@ -230,14 +233,24 @@ def part_fault(part: Part, zero_pixels: ImageFeatures) -> str | None:
 
 
 def features_fit(made: ImageFeatures, zero_pixels: ImageFeatures) -> bool:
-    """Whether features can be of the encoder that made these zero pixels. An embedding may be unknown: 0 wide."""
-    embeds, hidden = made.image_embeds, made.penultimate
-    if not len(embeds) or embeds.shape[-1] not in (0, zero_pixels.image_embeds.shape[-1]):
-        return False
-    if hidden is None:
-        return embeds.shape[-1] > 0
-    same = zero_pixels.penultimate is not None and hidden.shape[-1] == zero_pixels.penultimate.shape[-1]
-    return same and len(hidden) == len(embeds) and 0 not in hidden.shape
+    """Whether features can be of what made these zero pixels. An embedding may be unknown: 0 wide."""
+    embeds, hidden, face = made.image_embeds, made.penultimate, made.face
+    known = embeds.shape[-1] > 0 or hidden is not None or face is not None
+    widths = embeds.shape[-1] in (0, zero_pixels.image_embeds.shape[-1])
+    return (
+        known
+        and widths
+        and len(embeds) > 0
+        and fits(hidden, zero_pixels.penultimate, len(embeds))
+        and fits(face, zero_pixels.face, len(embeds))
+    )
+
+
+def fits(output: Tensor | None, zero: Tensor | None, images: int) -> bool:
+    """Whether an output is as wide as the same encoder's of zero pixels, one for each image, or is not there."""
+    if output is None:
+        return True
+    return zero is not None and output.shape[-1] == zero.shape[-1] and len(output) == images and 0 not in output.shape
 
 
 def is_mask(mask: Tensor) -> bool:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..compatibility import OldSettings, strengths_of
 from ..errors import IPAdapterError
-from ..image_prompt import ImageFeatures, ImagePrompt, Order, Overlap, Part, refuse_two_encoders
+from ..image_prompt import ImagePrompt, Order, Overlap, Part, refuse_two_encoders
 from ..regions import place_in_region
 from .adapter import Adapter
 from .old_reading import OldReading, combine_images, cut_tiles, read_images, times
@@ -115,10 +115,8 @@ def apply_style_and_composition(
 def encode_pair(sources: Sources, image: Tensor, weight: float, mask: Tensor | None) -> tuple[ImagePrompt, ImagePrompt]:
     """References with their features multiplied by a weight, and what stands for no image."""
     prompt = read_images(sources.encoder, image, OldReading(), None, mask)
-    zero = prompt.zero_pixels
-    nothing = Part(ImageFeatures(torch.zeros_like(zero.image_embeds), zero.penultimate))
     weighed = tuple(replace(part, positive=times(part.positive, weight)) for part in prompt.parts)
-    return replace(prompt, parts=weighed), replace(prompt, parts=(nothing,))
+    return replace(prompt, parts=weighed), replace(prompt, parts=(Part(prompt.nothing),))
 
 
 def pair_prompts(positive: ImagePrompt, negative: ImagePrompt | None, order: Order) -> ImagePrompt:

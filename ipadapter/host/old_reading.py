@@ -8,7 +8,7 @@ import comfy.clip_vision
 from torch import Tensor
 
 from ..combining import Combination, combine_prompts, join_features
-from ..image_prompt import ImageFeatures, ImagePrompt, Order, Part
+from ..image_prompt import ImageFeatures, ImagePrompt, Order, Part, merge_features
 from ..reading import Reading
 from ..reference_images import sharpen
 from ..tiles import Tiling, rectangle, tile_boxes
@@ -49,16 +49,13 @@ def enhance(features: ImageFeatures, images: int, reading: OldReading) -> ImageF
 
 
 def times(features: ImageFeatures, factor: float) -> ImageFeatures:
-    """Both features times a number."""
-    hidden = features.penultimate
-    return ImageFeatures(features.image_embeds * factor, None if hidden is None else hidden * factor)
+    """Every output times a number."""
+    return merge_features([features], lambda tensors: tensors[0] * factor)
 
 
 def plus(one: ImageFeatures, other: ImageFeatures) -> ImageFeatures:
     """The sum of the features of as many images."""
-    pair = one.penultimate, other.penultimate
-    hidden = None if pair[0] is None or pair[1] is None else pair[0] + pair[1]
-    return ImageFeatures(one.image_embeds + other.image_embeds, hidden)
+    return merge_features([one, other], lambda tensors: sum(tensors[1:], tensors[0]))
 
 
 def combine_images(prompts: tuple[ImagePrompt, ...], how: str) -> ImagePrompt:
