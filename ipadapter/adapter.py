@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from einops import rearrange
 from torch import Tensor, nn
+from torch.nn.functional import normalize
 
 from .checkpoint import Checkpoint, Tensors
 from .errors import IPAdapterError
-from .families import AdapterSpec, Unconditional
-from .image_prompt import Feature, ImagePrompt, Part
+from .families import AdapterSpec, Family, Unconditional
+from .image_prompt import Feature, ImageFeatures, ImagePrompt, Part, merge_features
+from .lora import lora_tensors
 from .projection import build_projection
 
 
@@ -33,6 +36,7 @@ class IPAdapter(nn.Module):
     def __init__(self, spec: AdapterSpec, operations: Any = nn) -> None:
         super().__init__()
         self.spec = spec
+        self.lora: Tensors = {}  # of FaceID files: no part of the module, as it changes the UNet's weights
         self.image_proj = build_projection(spec.projection, operations)
         self.layers = nn.ModuleList(
             LayerProjection(channels, spec.context_dim, operations) for channels in spec.channels
@@ -42,9 +46,9 @@ class IPAdapter(nn.Module):
         """W'_k and W'_v of every layer."""
         return [layer for layer in self.layers if isinstance(layer, LayerProjection)]
 
-    def tokens(self, features: Tensor) -> Tensor:
+    def tokens(self, *features: Tensor) -> Tensor:
         """Features of N images to one sequence of all their tokens: (1, N · T, C)."""
-        return rearrange(self.image_proj(features), "n t c -> 1 (n t) c")
+        return rearrange(self.image_proj(*features), "n t c -> 1 (n t) c")
 
 
 def load_adapter(checkpoint: Checkpoint, spec: AdapterSpec, operations: Any = nn) -> IPAdapter:
@@ -57,15 +61,16 @@ def load_adapter(checkpoint: Checkpoint, spec: AdapterSpec, operations: Any = nn
     weights = module_names(checkpoint)
     refuse_other_shapes(checkpoint.name, dict(adapter.state_dict()), weights)
     adapter.load_state_dict(weights, assign=True)
+    adapter.lora = lora_tensors(checkpoint)
     return adapter.requires_grad_(False).eval()
 
 
 def module_names(checkpoint: Checkpoint) -> Tensors:
     """The file's tensors under the module's names: key number 2i + 1 is layer i."""
     tensors = {f"image_proj.{key}": tensor for key, tensor in checkpoint.image_proj.items()}
-    for key, tensor in checkpoint.ip_adapter.items():
+    for key in checkpoint.ip_adapter.keys() - lora_tensors(checkpoint).keys():
         number, rest = key.split(".", 1)
-        tensors[f"layers.{int(number) // 2}.{rest}"] = tensor
+        tensors[f"layers.{int(number) // 2}.{rest}"] = checkpoint.ip_adapter[key]
     return tensors
 
 
@@ -80,35 +85,71 @@ def refuse_other_shapes(name: str, expected: Tensors, found: Tensors) -> None:
             )
 
 
-DIMENSIONS = {Feature.IMAGE_EMBEDS: 2, Feature.PENULTIMATE: 3}  # (N, E) and (N, S, D)
+Read = tuple[Tensor, ...]  # what a projection takes, one after another
+DIMENSIONS = {Feature.IMAGE_EMBEDS: 2, Feature.PENULTIMATE: 3, Feature.FACE: 2}  # (N, E), (N, S, D) and (N, 512)
 
 
-def features_for(spec: AdapterSpec, prompt: ImagePrompt, part: Part) -> tuple[Tensor, Tensor]:
-    """The features an adapter reads from a part of a prompt: of its images, and of what stands for no image.
+def features_for(spec: AdapterSpec, prompt: ImagePrompt, part: Part) -> tuple[Read, Read]:
+    """What an adapter reads of a part of a prompt: of its images, and of what stands for no image.
 
     Raises IPAdapterError where the prompt's encoder is not the one the adapter was made for.
     """
-    positive = part.positive.get(spec.feature)
-    if (
-        positive is None
-        or positive.ndim != DIMENSIONS[spec.feature]
-        or positive.shape[-1] != spec.projection.feature_dim
-    ):
-        made = "not made by it" if positive is None else f"shaped {' × '.join(map(str, positive.shape))}"
+    for feature, width in spec.projection.reads:
+        refuse_other_features(spec, prompt, part.positive.get(feature), feature, width)
+    return read(spec, part.positive), read(spec, unconditional(spec, prompt, part))
+
+
+def refuse_other_features(
+    spec: AdapterSpec, prompt: ImagePrompt, found: Tensor | None, feature: Feature, width: int
+) -> None:
+    """Refuse features that are not there, or not as the adapter's own encoder makes them."""
+    if found is None or found.ndim != DIMENSIONS[feature] or found.shape[-1] != width:
+        made = "not made by it" if found is None else f"shaped {' × '.join(map(str, found.shape))}"
         raise IPAdapterError(
-            f"'{spec.name}' reads {spec.feature.value} {spec.projection.feature_dim} wide, but the image prompt's "
-            f"encoder is {prompt.encoder}, whose {spec.feature.value} are {made}: encode with {spec.encoder}."
+            f"'{spec.name}' reads {feature.value} {width} wide, but the image prompt's encoder is {prompt.encoder}, "
+            f"whose {feature.value} are {made}: encode with {spec.encoder}."
         )
-    return positive, unconditional(spec, prompt, part)
+    if feature is Feature.FACE and spec.reads_raw_face and is_normalised(found):
+        raise IPAdapterError(
+            f"'{spec.name}' reads face embeddings as the recognition model makes them, but those of the image prompt "
+            f"({prompt.encoder}) are normalised to length 1: encode with {spec.encoder}."
+        )
 
 
-def unconditional(spec: AdapterSpec, prompt: ImagePrompt, part: Part) -> Tensor:
+def is_normalised(face: Tensor) -> bool:
+    """Whether embeddings (N, 512) have length 1, which no recognition model makes by itself."""
+    length = torch.linalg.vector_norm(face.float(), dim=-1)
+    return bool(torch.allclose(length, torch.ones_like(length), atol=1e-3))
+
+
+def read(spec: AdapterSpec, features: ImageFeatures) -> Read:
+    """What the projection takes of some images."""
+    taken = [PREPARE[feature](spec, present(features.get(feature))) for feature, _ in spec.projection.reads]
+    return (*taken, *SHARES.get(spec.family, lambda spec: ())(spec))
+
+
+def face_for(spec: AdapterSpec, face: Tensor) -> Tensor:
+    """Face embeddings as an adapter was trained on them. Zero stays zero."""
+    return face if spec.reads_raw_face else normalize(face.float(), dim=-1)
+
+
+PREPARE: dict[Feature, Callable[[AdapterSpec, Tensor], Tensor]] = {
+    Feature.IMAGE_EMBEDS: lambda spec, embeds: embeds,
+    Feature.PENULTIMATE: lambda spec, hidden: hidden,
+    Feature.FACE: face_for,
+}
+SHARES: dict[Family, Callable[[AdapterSpec], Read]] = {
+    Family.FACE_ID_PLUS: lambda spec: (torch.tensor(spec.face.shares),),
+}
+
+
+def unconditional(spec: AdapterSpec, prompt: ImagePrompt, part: Part) -> ImageFeatures:
     """The user's negative image, else what the reference puts in place of an image."""
     if part.negative is not None:
-        return present(part.negative.get(spec.feature))
+        return part.negative
     if spec.unconditional is Unconditional.ZERO_EMBEDDING:
-        return torch.zeros_like(present(prompt.zero_pixels.get(spec.feature)))
-    return present(prompt.zero_pixels.get(spec.feature))
+        return merge_features([prompt.zero_pixels], lambda tensors: torch.zeros_like(tensors[0]))
+    return prompt.zero_pixels
 
 
 def present(features: Tensor | None) -> Tensor:

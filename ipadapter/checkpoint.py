@@ -224,3 +224,17 @@ def is_usable(tensor: Tensor) -> bool:
     """Whether every number is one that half precision has; 8-bit floats are widened, as torch cannot compare them."""
     low, high = torch.aminmax(tensor.float() if tensor.element_size() == 1 else tensor)
     return bool((low >= -LARGEST) & (high <= LARGEST))  # both are false for NaN
+
+
+def shape(checkpoint: Checkpoint, group: str, key: str, ndim: int) -> tuple[int, ...]:
+    """The shape of a tensor that must be there with that many dimensions."""
+    tensors: Tensors = getattr(checkpoint, group)
+    tensor: Tensor | None = tensors.get(key)
+    if tensor is None:
+        raise IPAdapterError(f"'{checkpoint.name}' has no {group}.{key}; the file is incomplete: download it again.")
+    if tensor.ndim != ndim or 0 in tensor.shape:
+        raise IPAdapterError(
+            f"'{checkpoint.name}': {group}.{key} has shape {list(tensor.shape)}, where {ndim} dimensions of at least 1 "
+            "are needed."
+        )
+    return tuple(tensor.shape)

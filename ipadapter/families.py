@@ -1,45 +1,56 @@
 """What kind of adapter a file is, read from its tensors.
 
-Sources: tencent-ailab/IP-Adapter `ip_adapter.py`, `resampler.py`; diffusers `loaders/unet.py`. A file's name is
-never looked at: nothing here depends on it.
+Sources: tencent-ailab/IP-Adapter `ip_adapter.py`, `ip_adapter_faceid.py`, `resampler.py`; diffusers
+`loaders/unet.py`. A file's name decides only what no tensor can: whether a FaceID Plus adapter is of the first or the
+second version.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
+from pathlib import PurePath
 
-from torch import Tensor
-
-from .checkpoint import Checkpoint, Tensors
+from .checkpoint import Checkpoint, shape
 from .errors import IPAdapterError
 from .image_prompt import Feature
+from .lora import LORA_KEY, read_rank
 
 DIM_HEAD = 64  # of every public Resampler
+FACE_WIDTH = 512  # of an ArcFace embedding
+KOLORS_TEXT = 4096  # width of Kolors' text features, and of the tokens of its FaceID adapter: its UNet narrows both
 TO_K = re.compile(r"([0-9]{1,4})\.to_k_ip\.weight")
 LAYER_KEY = re.compile(r"[0-9]{1,4}\.to_[kv]_ip\.weight")
 
 
 class Unconditional(Enum):
-    """What stands for "no image" (reference `get_image_embeds`)."""
+    """What stands for "no image" (reference `get_image_embeds`). A face embedding is zero in either."""
 
     ZERO_EMBEDDING = "a zero embedding through the projection"
     ZERO_PIXELS = "the penultimate states of zero normalised pixels"
 
 
 class Family(Enum):
-    """The projections of adapters that need no face model."""
+    """The projections of public adapters."""
 
     BASE = "base"
     FULL_FACE = "full-face"
     PLUS = "plus"
+    FACE_ID = "FaceID"
+    FACE_ID_PLUS = "FaceID Plus"
+    PORTRAIT = "FaceID Portrait"
+    PORTRAIT_UNNORM = "FaceID Portrait unnorm"
 
 
 @dataclass(frozen=True)
 class ProjectionSpec:
-    """Sizes of the image projection. `tokens` is None where there is one token a patch (full-face)."""
+    """Sizes of the image projection. `tokens` is None where there is one token a patch (full-face).
+
+    `feature_dim` is the width of the image encoder's feature, or of the face embedding where only that is read;
+    `face_dim` that of a face embedding read beside it (FaceID Plus). `context_dim` is the width of the tokens.
+    """
 
     family: Family
     feature_dim: int
@@ -49,15 +60,60 @@ class ProjectionSpec:
     inner_dim: int = 0
     depth: int = 0
     ff_dim: int = 0
+    face_dim: int = 0
+
+    @property
+    def reads(self) -> tuple[tuple[Feature, int], ...]:
+        """What the projection reads, in the order in which it takes them, and how wide each is."""
+        widths = (self.face_dim, self.feature_dim)[-len(FEATURES[self.family]) :]
+        return tuple(zip(FEATURES[self.family], widths, strict=True))
+
+
+FEATURES: dict[Family, tuple[Feature, ...]] = {
+    Family.BASE: (Feature.IMAGE_EMBEDS,),
+    Family.FULL_FACE: (Feature.PENULTIMATE,),
+    Family.PLUS: (Feature.PENULTIMATE,),
+    Family.FACE_ID: (Feature.FACE,),
+    Family.FACE_ID_PLUS: (Feature.FACE, Feature.PENULTIMATE),
+    Family.PORTRAIT: (Feature.FACE,),
+    Family.PORTRAIT_UNNORM: (Feature.FACE,),
+}
+
+
+class FaceVersion(str, Enum):
+    """The two versions of FaceID Plus, which have the same tensors."""
+
+    V1 = "v1"  # the tokens are what the perceiver makes of identity and picture
+    V2 = "v2"  # the identity's own tokens are added to them ("shortcut" in the reference)
+
+
+@dataclass(frozen=True)
+class FaceSettings:
+    """How a FaceID adapter is used. `structure` scales the picture's share of FaceID Plus v2 (reference `s_scale`),
+    `lora` the LoRA in the file (reference `lora_scale`)."""
+
+    version: FaceVersion = FaceVersion.V1
+    structure: float = 1.0
+    lora: float = 1.0
+
+    @property
+    def shares(self) -> tuple[float, float]:
+        """Of the identity's own tokens, and of the perceiver's."""
+        return (0.0, 1.0) if self.version is FaceVersion.V1 else (1.0, self.structure)
 
 
 @dataclass(frozen=True)
 class AdapterSpec:
-    """What a file turned out to be. `channels` is each cross-attention layer's width, in the reference's order."""
+    """What a file turned out to be. `channels` is each cross-attention layer's width, in the reference's order.
+
+    `lora_rank` is 0 where the file has no LoRA.
+    """
 
     name: str
     projection: ProjectionSpec
     channels: tuple[int, ...]
+    lora_rank: int = 0
+    face: FaceSettings = FaceSettings()
 
     @property
     def family(self) -> Family:
@@ -66,30 +122,53 @@ class AdapterSpec:
 
     @property
     def feature(self) -> Feature:
-        """The encoder output this family reads."""
-        return Feature.IMAGE_EMBEDS if self.family is Family.BASE else Feature.PENULTIMATE
+        """What this family reads of an image: of FaceID Plus what it reads beside the face."""
+        return FEATURES[self.family][-1]
+
+    @property
+    def reads_face(self) -> bool:
+        """Whether a face embedding is read."""
+        return Feature.FACE in FEATURES[self.family]
+
+    @property
+    def reads_raw_face(self) -> bool:
+        """Whether it is read as the recognition model makes it; else it is normalised to length 1."""
+        return self.family is Family.PORTRAIT_UNNORM or self.widens_tokens
+
+    @property
+    def lacks_lora(self) -> bool:
+        """Whether the LoRA it was trained with is missing from the file."""
+        return self.family in TRAINED_WITH_LORA and not self.lora_rank
 
     @property
     def unconditional(self) -> Unconditional:
-        """The reference's rule for a dropped image."""
-        return Unconditional.ZERO_EMBEDDING if self.family is Family.BASE else Unconditional.ZERO_PIXELS
+        """The reference's rule for a dropped image. Kolors' FaceID encodes nothing either."""
+        if self.feature is Feature.PENULTIMATE and not self.widens_tokens:
+            return Unconditional.ZERO_PIXELS
+        return Unconditional.ZERO_EMBEDDING
+
+    @property
+    def widens_tokens(self) -> bool:
+        """Whether the tokens are as wide as Kolors' text, and go through its UNet's own narrowing."""
+        return self.projection.context_dim == KOLORS_TEXT
 
     @property
     def context_dim(self) -> int:
-        """Width of the tokens, which is the width of the UNet's text context."""
-        return self.projection.context_dim
+        """Width of the UNet's text context, which `to_k_ip` and `to_v_ip` read."""
+        return 2048 if self.widens_tokens else self.projection.context_dim
 
     @property
     def base(self) -> str:
         """The base model it was made for, in users' words."""
-        if self.context_dim == 2048 and self.projection.dim == 2048:
+        if self.widens_tokens or (self.context_dim == 2048 and self.projection.dim == 2048):
             return "Kolors"
         return BASES.get(self.context_dim, f"a UNet with {self.context_dim}-wide text context")
 
     @property
     def encoder(self) -> str:
-        """The image encoder it was made for, in users' words."""
-        return ENCODERS.get((self.feature, self.projection.feature_dim), "an image encoder of that width")
+        """What it was made to read images with, in users' words."""
+        names = [ENCODERS.get(read, "an encoder of that width") for read in self.projection.reads]
+        return " and ".join(names) + (", through Encode Face Prompt" if self.reads_face else "")
 
     def __str__(self) -> str:
         tokens = self.projection.tokens or "one a patch"
@@ -97,6 +176,7 @@ class AdapterSpec:
 
 
 BASES = {768: "SD1.5", 1024: "SD2.1", 2048: "SDXL"}
+TRAINED_WITH_LORA = (Family.FACE_ID, Family.FACE_ID_PLUS)
 
 ENCODERS = {
     (Feature.IMAGE_EMBEDS, 1024): "CLIP ViT-H/14 (CLIP-ViT-H-14-laion2B-s32B-b79K)",
@@ -105,6 +185,7 @@ ENCODERS = {
     (Feature.PENULTIMATE, 1664): "CLIP ViT-bigG/14 (CLIP-ViT-bigG-14-laion2B-39B-b160k)",
     (Feature.IMAGE_EMBEDS, 768): "CLIP ViT-L/14 (clip-vit-large-patch14)",
     (Feature.PENULTIMATE, 1024): "CLIP ViT-L/14-336 (clip-vit-large-patch14-336)",
+    (Feature.FACE, 512): "InsightFace (buffalo_l)",
 }
 
 
@@ -122,11 +203,6 @@ def has(*patterns: str) -> Callable[[set[str]], bool]:
     return lambda keys: all(any(pattern.match(key) for key in keys) for pattern in compiled)
 
 
-FACE = "it reads a face embedding, which this version does not make"
-FACE_SHAPES = (  # what only a width tells: tensor, axis, size
-    ("perceiver_resampler.proj_in.weight", 0, 4096, f"an IP-Adapter FaceID Plus for Kolors: {FACE}"),
-    ("proj_in.weight", 1, 512, f"an IP-Adapter FaceID Portrait (unnorm) or InstantID file: {FACE}"),
-)
 FOREIGN = (
     Foreign(
         "an XLabs FLUX IP-Adapter; only UNets (SD1.5, SD2.1, SDXL, Kolors) are supported",
@@ -143,11 +219,6 @@ FOREIGN = (
     Foreign(
         "a HunyuanDiT IP-Adapter; only UNets (SD1.5, SD2.1, SDXL, Kolors) are supported", has(r".*kv_proj_ip_adapter")
     ),
-    Foreign(f"an IP-Adapter FaceID Plus: {FACE}", has(r"image_proj\.perceiver_resampler\.")),
-    Foreign(
-        f"an IP-Adapter FaceID: {FACE}", has(r"image_proj\.proj\.2\.", r"image_proj\.norm\.", r"ip_adapter\..*_lora")
-    ),
-    Foreign(f"an IP-Adapter FaceID Portrait: {FACE}", has(r"image_proj\.proj\.2\.", r"image_proj\.norm\.")),
     Foreign("a CSGO adapter, which has two image projections", has(r"content_image_proj\.", r"style_image_proj\.")),
     Foreign("a LoRA: load it with Load LoRA", has(r".*(lora_up|lora_down|lora_A|lora_B)\b")),
     Foreign("a ControlNet: load it with Load ControlNet Model", has(r"(control_model\.|controlnet_|.*zero_convs)")),
@@ -162,39 +233,49 @@ PUBLIC = "an IP-Adapter file has image_proj and ip_adapter tensors, such as ip-a
 def identify(checkpoint: Checkpoint) -> AdapterSpec:
     """Read family, base, widths and token count from the tensors.
 
-    Raises IPAdapterError naming the file for one that is of another family, of another kind, or malformed.
+    Raises IPAdapterError naming the file for one that is of another kind, or malformed.
     """
     refuse_foreign(checkpoint)
     if not checkpoint.image_proj or not checkpoint.ip_adapter:
         missing = "image_proj" if not checkpoint.image_proj else "ip_adapter"
         raise IPAdapterError(f"'{checkpoint.name}' has no {missing} tensors, so it is not an IP-Adapter: {PUBLIC}.")
     channels, context_dim = read_layers(checkpoint)
+    rank = read_rank(checkpoint, channels, context_dim)
     projection = read_projection(checkpoint, context_dim)
-    return AdapterSpec(checkpoint.name, projection, channels)
+    settings = FaceSettings(version_of(checkpoint.name, projection))
+    return AdapterSpec(checkpoint.name, name_portrait(projection, rank), channels, rank, settings)
+
+
+def version_of(name: str, projection: ProjectionSpec) -> FaceVersion:
+    """By the file's own name, without its folders; for SDXL and Kolors there has only been the second version."""
+    says = re.search(r"v2", PurePath(name).name, re.IGNORECASE)
+    return FaceVersion.V2 if says or projection.context_dim >= 2048 else FaceVersion.V1
+
+
+def name_portrait(projection: ProjectionSpec, rank: int) -> ProjectionSpec:
+    """FaceID adapters of 16 tokens without a LoRA are called Portrait."""
+    if projection.family is Family.FACE_ID and projection.tokens == 16 and not rank:
+        return replace(projection, family=Family.PORTRAIT)
+    return projection
 
 
 def refuse_foreign(checkpoint: Checkpoint) -> None:
     """Refuse by name what is recognised and not supported."""
     keys = checkpoint.keys()
-    kinds = [kind for key, axis, size, kind in FACE_SHAPES if has_size(checkpoint.image_proj.get(key), axis, size)]
-    kinds += [foreign.what for foreign in FOREIGN if foreign.recognise(keys)]
-    if kinds:
-        raise IPAdapterError(f"'{checkpoint.name}' is {kinds[0]}.")
-
-
-def has_size(tensor: Tensor | None, axis: int, size: int) -> bool:
-    """Whether a matrix is there and has that size."""
-    return tensor is not None and tensor.ndim == 2 and tensor.shape[axis] == size
+    kind = next((foreign.what for foreign in FOREIGN if foreign.recognise(keys)), None)
+    if kind:
+        raise IPAdapterError(f"'{checkpoint.name}' is {kind}.")
 
 
 def read_layers(checkpoint: Checkpoint) -> tuple[tuple[int, ...], int]:
-    """Each layer's width, in the order of the odd key numbers, and the width of the tokens."""
-    tensors, name = checkpoint.ip_adapter, checkpoint.name
+    """Each layer's width, in the order of the odd key numbers, and the width of the text context."""
+    name = checkpoint.name
+    tensors = [key for key in checkpoint.ip_adapter if not LORA_KEY.fullmatch(key)]
     unknown = sorted(key for key in tensors if not LAYER_KEY.fullmatch(key))
     if unknown:
         raise IPAdapterError(f"'{name}' has a tensor ip_adapter.{unknown[0]}, which no known adapter has: {PUBLIC}.")
     numbers = sorted(int(match[1]) for key in tensors if (match := TO_K.fullmatch(key)))
-    if numbers != list(range(1, 2 * len(numbers), 2)) or len(tensors) != 2 * len(numbers):
+    if not numbers or numbers != list(range(1, 2 * len(numbers), 2)) or len(tensors) != 2 * len(numbers):
         raise IPAdapterError(
             f"'{name}' is incomplete: its {len(tensors)} layer tensors are not pairs of to_k_ip and to_v_ip numbered "
             "1, 3, 5 …; download it again."
@@ -222,19 +303,24 @@ def read_projection(checkpoint: Checkpoint, context_dim: int) -> ProjectionSpec:
             return read(checkpoint, context_dim)
     raise IPAdapterError(
         f"'{checkpoint.name}' has an image projection of no known family "
-        f"({', '.join(sorted(checkpoint.image_proj)[:4])} …): supported are base, plus and full-face adapters."
+        f"({', '.join(sorted(checkpoint.image_proj)[:4])} …): supported are base, plus, full-face and FaceID adapters."
     )
 
 
 def read_base(checkpoint: Checkpoint, context_dim: int) -> ProjectionSpec:
     """`proj` [tokens · context, E]: one linear map and a LayerNorm."""
     rows, feature_dim = shape(checkpoint, "image_proj", "proj.weight", 2)
-    if rows < context_dim or rows % context_dim:
+    return ProjectionSpec(Family.BASE, feature_dim, context_dim, whole_tokens(checkpoint, "proj", rows, context_dim))
+
+
+def whole_tokens(checkpoint: Checkpoint, name: str, rows: int, width: int) -> int:
+    """How many tokens a matrix's rows are."""
+    if rows < width or rows % width:
         raise IPAdapterError(
-            f"'{checkpoint.name}': image_proj.proj.weight has {rows} rows, where a whole number of {context_dim}-wide "
+            f"'{checkpoint.name}': image_proj.{name}.weight has {rows} rows, where a whole number of {width}-wide "
             "tokens is needed to match its to_k_ip; the file mixes two adapters."
         )
-    return ProjectionSpec(Family.BASE, feature_dim, context_dim, rows // context_dim)
+    return rows // width
 
 
 def read_full_face(checkpoint: Checkpoint, context_dim: int) -> ProjectionSpec:
@@ -244,36 +330,59 @@ def read_full_face(checkpoint: Checkpoint, context_dim: int) -> ProjectionSpec:
 
 
 def read_plus(checkpoint: Checkpoint, context_dim: int) -> ProjectionSpec:
-    """The Resampler: queries, widths and depth from its tensors; heads are 64 wide in every public file."""
+    """The Resampler, over the encoder's hidden states or, of the unnorm Portrait, over a face embedding."""
     _, tokens, dim = shape(checkpoint, "image_proj", "latents", 3)
-    _, feature_dim = shape(checkpoint, "image_proj", "proj_in.weight", 2)
-    inner_dim, _ = shape(checkpoint, "image_proj", "layers.0.0.to_q.weight", 2)
-    ff_dim, _ = shape(checkpoint, "image_proj", "layers.0.1.1.weight", 2)
-    depth = len({key.split(".")[1] for key in checkpoint.image_proj if key.startswith("layers.")})
-    if inner_dim % DIM_HEAD or not tokens:
+    feature_dim, inner_dim, depth, ff_dim = read_perceiver(checkpoint, "")
+    family = Family.PORTRAIT_UNNORM if (feature_dim, context_dim) == (FACE_WIDTH, 2048) else Family.PLUS
+    return ProjectionSpec(family, feature_dim, context_dim, tokens, dim, inner_dim, depth, ff_dim)
+
+
+def read_perceiver(checkpoint: Checkpoint, prefix: str) -> tuple[int, int, int, int]:
+    """Width of what it reads, inner width, depth and feed-forward width; heads are 64 wide in every public file."""
+    _, feature_dim = shape(checkpoint, "image_proj", f"{prefix}proj_in.weight", 2)
+    inner_dim, _ = shape(checkpoint, "image_proj", f"{prefix}layers.0.0.to_q.weight", 2)
+    ff_dim, _ = shape(checkpoint, "image_proj", f"{prefix}layers.0.1.1.weight", 2)
+    layers = f"{prefix}layers."
+    depth = len({key[len(layers) :].split(".")[0] for key in checkpoint.image_proj if key.startswith(layers)})
+    if inner_dim % DIM_HEAD:
         raise IPAdapterError(
-            f"'{checkpoint.name}': the Resampler's to_q is {inner_dim} wide with {tokens} queries, where a multiple of "
-            f"{DIM_HEAD} and at least one query are needed."
+            f"'{checkpoint.name}': the Resampler's to_q is {inner_dim} wide, where a multiple of {DIM_HEAD} is needed."
         )
-    return ProjectionSpec(Family.PLUS, feature_dim, context_dim, tokens, dim, inner_dim, depth, ff_dim)
+    return feature_dim, inner_dim, depth, ff_dim
+
+
+def read_face_id(checkpoint: Checkpoint, context_dim: int) -> ProjectionSpec:
+    """`proj.0` [dim, 512], `proj.2` [tokens · context, dim]: two linear maps of a face embedding and a LayerNorm."""
+    dim, face_dim = shape(checkpoint, "image_proj", "proj.0.weight", 2)
+    rows, _ = shape(checkpoint, "image_proj", "proj.2.weight", 2)
+    (width,) = shape(checkpoint, "image_proj", "norm.weight", 1)
+    if width != context_dim and (width, context_dim) != (KOLORS_TEXT, 2048):
+        raise IPAdapterError(
+            f"'{checkpoint.name}': its tokens are {width} wide, where its to_k_ip reads {context_dim}; the file mixes "
+            "two adapters."
+        )
+    return ProjectionSpec(Family.FACE_ID, face_dim, width, whole_tokens(checkpoint, "proj.2", rows, width), dim=dim)
+
+
+def read_face_id_plus(checkpoint: Checkpoint, context_dim: int) -> ProjectionSpec:
+    """The same, whose tokens a perceiver then lets read the encoder's hidden states."""
+    identity = read_face_id(checkpoint, context_dim)
+    feature_dim, inner_dim, depth, ff_dim = read_perceiver(checkpoint, "perceiver_resampler.")
+    return replace(
+        identity,
+        family=Family.FACE_ID_PLUS,
+        feature_dim=feature_dim,
+        face_dim=identity.feature_dim,
+        inner_dim=inner_dim,
+        depth=depth,
+        ff_dim=ff_dim,
+    )
 
 
 READERS: tuple[tuple[str, Callable[[Checkpoint, int], ProjectionSpec]], ...] = (
     ("proj.weight", read_base),
     ("proj.3.weight", read_full_face),
+    ("perceiver_resampler.proj_in.weight", read_face_id_plus),
+    ("norm.weight", read_face_id),
     ("latents", read_plus),
 )
-
-
-def shape(checkpoint: Checkpoint, group: str, key: str, ndim: int) -> tuple[int, ...]:
-    """The shape of a tensor that must be there with that many dimensions."""
-    tensors: Tensors = getattr(checkpoint, group)
-    tensor: Tensor | None = tensors.get(key)
-    if tensor is None:
-        raise IPAdapterError(f"'{checkpoint.name}' has no {group}.{key}; the file is incomplete: download it again.")
-    if tensor.ndim != ndim or 0 in tensor.shape:
-        raise IPAdapterError(
-            f"'{checkpoint.name}': {group}.{key} has shape {list(tensor.shape)}, where {ndim} dimensions of at least 1 "
-            "are needed."
-        )
-    return tuple(tensor.shape)

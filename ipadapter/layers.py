@@ -32,19 +32,33 @@ class CrossAttentionLayer:
     heads: int
 
 
-def find_blocks(unet: nn.Module) -> tuple[tuple[CrossAttentionLayer, nn.Module], ...]:
-    """Every transformer block with a cross-attention to a text context, in the order of the adapter files' numbers."""
+@dataclass(frozen=True)
+class Block:
+    """A transformer block with a cross-attention to a text context."""
+
+    name: str  # of the module within the UNet
+    layer: CrossAttentionLayer
+    module: nn.Module
+
+
+def find_blocks(unet: nn.Module) -> tuple[Block, ...]:
+    """Every such block, in the order of the adapter files' numbers."""
     found = [
-        (layer_of(match, module), module)
+        Block(name, layer_of(match, module), module)
         for name, module in unet.named_modules()
         if (match := TRANSFORMER_BLOCK.match(name)) and getattr(module, "attn2", None) is not None
     ]
-    return tuple(sorted(found, key=lambda pair: (ORDER.index(pair[0].place[0]), *pair[0].place[1:])))
+    return tuple(sorted(found, key=lambda block: (ORDER.index(block.layer.place[0]), *block.layer.place[1:])))
+
+
+def block_names(unet: nn.Module) -> tuple[str, ...]:
+    """The names of their modules."""
+    return tuple(block.name for block in find_blocks(unet))
 
 
 def find_layers(unet: nn.Module) -> tuple[CrossAttentionLayer, ...]:
     """The cross-attention layers of these blocks."""
-    return tuple(layer for layer, _ in find_blocks(unet))
+    return tuple(block.layer for block in find_blocks(unet))
 
 
 def layer_of(match: re.Match[str], block: nn.Module) -> CrossAttentionLayer:
@@ -85,6 +99,24 @@ def match_layers(spec: AdapterSpec, unet: nn.Module) -> tuple[CrossAttentionLaye
             f"{base}, or a {spec.base} model."
         )
     return layers
+
+
+def narrowing_of(spec: AdapterSpec, unet: nn.Module) -> nn.Linear | None:
+    """What the UNet narrows its text with, where an adapter's tokens are as wide as that and go through it too.
+
+    Raises IPAdapterError where the adapter asks for one and the UNet has none.
+    """
+    if not spec.widens_tokens:
+        return None
+    narrowing = getattr(unet, "encoder_hid_proj", None)
+    width = spec.projection.context_dim
+    if not isinstance(narrowing, nn.Linear) or narrowing.weight.shape != (spec.context_dim, width):
+        raise IPAdapterError(
+            f"'{spec.name}' makes tokens {width} wide, which Kolors' UNet narrows to {spec.context_dim} with a layer "
+            "of its own (encoder_hid_proj), but this model has no such layer: load Kolors with a loader that "
+            "keeps it in the model."
+        )
+    return narrowing
 
 
 def require_layers(unet: nn.Module, wish: str) -> tuple[CrossAttentionLayer, ...]:

@@ -1,8 +1,8 @@
-"""From encoder features to image tokens: the three projections of the paper and its reference code.
+"""From encoder features to image tokens: the projections of the paper and its reference code.
 
 Each takes `operations`, the namespace its `Linear` and `LayerNorm` come from, so that the host's own layers (which
 cast weights to the input's dtype and device) can be used. Sources: tencent-ailab/IP-Adapter `ip_adapter.py`,
-`resampler.py`.
+`ip_adapter_faceid.py`, `resampler.py`.
 """
 
 from __future__ import annotations
@@ -86,9 +86,8 @@ def feed_forward(dim: int, ff_dim: int, operations: Any) -> nn.Sequential:
 class PerceiverLayer(nn.ModuleList):
     """Attention and feed-forward, each added to the latents. A list, as its keys in the public files are."""
 
-    def __init__(self, spec: ProjectionSpec, operations: Any) -> None:
-        attention = PerceiverAttention(spec.dim, spec.inner_dim, operations)
-        super().__init__([attention, feed_forward(spec.dim, spec.ff_dim, operations)])
+    def __init__(self, dim: int, inner_dim: int, ff_dim: int, operations: Any) -> None:
+        super().__init__([PerceiverAttention(dim, inner_dim, operations), feed_forward(dim, ff_dim, operations)])
 
     def forward(self, features: Tensor, latents: Tensor) -> Tensor:
         """(N, S, dim) and (N, T, dim) to (N, T, dim)."""
@@ -97,30 +96,82 @@ class PerceiverLayer(nn.ModuleList):
         return latents + feed(latents)
 
 
-class Resampler(nn.Module):
-    """T learned queries that read the penultimate hidden states through a few perceiver layers."""
+class Perceiver(nn.Module):
+    """Latents that read features through a few layers (`FacePerceiverResampler`)."""
 
-    def __init__(self, spec: ProjectionSpec, operations: Any) -> None:
+    def __init__(self, spec: ProjectionSpec, dim: int, operations: Any) -> None:
         super().__init__()
-        self.latents = nn.Parameter(torch.empty(1, spec.tokens or 1, spec.dim))
-        self.proj_in = operations.Linear(spec.feature_dim, spec.dim)
-        self.layers = nn.ModuleList(PerceiverLayer(spec, operations) for _ in range(spec.depth))
-        self.proj_out = operations.Linear(spec.dim, spec.context_dim)
+        self.proj_in = operations.Linear(spec.feature_dim, dim)
+        layers = (PerceiverLayer(dim, spec.inner_dim, spec.ff_dim, operations) for _ in range(spec.depth))
+        self.layers = nn.ModuleList(layers)
+        self.proj_out = operations.Linear(dim, spec.context_dim)
         self.norm_out = operations.LayerNorm(spec.context_dim)
 
-    def forward(self, hidden: Tensor) -> Tensor:
-        """(N, S, D) to (N, T, C)."""
-        latents = self.latents.to(hidden).expand(hidden.shape[0], -1, -1)
-        features = self.proj_in(hidden)
+    def read(self, features: Tensor, latents: Tensor) -> Tensor:
+        """(N, S, D) and (N, T, dim) to (N, T, C)."""
+        features = self.proj_in(features)
         for layer in self.layers:
             latents = layer(features, latents)
         return self.norm_out(self.proj_out(latents))
+
+
+class Resampler(Perceiver):
+    """T learned queries that read the penultimate hidden states, or a face embedding as a sequence of one."""
+
+    def __init__(self, spec: ProjectionSpec, operations: Any) -> None:
+        super().__init__(spec, spec.dim, operations)
+        self.latents = nn.Parameter(torch.empty(1, spec.tokens or 1, spec.dim))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(N, S, D) or (N, D) to (N, T, C)."""
+        sequence = features if features.ndim == 3 else features.unsqueeze(1)
+        return self.read(sequence, self.latents.to(sequence).expand(sequence.shape[0], -1, -1))
+
+
+class FaceProjection(nn.Module):
+    """A face embedding to T tokens through a two-layer perceptron, and a LayerNorm (`MLPProjModel`)."""
+
+    def __init__(self, spec: ProjectionSpec, operations: Any) -> None:
+        super().__init__()
+        self.context_dim = spec.context_dim
+        face_dim, width = spec.reads[0][1], (spec.tokens or 1) * spec.context_dim
+        self.proj = nn.Sequential(operations.Linear(face_dim, spec.dim), nn.GELU(), operations.Linear(spec.dim, width))
+        self.norm = operations.LayerNorm(spec.context_dim)
+
+    def identity(self, face: Tensor) -> Tensor:
+        """(N, 512) to (N, T, C)."""
+        return self.norm(rearrange(self.proj(face), "n (t c) -> n t c", c=self.context_dim))
+
+
+class FaceIDProjection(FaceProjection):
+    """These tokens alone."""
+
+    def forward(self, face: Tensor) -> Tensor:
+        """(N, 512) to (N, T, C)."""
+        return self.identity(face)
+
+
+class FaceIDPlusProjection(FaceProjection):
+    """These tokens, which then read the penultimate hidden states of the face (`ProjPlusModel`)."""
+
+    def __init__(self, spec: ProjectionSpec, operations: Any) -> None:
+        super().__init__(spec, operations)
+        self.perceiver_resampler = Perceiver(spec, spec.context_dim, operations)
+
+    def forward(self, face: Tensor, hidden: Tensor, shares: Tensor) -> Tensor:
+        """(N, 512), (N, S, D) and (2,) to (N, T, C): `shares` are those of the identity and of what it has read."""
+        identity, (own, read) = self.identity(face), shares
+        return own * identity + read * self.perceiver_resampler.read(hidden, identity)
 
 
 PROJECTIONS: dict[Family, type[nn.Module]] = {
     Family.BASE: LinearProjection,
     Family.FULL_FACE: FullFaceProjection,
     Family.PLUS: Resampler,
+    Family.FACE_ID: FaceIDProjection,
+    Family.FACE_ID_PLUS: FaceIDPlusProjection,
+    Family.PORTRAIT: FaceIDProjection,
+    Family.PORTRAIT_UNNORM: Resampler,
 }
 
 

@@ -6,7 +6,7 @@ import contextlib
 import os
 import secrets
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -15,17 +15,22 @@ from torch import Tensor
 
 from .adapter import IPAdapter
 from .errors import IPAdapterError
+from .families import AdapterSpec, FaceVersion, Family
 
 FORMAT = "ip-adapter"
 
 
 @dataclass(frozen=True)
 class Provenance:
-    """What an adapter was made from and how long it was trained; in the file's metadata."""
+    """What an adapter was made from and how long it was trained; in the file's metadata.
+
+    `face_version` is that of FaceID Plus, which no tensor tells.
+    """
 
     encoder: str = ""
     steps: int = 0
     license: str = ""
+    face_version: str = ""
 
     @staticmethod
     def read(metadata: Mapping[str, str]) -> Provenance:
@@ -34,20 +39,33 @@ class Provenance:
             return Provenance()
         steps = metadata.get("steps", "")
         return Provenance(
-            metadata.get("encoder", ""), int(steps) if steps.isdecimal() else 0, metadata.get("license", "")
+            metadata.get("encoder", ""),
+            int(steps) if steps.isdecimal() else 0,
+            metadata.get("license", ""),
+            metadata.get("face_version", ""),
         )
+
+    def of(self, spec: AdapterSpec) -> Provenance:
+        """This, for an adapter as it is used."""
+        return replace(self, face_version=spec.face.version.value if spec.family is Family.FACE_ID_PLUS else "")
+
+    def told(self, spec: AdapterSpec) -> AdapterSpec:
+        """An adapter's spec with what the file says that no tensor tells."""
+        versions = {version.value: version for version in FaceVersion}
+        return replace(spec, face=replace(spec.face, version=versions.get(self.face_version, spec.face.version)))
 
 
 def file_tensors(adapter: IPAdapter, dtype: torch.dtype | None = None) -> dict[str, Tensor]:
     """The tensors under the public files' names: layer i has key number 2i + 1."""
-    names = {}
+    names: dict[str, Tensor] = {}
     for key, tensor in adapter.state_dict().items():
         group, _, rest = key.partition(".")
         if group == "layers":
             index, _, matrix = rest.partition(".")
             key = f"ip_adapter.{2 * int(index) + 1}.{matrix}"
-        names[key] = tensor.detach().to("cpu", dtype).contiguous()
-    return names
+        names[key] = tensor
+    names |= {f"ip_adapter.{key}": tensor for key, tensor in adapter.lora.items()}
+    return {key: tensor.detach().to("cpu", dtype).contiguous() for key, tensor in names.items()}
 
 
 def metadata(adapter: IPAdapter, provenance: Provenance) -> dict[str, str]:
@@ -61,7 +79,7 @@ def metadata(adapter: IPAdapter, provenance: Provenance) -> dict[str, str]:
         "tokens": str(spec.projection.tokens or "one a patch"),
         "steps": str(provenance.steps),
         "license": provenance.license,
-    }
+    } | ({"face_version": provenance.face_version} if provenance.face_version else {})
 
 
 def write_adapter(path: Path, adapter: IPAdapter, provenance: Provenance, dtype: torch.dtype | None = None) -> Path:

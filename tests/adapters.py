@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import torch
+from pack.ipadapter.families import AdapterSpec, Family
+from pack.ipadapter.image_prompt import Feature
 from torch import Tensor
 
+FACE = 512  # width of an ArcFace embedding
 EMBED, HIDDEN, PATCHES = 96, 80, 17  # of the small image encoder: projected width, hidden width, tokens
 
 Tensors = dict[str, Tensor]
@@ -69,7 +73,44 @@ def plus_shapes(
     return shapes
 
 
-PROJECTIONS = {"base": base_shapes, "plus": plus_shapes, "full-face": full_face_shapes}
+def face_shapes(context: int, tokens: int = 4, dim: int = 2 * FACE) -> dict[str, tuple[int, ...]]:
+    """An ArcFace embedding to tokens."""
+    return linear("proj.0", dim, FACE) | linear("proj.2", tokens * context, dim) | norm("norm", context)
+
+
+def face_plus_shapes(context: int, hidden: int = HIDDEN, tokens: int = 4, depth: int = 4) -> dict[str, tuple[int, ...]]:
+    """The same, and a perceiver as wide as the tokens."""
+    perceiver = plus_shapes(context, hidden, tokens, context, context, depth)
+    inner = {f"perceiver_resampler.{key}": shape for key, shape in perceiver.items() if key != "latents"}
+    return face_shapes(context, tokens) | inner
+
+
+def portrait_unnorm_shapes(context: int) -> dict[str, tuple[int, ...]]:
+    """A Resampler over one face embedding."""
+    return plus_shapes(context, hidden=FACE)
+
+
+PROJECTIONS = {
+    "base": base_shapes,
+    "plus": plus_shapes,
+    "full-face": full_face_shapes,
+    "FaceID": face_shapes,
+    "FaceID Plus": face_plus_shapes,
+    "FaceID Portrait": partial(face_shapes, tokens=16),
+    "FaceID Portrait unnorm": portrait_unnorm_shapes,
+}
+WITH_LORA = ("FaceID", "FaceID Plus")
+
+
+def lora_shapes(channels: tuple[int, ...], context: int, rank: int = 8) -> dict[str, tuple[int, ...]]:
+    """The LoRA in FaceID files, over every attention: even numbers are self-attention, odd ones cross-attention."""
+    shapes: dict[str, tuple[int, ...]] = {}
+    for n in range(2 * len(channels)):
+        width = channels[n // 2]
+        for matrix, columns in (("q", width), ("k", context), ("v", context), ("out", width)):
+            shapes[f"{n}.to_{matrix}_lora.down.weight"] = (rank, columns if n % 2 else width)
+            shapes[f"{n}.to_{matrix}_lora.up.weight"] = (width, rank)
+    return shapes
 
 
 def layer_shapes(channels: tuple[int, ...], context: int) -> dict[str, tuple[int, ...]]:
@@ -84,4 +125,22 @@ def layer_shapes(channels: tuple[int, ...], context: int) -> dict[str, tuple[int
 def random_adapter(family: str, channels: tuple[int, ...], context: int, seed: int = 1, **sizes: int) -> AdapterFile:
     """An adapter of a family for layers of these widths."""
     image_proj = random_tensors(PROJECTIONS[family](context, **sizes), seed)
-    return AdapterFile(image_proj, random_tensors(layer_shapes(channels, context), seed + 1))
+    layers = random_tensors(layer_shapes(channels, context), seed + 1)
+    return AdapterFile(image_proj, layers | (random_lora(channels, context, seed + 2) if family in WITH_LORA else {}))
+
+
+def random_lora(channels: tuple[int, ...], context: int, seed: int) -> Tensors:
+    """One that changes the picture and keeps it finite."""
+    return {key: tensor * 0.2 for key, tensor in random_tensors(lora_shapes(channels, context), seed).items()}
+
+
+def random_read(spec: AdapterSpec, images: int, patches: int, device: str = "cpu") -> tuple[Tensor, ...]:
+    """What an adapter's projection takes of some images, at random."""
+    generator = torch.Generator(device).manual_seed(1) if device == "cpu" else None
+
+    def feature(kind: Feature, width: int) -> Tensor:
+        shape = (images, patches, width) if kind is Feature.PENULTIMATE else (images, width)
+        return torch.randn(shape, generator=generator, device=device)
+
+    taken = tuple(feature(*one) for one in spec.projection.reads)
+    return (*taken, torch.tensor(spec.face.shares, device=device)) if spec.family is Family.FACE_ID_PLUS else taken

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import comfy.sample
@@ -16,7 +16,7 @@ from pack.ipadapter.host.adapter import Adapter
 from pack.ipadapter.image_prompt import ImageFeatures, ImagePrompt, Part
 from torch import Tensor
 
-from tests.adapters import EMBED, HIDDEN, PATCHES, AdapterFile, random_adapter
+from tests.adapters import EMBED, FACE, HIDDEN, PATCHES, AdapterFile, random_adapter
 from tests.small import POOLED, Layout
 
 
@@ -60,6 +60,15 @@ def random_features(images: int, generator: torch.Generator) -> ImageFeatures:
     """What some encoder might make of some images."""
     embeds = torch.randn(images, EMBED, generator=generator)
     return ImageFeatures(embeds, torch.randn(images, PATCHES, HIDDEN, generator=generator))
+
+
+def face_prompt(images: int = 1, seed: int = 3) -> ImagePrompt:
+    """Random features of faces: as long as a recognition model's, and as the small encoder would make of the crops."""
+    generator = torch.Generator().manual_seed(seed)
+    seen = random_features(images, generator)
+    face = torch.randn(images, FACE, generator=generator)
+    zero = replace(random_features(1, torch.Generator().manual_seed(99)), face=torch.zeros(1, FACE))
+    return ImagePrompt((Part(replace(seen, face=face)),), zero, "test faces and small test encoder")
 
 
 @dataclass(frozen=True)

@@ -37,12 +37,12 @@ def open_adapter(name: str) -> Adapter:
 def load_adapter_file(path: Path, name: str) -> Adapter:
     """Read, identify and hand to the host's memory management. Progress: read, identified, ready."""
     progress = comfy.utils.ProgressBar(2)
-    checkpoint = read_checkpoint(path, name)
-    spec = identify(checkpoint)
+    checkpoint, provenance = read_checkpoint(path, name), Provenance.read(read_metadata(path))
+    spec = provenance.told(identify(checkpoint))
     progress.update(1)
     model = load_adapter(checkpoint, spec, comfy.ops.manual_cast)
     progress.update(1)
-    return hand_over(model, Provenance.read(read_metadata(path)))
+    return hand_over(model, provenance)
 
 
 def trained_adapter(adapter: IPAdapter, provenance: Provenance) -> Adapter:

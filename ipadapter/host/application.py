@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import comfy.model_management
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.functional import linear
 
-from ..adapter import IPAdapter, features_for
+from ..adapter import IPAdapter, Read, features_for
 from ..image_prompt import ImagePrompt, Order, Part
 from ..layer_weights import LayerWeights
 from ..layers import CrossAttentionLayer
@@ -52,13 +53,17 @@ class Application:
 
 @dataclass(frozen=True)
 class Target:
-    """Where and how an image prompt is to act: a model's layers, each with its weight, and the rest of its strength."""
+    """Where and how an image prompt is to act: a model's layers, each with its weight, and the rest of its strength.
+
+    `narrow` is what Kolors' UNet narrows its text with, where the adapter's tokens go through it too.
+    """
 
     layers: tuple[CrossAttentionLayer, ...]
     weights: LayerWeights
     strength: Strength
     dtype: torch.dtype
     bound: str | None
+    narrow: nn.Linear | None = None
 
     @property
     def acting(self) -> list[int]:
@@ -78,8 +83,17 @@ def make_applications(
     for part, where in zip(prompt.parts, masks_of(prompt.parts, mask), strict=True):
         features = features_for(adapter.spec, prompt, part)
         if target.acting and target.strength.weight * part.weight:
-            made.append(make_application(adapter, part, project_tokens(adapter, part, *features), target, where))
+            tokens = narrowed(project_tokens(adapter, part, *features), target.narrow)
+            made.append(make_application(adapter, part, tokens, target, where))
     return tuple(made)
+
+
+def narrowed(tokens: Tokens, narrow: nn.Linear | None) -> Tokens:
+    """Tokens as wide as the text context: (P + 1, T, 4096) to (P + 1, T, 2048) on Kolors."""
+    if narrow is None:
+        return tokens
+    weight, bias = (None if one is None else one.to(tokens.rows) for one in (narrow.weight, narrow.bias))
+    return replace(tokens, rows=linear(tokens.rows, weight, bias))
 
 
 def make_application(adapter: Adapter, part: Part, tokens: Tokens, target: Target, mask: Tensor | None) -> Application:
@@ -96,20 +110,21 @@ def make_application(adapter: Adapter, part: Part, tokens: Tokens, target: Targe
     return Application(adapter.spec.name, layers, tokens.rows.shape[1], kept, strength, mask, frames, target.bound)
 
 
-def project_tokens(adapter: Adapter, part: Part, positive: Tensor, negative: Tensor) -> Tokens:
+def project_tokens(adapter: Adapter, part: Part, positive: Read, negative: Read) -> Tokens:
     """Image tokens in float32: one row of all images' or a row a frame, and one for the unconditional."""
     comfy.model_management.load_models_gpu([adapter.patcher])
     module: IPAdapter = adapter.patcher.model
     device = adapter.patcher.load_device
-    images = PROJECT[part.order](module, positive.to(device, torch.float32))  # (P, T, C)
-    nothing = module.tokens(negative.to(device, torch.float32))  # (1, T', C)
-    rows = torch.cat(common_length(images, nothing))
-    return Tokens(rows, token_weights(part, rows, images.shape[1]))
+    images, none = (tuple(tensor.to(device, torch.float32) for tensor in side) for side in (positive, negative))
+    shown = PROJECT[part.order](module, images)  # (P, T, C)
+    nothing = module.tokens(*none)  # (1, T', C)
+    rows = torch.cat(common_length(shown, nothing))
+    return Tokens(rows, token_weights(part, rows, shown.shape[1]))
 
 
 PROJECT = {
-    Order.TOGETHER: lambda module, features: module.tokens(features),
-    Order.FRAME_BY_FRAME: lambda module, features: module.image_proj(features),
+    Order.TOGETHER: lambda module, features: module.tokens(*features),
+    Order.FRAME_BY_FRAME: lambda module, features: module.image_proj(*features),
 }
 
 

@@ -19,11 +19,12 @@ from ..attention import CrossAttentionPatch, TextAttention
 from ..errors import IPAdapterError
 from ..image_prompt import ImagePrompt
 from ..layer_weights import weigh_layers
-from ..layers import Place, match_layers
+from ..layers import Place, match_layers, narrowing_of
 from ..strength import Strength
 from .adapter import Adapter
 from .application import Application, Target, make_applications
 from .calls import RUN_KEY, CallRows, Run
+from .lora import add_lora
 from .roles import Roles
 from .windows import clock_for, timings_of
 
@@ -40,14 +41,16 @@ def apply_image_prompt(
 ) -> ModelPatcher:
     """A model that follows the prompt; the one given is untouched. Weight 0 patches nothing.
 
-    With `bound` only conditionings that carry this name follow it. Raises IPAdapterError where adapter, model,
-    encoder and mask do not fit each other.
+    The LoRA of a FaceID adapter acts in every layer and step. With `bound` only conditionings that carry this name
+    follow the prompt. Raises IPAdapterError where adapter, model, encoder and mask do not fit each other.
     """
-    layers = match_layers(adapter.spec, model.model.diffusion_model)
-    weights = weigh_layers(strength.layers, layers)
-    target = Target(layers, weights, strength, model.model.get_dtype_inference(), bound)
+    unet, dtype = model.model.diffusion_model, model.model.get_dtype_inference()
+    layers, narrow = match_layers(adapter.spec, unet), narrowing_of(adapter.spec, unet)
+    target = Target(layers, weigh_layers(strength.layers, layers), strength, dtype, bound, narrow)
     made, rows = make_applications(adapter, prompt, target, mask), rows_of(model)
-    return attach(model, rows.with_applications((*rows.applications, *made))) if made else model.clone()
+    if not made:
+        return model.clone()
+    return add_lora(attach(model, rows.with_applications((*rows.applications, *made))), adapter, adapter.spec.face.lora)
 
 
 def applications_of(model: ModelPatcher) -> tuple[Application, ...]:

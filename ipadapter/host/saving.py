@@ -14,7 +14,7 @@ from .adapter import Adapter
 
 def save_to_output(adapter: Adapter, prefix: str, license: str = "") -> Path:
     """Write an adapter under the next free number. Raises IPAdapterError where that cannot be done."""
-    provenance = replace(adapter.provenance, license=license or adapter.provenance.license)
+    provenance = replace(adapter.provenance, license=license or adapter.provenance.license).of(adapter.spec)
     return write_adapter(next_path(prefix), adapter.patcher.model, provenance)
 
 

@@ -75,7 +75,7 @@ class FrozenUNet:
 
     def layer_weights(self) -> LayerWeights:
         """W_k and W_v of every layer, LoRAs included, in float32."""
-        attentions: list[Any] = [block.attn2 for _, block in find_blocks(self.patcher.model.diffusion_model)]
+        attentions: list[Any] = [block.module.attn2 for block in find_blocks(self.patcher.model.diffusion_model)]
         return [(plain(attention.to_k.weight), plain(attention.to_v.weight)) for attention in attentions]
 
     def load(self) -> None:

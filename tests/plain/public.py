@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -12,7 +12,17 @@ from pack.ipadapter.errors import IPAdapterError
 from safetensors.torch import save_file
 from torch import Tensor
 
-from tests.adapters import AdapterFile, base_shapes, full_face_shapes, layer_shapes, plus_shapes
+from tests.adapters import (
+    FACE,
+    AdapterFile,
+    base_shapes,
+    face_plus_shapes,
+    face_shapes,
+    full_face_shapes,
+    layer_shapes,
+    lora_shapes,
+    plus_shapes,
+)
 
 Shapes = dict[str, tuple[int, ...]]
 Tensors = dict[str, Tensor]
@@ -34,10 +44,13 @@ class Kind:
     base: str
     tokens: int | None
     encoder: str
+    lora_rank: int = 0
+    token_dim: int = 0  # where the tokens are not as wide as the text context
 
     def tensors(self, make: Callable[[tuple[int, ...]], Tensor]) -> AdapterFile:
         """Both groups, each tensor made by shape."""
         layers = layer_shapes(self.channels, self.context)
+        layers |= lora_shapes(self.channels, self.context, self.lora_rank) if self.lora_rank else {}
         return AdapterFile(
             {key: make(shape) for key, shape in self.image_proj.items()},
             {key: make(shape) for key, shape in layers.items()},
@@ -57,9 +70,15 @@ def sdxl(shapes: Shapes, family: str, tokens: int, encoder: str = VIT_H, base: s
     return Kind(shapes, SDXL_CHANNELS, 2048, family, base, tokens, encoder)
 
 
+def face(shapes: Shapes, base: Kind, family: str, tokens: int, rank: int = 0, encoder: str = "InsightFace") -> Kind:
+    return replace(base, image_proj=shapes, family=family, tokens=tokens, lora_rank=rank, encoder=encoder)
+
+
 PLUS_SD15 = plus_shapes(768, 1280, 16, 768, 768)
 PLUS_SDXL = plus_shapes(2048, 1280, 16, 1280, 1280)
 PLUS_KOLORS = plus_shapes(2048, 1024, 16, 2048, 768)
+
+IN_SD15, IN_SDXL = sd15({}, "", None), sdxl({}, "", 0)
 
 KINDS = {
     "ip-adapter_sd15": sd15(base_shapes(768, 1024), "base", 4),
@@ -75,6 +94,21 @@ KINDS = {
     "ip-adapter-plus-face_sdxl_vit-h": sdxl(PLUS_SDXL, "plus", 16),
     "ip_plus_composition_sdxl": sdxl(PLUS_SDXL, "plus", 16),
     "Kolors-IP-Adapter-Plus": sdxl(PLUS_KOLORS, "plus", 16, VIT_L_336, "Kolors"),
+    "ip-adapter-faceid_sd15": face(face_shapes(768), IN_SD15, "FaceID", 4, 128),
+    "ip-adapter-faceid-plus_sd15": face(face_plus_shapes(768, 1280), IN_SD15, "FaceID Plus", 4, 128, VIT_H),
+    "ip-adapter-faceid-plusv2_sd15": face(face_plus_shapes(768, 1280), IN_SD15, "FaceID Plus", 4, 128, VIT_H),
+    "ip-adapter-faceid-portrait_sd15": face(face_shapes(768, 16), IN_SD15, "FaceID Portrait", 16),
+    "ip-adapter-faceid_sdxl": face(face_shapes(2048), IN_SDXL, "FaceID", 4, 128),
+    "ip-adapter-faceid-plusv2_sdxl": face(face_plus_shapes(2048, 1280), IN_SDXL, "FaceID Plus", 4, 128, VIT_H),
+    "ip-adapter-faceid-portrait_sdxl": face(face_shapes(2048, 16), IN_SDXL, "FaceID Portrait", 16),
+    "ip-adapter-faceid-portrait_sdxl_unnorm": face(
+        plus_shapes(2048, FACE, 16, 1280, 1280), IN_SDXL, "FaceID Portrait unnorm", 16
+    ),
+    "Kolors-IP-Adapter-FaceID-Plus": replace(
+        face(face_plus_shapes(4096, 1024, 6), IN_SDXL, "FaceID Plus", 6, encoder=VIT_L_336),
+        base="Kolors",
+        token_dim=4096,
+    ),
     "sd21": Kind(base_shapes(1024, 1024), SD15_CHANNELS, 1024, "base", "SD2.1", 4, VIT_H),
 }
 

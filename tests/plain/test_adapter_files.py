@@ -9,7 +9,7 @@ from pack.ipadapter.checkpoint import Checkpoint, read_checkpoint
 from pack.ipadapter.families import Family, Unconditional, identify
 from pack.ipadapter.image_prompt import Feature
 
-from tests.adapters import AdapterFile, random_adapter
+from tests.adapters import AdapterFile, random_adapter, random_read
 from tests.oracle.reference import reference_with
 from tests.plain.public import (
     KINDS,
@@ -50,6 +50,12 @@ def bytes_in_half_precision(kind: Kind) -> int:
         ("ip-adapter-plus_sd15", 98_174_976),
         ("ip-adapter-full-face_sd15", 43_588_608),
         ("ip-adapter-plus_sdxl_vit-h", 847_497_728),
+        ("ip-adapter-faceid_sd15", 96_709_632),
+        ("ip-adapter-faceid-plusv2_sd15", 156_521_472),
+        ("ip-adapter-faceid-portrait_sd15", 64_582_656),
+        ("ip-adapter-faceid_sdxl", 1_071_015_936),
+        ("ip-adapter-faceid-plusv2_sdxl", 1_487_415_296),
+        ("ip-adapter-faceid-portrait_sdxl", 749_807_616),
     ],
 )
 def test_the_shapes_used_here_add_up_to_the_published_sizes(name, size):
@@ -71,9 +77,11 @@ def test_a_public_file_becomes_a_module_that_makes_its_tokens(name):
     checkpoint = checkpoint_of(kind.tensors(on_meta))
     spec = identify(checkpoint)
     adapter = load_adapter(checkpoint, spec)
-    patches = (257,) if spec.feature is Feature.PENULTIMATE else ()
-    tokens = adapter.tokens(torch.empty(2, *patches, spec.projection.feature_dim, device="meta"))
-    assert tokens.shape == (1, 2 * (kind.tokens or 257), kind.context)
+    tokens = adapter.tokens(*random_read(spec, 2, 257, "meta"))
+    width = kind.token_dim or kind.context
+    assert tokens.shape == (1, 2 * (kind.tokens or 257), width)
+    tokens = tokens[..., : kind.context]
+    assert len(adapter.lora) == 16 * len(kind.channels) * bool(kind.lora_rank)
     assert [layer.to_k_ip(tokens).shape[-1] for layer in adapter.layers] == list(kind.channels)
 
 
@@ -83,6 +91,9 @@ def test_a_public_file_becomes_a_module_that_makes_its_tokens(name):
         ("base", Feature.IMAGE_EMBEDS, Unconditional.ZERO_EMBEDDING),
         ("plus", Feature.PENULTIMATE, Unconditional.ZERO_PIXELS),
         ("full-face", Feature.PENULTIMATE, Unconditional.ZERO_PIXELS),
+        ("FaceID", Feature.FACE, Unconditional.ZERO_EMBEDDING),
+        ("FaceID Plus", Feature.PENULTIMATE, Unconditional.ZERO_PIXELS),
+        ("FaceID Portrait", Feature.FACE, Unconditional.ZERO_EMBEDDING),
     ],
 )
 def test_a_family_states_what_it_reads_and_what_no_image_is(family, feature, unconditional):

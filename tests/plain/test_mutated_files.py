@@ -15,9 +15,8 @@ from pack.ipadapter.adapter import IPAdapter, load_adapter
 from pack.ipadapter.checkpoint import read_checkpoint
 from pack.ipadapter.errors import IPAdapterError
 from pack.ipadapter.families import AdapterSpec, identify
-from pack.ipadapter.image_prompt import Feature
 
-from tests.adapters import random_adapter
+from tests.adapters import random_adapter, random_read
 from tests.plain.public import Tensors, assert_is_a_sentence, write_safetensors, write_torch
 
 FEW = (8, 16, 8)
@@ -53,9 +52,7 @@ def check_outcome(path: Path) -> bool:
 
 def check_tokens(adapter: IPAdapter, spec: AdapterSpec) -> None:
     """What the spec says is what the module does, with numbers that can be used."""
-    patches = (PATCHES,) if spec.feature is Feature.PENULTIMATE else ()
-    features = torch.randn(2, *patches, spec.projection.feature_dim, generator=torch.Generator().manual_seed(1))
-    tokens = adapter.tokens(features)
+    tokens = adapter.tokens(*random_read(spec, 2, PATCHES))
     assert tokens.shape == (1, 2 * (spec.projection.tokens or PATCHES), spec.context_dim)
     assert torch.isfinite(tokens).all()
     assert len(adapter.layers) == len(spec.channels) > 0

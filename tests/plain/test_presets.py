@@ -224,7 +224,7 @@ def test_face_id_files_and_checkpoints_in_the_folder_are_passed_over_with_a_reas
     (tmp_path / "empty.bin").touch()
     assert dict(survey(tmp_path).useless) == {
         "empty.bin": "is empty (0 bytes)",
-        "faceid.safetensors": "is an IP-Adapter FaceID",
+        "faceid.safetensors": "has no image_proj.proj.0.bias",
         "list.bin": "holds a list, not named tensors",
         "sd.safetensors": "is a checkpoint",
     }

@@ -1,4 +1,4 @@
-"""The three projections against diffusers' modules with the same weights."""
+"""The projections against diffusers' modules with the same weights."""
 
 from __future__ import annotations
 
@@ -7,14 +7,25 @@ import torch
 from diffusers import UNet2DConditionModel
 from diffusers.models.embeddings import (
     ImageProjection,
+    IPAdapterFaceIDImageProjection,
+    IPAdapterFaceIDPlusImageProjection,
     IPAdapterFullImageProjection,
     IPAdapterPlusImageProjection,
 )
 from pack.ipadapter.adapter import load_adapter
-from pack.ipadapter.families import identify
+from pack.ipadapter.families import FaceSettings, FaceVersion, identify
 from torch import nn
 
-from tests.adapters import AdapterFile, Tensors, base_shapes, full_face_shapes, layer_shapes, plus_shapes
+from tests.adapters import (
+    AdapterFile,
+    Tensors,
+    base_shapes,
+    face_plus_shapes,
+    face_shapes,
+    full_face_shapes,
+    layer_shapes,
+    plus_shapes,
+)
 from tests.plain.public import checkpoint_of
 
 TOLERANCE = 1e-6  # of values of about 1
@@ -25,6 +36,8 @@ CASES = {
     "full-face": (full_face_shapes(768, 1280), 768, IPAdapterFullImageProjection, (257, 1280)),
     "sd15 plus, 12 heads": (plus_shapes(768, 1280, 16, 768, 768), 768, IPAdapterPlusImageProjection, (257, 1280)),
     "sdxl plus, 20 heads": (plus_shapes(2048, 1280, 16, 1280, 1280), 2048, IPAdapterPlusImageProjection, (257, 1280)),
+    "FaceID": (face_shapes(768), 768, IPAdapterFaceIDImageProjection, (512,)),
+    "FaceID Portrait": (face_shapes(768, 16), 768, IPAdapterFaceIDImageProjection, (512,)),
     "Kolors, 12 heads": (plus_shapes(2048, 1024, 16, 2048, 768), 2048, IPAdapterPlusImageProjection, (577, 1024)),
 }
 
@@ -65,6 +78,22 @@ def test_a_projection_equals_diffusers(name):
     assert ours.shape == theirs.shape == (2, *theirs.shape[1:])
     assert theirs.abs().mean() > 0.1
     assert (ours - theirs).abs().max() <= TOLERANCE * max(1, theirs.abs().max().item())
+
+
+@pytest.mark.parametrize(("version", "structure"), [("v1", 1.0), ("v2", 1.0), ("v2", 0.4)])
+@pytest.mark.parametrize("context", [768, 2048])
+def test_face_id_plus_equals_diffusers(context, version, structure):
+    image_proj = trained_like(face_plus_shapes(context, 1280))
+    checkpoint = checkpoint_of(AdapterFile(image_proj, trained_like(layer_shapes((8,), context))))
+    adapter = load_adapter(checkpoint, identify(checkpoint))
+    face, hidden = torch.randn(2, 512), torch.randn(2, 257, 1280)
+    module = reference(image_proj)
+    module.clip_embeds, module.shortcut, module.shortcut_scale = hidden.unsqueeze(0), version == "v2", structure
+    shares = torch.tensor(FaceSettings(FaceVersion(version), structure).shares)
+    ours, theirs = adapter.image_proj(face, hidden, shares), module(face)
+    assert isinstance(module, IPAdapterFaceIDPlusImageProjection)
+    assert ours.shape == theirs.shape == (2, 4, context)
+    assert (ours - theirs).abs().max() <= 2 * TOLERANCE * max(1, theirs.abs().max().item())
 
 
 def test_several_images_become_one_sequence_image_by_image():

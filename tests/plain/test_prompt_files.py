@@ -278,7 +278,7 @@ def test_another_packs_embedding_becomes_a_prompt(dtype, tmp_path):
     path = foreign(tmp_path, embeds)
     prompt = prompt_of_features(read_features(path, path.name), made(1, 9), "small", path.name)
     spec = identify(checkpoint_of(random_adapter("base", (8,), 32, embed=EMBED)))
-    positive, nothing = features_for(spec, prompt, prompt.parts[0])
+    (positive,), (nothing,) = features_for(spec, prompt, prompt.parts[0])
     assert torch.equal(positive, embeds.float()) and torch.equal(nothing, torch.zeros(1, EMBED))
 
 
@@ -287,7 +287,7 @@ def test_another_packs_hidden_states_become_a_prompt_for_plus_adapters_only(tmp_
     path = foreign(tmp_path, hidden)
     prompt = prompt_of_features(read_features(path, path.name), zero_pixels, "small", path.name)
     plus = identify(checkpoint_of(random_adapter("plus", (8,), 32, hidden=HIDDEN)))
-    positive, nothing = features_for(plus, prompt, prompt.parts[0])
+    (positive,), (nothing,) = features_for(plus, prompt, prompt.parts[0])
     assert torch.equal(positive, hidden) and torch.equal(nothing, zero_pixels.penultimate)
     base = identify(checkpoint_of(random_adapter("base", (8,), 32, embed=EMBED)))
     with pytest.raises(IPAdapterError, match="shaped 2 × 0"):

@@ -9,7 +9,7 @@ from pack.ipadapter.errors import IPAdapterError
 from pack.ipadapter.families import identify
 
 from tests.adapters import base_shapes, layer_shapes, linear, norm, plus_shapes
-from tests.plain.public import SD15_CHANNELS, SDXL_CHANNELS, Shapes, assert_is_a_sentence, write_torch
+from tests.plain.public import SD15_CHANNELS, SDXL_CHANNELS, Shapes, assert_is_a_sentence
 
 
 def prefixed(prefix: str, shapes: Shapes) -> Shapes:
@@ -20,51 +20,9 @@ def layers(channels: tuple[int, ...], context: int, prefix: str = "ip_adapter.")
     return prefixed(prefix, layer_shapes(channels, context))
 
 
-def face_lora(channels: tuple[int, ...]) -> Shapes:
-    """The rank-128 LoRA inside FaceID files, over every attention: even numbers are self-attention."""
-    return {
-        f"ip_adapter.{n}.to_{matrix}_lora.{end}.weight": shape
-        for n in range(2 * len(channels))
-        for matrix in ("q", "k", "v", "out")
-        for end, shape in (("down", (128, channels[n // 2])), ("up", (channels[n // 2], 128)))
-    }
-
-
-def face_mlp(context: int, tokens: int) -> Shapes:
-    return linear("proj.0", 1024, 512) | linear("proj.2", tokens * context, 1024) | norm("norm", context)
-
-
-def face_perceiver(context: int, hidden: int) -> Shapes:
-    resampler = plus_shapes(context, hidden, 4, context, context)
-    return prefixed("perceiver_resampler.", {key: shape for key, shape in resampler.items() if key != "latents"})
-
-
-def faceid(context: int, tokens: int, channels: tuple[int, ...], more: Shapes | None = None) -> Shapes:
-    return prefixed("image_proj.", face_mlp(context, tokens) | (more or {})) | layers(channels, context)
-
-
-PORTRAIT_UNNORM = prefixed("image_proj.", plus_shapes(2048, 512, 16, 1280, 1280))
-KOLORS_FACE = face_mlp(4096, 6) | face_perceiver(4096, 1024)
 FLUX_PAIR = ("to_k_ip.weight", "to_v_ip.weight")
 
 FAMILIES_TO_COME: dict[str, tuple[Shapes, str]] = {
-    "FaceID SD1.5": (faceid(768, 4, SD15_CHANNELS) | face_lora(SD15_CHANNELS), "FaceID"),
-    "FaceID SDXL": (faceid(2048, 4, SDXL_CHANNELS) | face_lora(SDXL_CHANNELS), "FaceID"),
-    "FaceID Plus SD1.5": (
-        faceid(768, 4, SD15_CHANNELS, face_perceiver(768, 1280)) | face_lora(SD15_CHANNELS),
-        "FaceID Plus",
-    ),
-    "FaceID Plus v2 SDXL": (
-        faceid(2048, 4, SDXL_CHANNELS, face_perceiver(2048, 1280)) | face_lora(SDXL_CHANNELS),
-        "FaceID Plus",
-    ),
-    "Portrait SD1.5": (faceid(768, 16, SD15_CHANNELS), "FaceID Portrait"),
-    "Portrait SDXL": (faceid(2048, 16, SDXL_CHANNELS), "FaceID Portrait"),
-    "Portrait unnorm or InstantID": (PORTRAIT_UNNORM | layers(SDXL_CHANNELS, 2048), "InstantID"),
-    "Kolors FaceID": (
-        prefixed("image_proj.", KOLORS_FACE) | layers(SDXL_CHANNELS, 4096, "adapter_modules."),
-        "FaceID Plus for Kolors",
-    ),
     "XLabs FLUX": (
         {
             f"double_blocks.{i}.processor.ip_adapter_double_stream_{m}_proj.{kind}": shape
@@ -140,22 +98,6 @@ def read_unread(tensors):
     from pack.ipadapter.checkpoint import group
 
     return group(tensors, "somebody's file.bin")
-
-
-def test_a_face_adapter_in_a_nested_torch_file_is_refused_by_name(tmp_path):
-    content = {
-        "image_proj": {key: torch.zeros(shape) for key, shape in face_mlp(64, 4).items()},
-        "ip_adapter": {"0.to_q_lora.down.weight": torch.zeros(4, 8), "1.to_k_ip.weight": torch.zeros(8, 64)},
-    }
-    with pytest.raises(IPAdapterError, match="IP-Adapter FaceID: it reads a face"):
-        identify(read_checkpoint(write_torch(tmp_path / "face.bin", content)))
-
-
-def test_kolors_face_layers_at_the_top_of_a_torch_file_are_refused_by_name(tmp_path):
-    small = {key: torch.zeros(2, 2) for key in KOLORS_FACE}
-    content = {"image_proj": small, "adapter_modules": {"1.to_k_ip.weight": torch.zeros(8, 64)}}
-    with pytest.raises(IPAdapterError, match="FaceID Plus"):
-        identify(read_checkpoint(write_torch(tmp_path / "face.bin", content)))
 
 
 LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:0123\nsize 44642768\n"

@@ -1,0 +1,46 @@
+"""The LoRA of a FaceID adapter on a MODEL, as weight patches of the host's own."""
+
+from __future__ import annotations
+
+import logging
+
+import torch
+from comfy.model_patcher import ModelPatcher
+from comfy.weight_adapter import LoRAAdapter
+from torch import Tensor
+
+from ..layers import block_names
+from ..lora import LowRank, changes_of
+from .adapter import Adapter
+
+UNET = "diffusion_model."
+
+
+def add_lora(model: ModelPatcher, adapter: Adapter, weight: float) -> ModelPatcher:
+    """A model with the adapter's LoRA, once: the one given where it has it already, or there is none to add."""
+    lora = adapter.patcher.model.lora
+    if not lora or not weight:
+        return model
+    changes = changes_of(lora, block_names(model.model.diffusion_model))
+    if has_change(model, *next(iter(changes.items()))):
+        logging.info("IP-Adapter: the model already has the LoRA of '%s'.", adapter.spec.name)
+        return model
+    clone = model.clone()
+    clone.add_patches({UNET + name: host_patch(change) for name, change in changes.items()}, weight)
+    return clone
+
+
+def host_patch(change: LowRank) -> LoRAAdapter:
+    """up · down without an alpha, which is a scale of 1."""
+    return LoRAAdapter(set(), (change.up, change.down, None, None, None, None))
+
+
+def has_change(model: ModelPatcher, name: str, change: LowRank) -> bool:
+    """Whether a weight is changed by the same numbers already, by this pack or by Load LoRA."""
+    patches = (patch for _, patch, *_ in model.patches.get(UNET + name, ()))
+    return any(isinstance(patch, LoRAAdapter) and same(patch.weights[1], change.down) for patch in patches)
+
+
+def same(one: Tensor, other: Tensor) -> bool:
+    """Whether two matrices are equal but for how precisely they are stored."""
+    return one.shape == other.shape and torch.allclose(one.float(), other.to(one.device).float(), rtol=1e-2, atol=1e-6)
