@@ -104,7 +104,12 @@ def scatter(module: torch.nn.Module, seed: int, std: float = 0.06) -> None:
 
 @cache
 def reference_unet(layout: Layout, seed: int = 0) -> UNet2DConditionModel:
-    """The diffusers side."""
+    """The diffusers side, made once: adapters may come and go, its own weights stay."""
+    return make_reference_unet(layout, seed)
+
+
+def make_reference_unet(layout: Layout, seed: int = 0) -> UNet2DConditionModel:
+    """One of a test's own."""
     with torch.inference_mode(False):
         unet = UNet2DConditionModel(**layout.diffusers_config).eval().requires_grad_(False)
         scatter(unet, seed)

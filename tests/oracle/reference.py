@@ -87,9 +87,11 @@ def residual_arguments(call: Call, chunks: int) -> list[dict[str, Any]]:
     ]
 
 
-def reference_with(layout: Layout, files: list[AdapterFile], scale: float | list[float], seed: int = 0) -> Reference:
+def reference_with(
+    layout: Layout, files: list[AdapterFile], scale: float | list[float], unet: UNet2DConditionModel | None = None
+) -> Reference:
     """diffusers' side with adapters loaded by its own loader."""
-    unet = reference_unet(layout, seed)
+    unet = unet or reference_unet(layout)
     with torch.inference_mode(False):
         unet._load_ip_adapter_weights([file.nested for file in files], low_cpu_mem_usage=False)
         set_scales(unet, scale if isinstance(scale, list) else [scale] * len(files))

@@ -1,0 +1,148 @@
+"""FaceID adapters against diffusers: its projections, its attention, and the LoRA in the file through peft."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import pytest
+import torch
+from pack.ipadapter.families import FaceSettings, FaceVersion
+from pack.ipadapter.host.adapter import Adapter
+from pack.ipadapter.host.patching import apply_image_prompt
+from pack.ipadapter.image_prompt import ImagePrompt
+from pack.ipadapter.strength import Strength
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from tests.adapters import AdapterFile
+from tests.oracle.reference import Reference, reference_with, roles_by_cfg
+from tests.small import SD15, SDXL, Layout, make_pair, make_reference_unet
+from tests.world import DEFAULTS, Settings, adapter_file, face_prompt, host_adapter, sample
+
+TOLERANCE = 1e-5
+FAMILIES = ["FaceID", "FaceID Plus", "FaceID Portrait"]
+NAME = "faceid_0"  # of the LoRA, as diffusers calls it
+
+
+@dataclass(frozen=True)
+class Rows:
+    """What diffusers is given for one conditioning: faces (n, 512) and hidden states (n, S, D)."""
+
+    face: Tensor
+    hidden: Tensor
+
+
+def rows_of(prompt: ImagePrompt, raw: bool) -> dict[int, Rows]:
+    """Images and what stands for none, by role."""
+    part, images = prompt.parts[0], len(prompt.parts[0].positive)
+    face = part.positive.face if raw else normalize(part.positive.face, dim=-1)
+    zero = prompt.zero_pixels.penultimate.expand(images, -1, -1)
+    return {0: Rows(face, part.positive.penultimate), 1: Rows(torch.zeros_like(face), zero)}
+
+
+def reference_faces(layout: Layout, file: AdapterFile, scale: float, face: FaceSettings) -> Reference:
+    """diffusers' side: the adapter by its loader, the LoRA by peft, the settings where its pipelines keep them."""
+    reference = reference_with(layout, [file], scale, make_reference_unet(layout))
+    loras = reference.unet._load_ip_adapter_loras([file.nested])
+    with torch.inference_mode(False):
+        for lora in loras.values():
+            reference.unet.load_lora_adapter(lora, prefix="unet", adapter_name=NAME)
+            reference.unet.set_adapters([NAME], [face.lora])
+    module = projection_of(reference)
+    module.shortcut, module.shortcut_scale = face.version is FaceVersion.V2, face.structure
+    return reference
+
+
+def projection_of(reference: Reference):
+    return reference.unet.encoder_hid_proj.image_projection_layers[0]
+
+
+def noise(reference: Reference, call, given: dict[int, Rows]) -> Tensor:
+    """The noise prediction of a recorded call, one conditioning at a time."""
+    roles = roles_by_cfg(call)
+    inputs = [tensor.chunk(len(roles)) for tensor in (call.x, call.timestep, call.context)]
+    pooled = [None] * len(roles) if call.y is None else call.y.chunk(len(roles))
+    made = []
+    for x, timestep, context, y, role in zip(*inputs, pooled, roles, strict=True):
+        rows = given[role]
+        projection_of(reference).clip_embeds = rows.hidden.unsqueeze(0).repeat(len(x), 1, 1, 1)
+        made.append(reference.predict(x, timestep, context, y, [rows.face], None, {}))
+    return torch.cat(made)
+
+
+def adapter_with(file: AdapterFile, face: FaceSettings) -> Adapter:
+    adapter = host_adapter(file)
+    return replace(adapter, spec=replace(adapter.spec, face=face))
+
+
+def worst(
+    layout, file, face, prompt, weight=1.0, settings: Settings = DEFAULTS, apply: Callable | None = None
+) -> float:
+    """The largest difference between the two noise predictions over all calls of a run."""
+    adapter = adapter_with(file, face)
+    applied = (apply or apply_once)(make_pair(layout).host, adapter, prompt, weight)
+    _, calls = sample(applied, layout, settings)
+    reference = reference_faces(layout, file, weight, face)
+    given = rows_of(prompt, adapter.spec.reads_raw_face)
+    assert calls
+    return max((noise(reference, call, given) - call.output).abs().max().item() for call in calls)
+
+
+def apply_once(model, adapter, prompt, weight):
+    return apply_image_prompt(model, adapter, prompt, Strength(weight))
+
+
+@pytest.mark.parametrize("weight", [0.5, 1.0])
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("layout", [SD15, SDXL], ids=lambda layout: layout.name)
+def test_the_noise_prediction_equals_the_reference(layout, family, weight):
+    file = adapter_file(layout, family)
+    assert worst(layout, file, FaceSettings(), face_prompt(), weight) <= TOLERANCE
+
+
+def test_the_unnorm_portrait_equals_the_reference():
+    file = adapter_file(SDXL, "FaceID Portrait unnorm")
+    adapter, prompt = host_adapter(file), face_prompt()
+    _, calls = sample(apply_once(make_pair(SDXL).host, adapter, prompt, 1.0), SDXL)
+    reference, part = reference_with(SDXL, [file], 1.0), prompt.parts[0]
+    sequence = part.positive.face.unsqueeze(1)  # diffusers reads a sequence of one
+    given = {0: sequence, 1: torch.zeros_like(sequence)}
+    for call in calls:
+        parts = [
+            reference.predict(x, t, c, y, [given[role]], None, {})
+            for x, t, c, y, role in zip(
+                *(tensor.chunk(2) for tensor in (call.x, call.timestep, call.context, call.y)),
+                roles_by_cfg(call),
+                strict=True,
+            )
+        ]
+        assert (torch.cat(parts) - call.output).abs().max() <= TOLERANCE
+
+
+@pytest.mark.parametrize("structure", [0.0, 0.4, 1.5])
+@pytest.mark.parametrize("version", FaceVersion, ids=lambda version: version.value)
+def test_versions_and_their_structure_equal_the_reference(version, structure):
+    file = adapter_file(SD15, "FaceID Plus")
+    assert worst(SD15, file, FaceSettings(version, structure), face_prompt()) <= TOLERANCE
+
+
+@pytest.mark.parametrize("lora", [0.0, 0.6, -0.5])
+def test_the_weight_of_the_lora_equals_the_reference(lora):
+    assert worst(SD15, adapter_file(SD15, "FaceID"), FaceSettings(lora=lora), face_prompt()) <= TOLERANCE
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_several_faces_and_a_batch_equal_the_reference(family):
+    file = adapter_file(SD15, family)
+    assert worst(SD15, file, FaceSettings(), face_prompt(images=3), settings=Settings(batch=2)) <= TOLERANCE
+
+
+def test_the_comparison_would_notice_a_missing_lora():
+    file = adapter_file(SD15, "FaceID")
+    bare = replace(file, ip_adapter={key: tensor for key, tensor in file.ip_adapter.items() if "lora" not in key})
+
+    def without_lora(model, adapter, prompt, weight):
+        return apply_once(model, host_adapter(bare), prompt, weight)
+
+    assert worst(SD15, file, FaceSettings(), face_prompt(), apply=without_lora) > 100 * TOLERANCE
