@@ -11,6 +11,7 @@ from .errors import IPAdapterError
 
 Fact = TypeVar("Fact")
 Progress = Callable[[int, int], None]  # told how many of how many are done
+SHOWN = 6  # files a sentence names
 
 
 @dataclass(frozen=True)
@@ -68,3 +69,10 @@ def in_short(sentence: str, name: str) -> str:
     """The point of an error sentence about a file, to be read after the file's name."""
     rest = sentence.removeprefix(f"'{name}'").strip(": ")
     return rest.partition(": ")[0].partition("; ")[0].partition(", so ")[0].rstrip(".")
+
+
+def listed(objections: Sequence[tuple[str, str]], searched: Sequence[str]) -> str:
+    """What was searched, and why each file that was found is not the one."""
+    files = [f"'{name}' {reason}" for name, reason in objections[:SHOWN]]
+    more = [f"{len(objections) - SHOWN} more do not fit either"] if len(objections) > SHOWN else []
+    return f"searched: {', '.join(searched)}; found: {', '.join(files + more) or 'no files'}"

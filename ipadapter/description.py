@@ -11,8 +11,9 @@ from torch import Tensor, nn
 
 from .errors import IPAdapterError
 from .families import AdapterSpec, Family, Unconditional
+from .image_prompt import Feature
 from .layers import base_of, match_layers
-from .public_files import ENCODER_FOLDER, encoder_for
+from .public_files import ENCODER_FOLDER, PACK, PACK_ADDRESS, PACK_FOLDER, encoder_for
 from .writing import Provenance
 
 
@@ -44,6 +45,10 @@ WEIGHTS = {
     Family.BASE: "1 for an image prompt alone, about 0.5 beside a text prompt",
     Family.PLUS: "1 for an image prompt alone, 0.4 to 0.6 beside a text prompt, as it keeps much of the picture",
     Family.FULL_FACE: "about 0.7, with a reference that is cropped to the face",
+    Family.FACE_ID: "0.7 to 1",
+    Family.FACE_ID_PLUS: "0.7 to 1; a lower structure in FaceID Settings leaves hair and pose to the text (v2)",
+    Family.PORTRAIT: "0.7 to 1, with up to five pictures of the person",
+    Family.PORTRAIT_UNNORM: "0.5 to 0.8, as it is strong",
 }
 
 
@@ -62,7 +67,8 @@ def describe_adapter(
         ("Fits", fits(spec)),
         ("This model", verdict(spec, unet) if unet is not None else ""),
         ("Needs", needs(spec)),
-        ("No image", UNCONDITIONAL[spec.unconditional]),
+        ("LoRA", lora(spec)),
+        ("No image", UNCONDITIONAL[spec.unconditional] + ", and a zero face embedding" * reads_both(spec)),
         ("Weight", WEIGHTS[spec.family]),
     ]
     return "\n".join(f"{label}: {fact}" for label, fact in facts if fact)
@@ -72,8 +78,21 @@ def kind(spec: AdapterSpec) -> str:
     """Family and sizes."""
     projection = spec.projection
     tokens = f"{projection.tokens} image tokens" if projection.tokens else "an image token for every patch"
-    read = f"reads {spec.feature.value} {projection.feature_dim} wide"
-    return f"{spec.family.value}, {tokens} {spec.context_dim} wide, {read}"
+    read = " and ".join(f"{feature.value} {width} wide" for feature, width in projection.reads)
+    version = f" {spec.face.version.value}" if spec.family is Family.FACE_ID_PLUS else ""
+    return f"{spec.family.value}{version}, {tokens} {projection.context_dim} wide, reads {read}"
+
+
+def lora(spec: AdapterSpec) -> str:
+    """The LoRA an adapter was trained with; nothing where there was none."""
+    if spec.lacks_lora:
+        return "not in this file: take the adapter from Find IP-Adapter, which looks for it, or add it with Load LoRA"
+    return f"in the file, rank {spec.lora_rank}, on every attention at weight {spec.face.lora:g}" * bool(spec.lora_rank)
+
+
+def reads_both(spec: AdapterSpec) -> bool:
+    """Whether a face embedding is read beside an encoder's feature."""
+    return len(spec.projection.reads) > 1
 
 
 def origin(provenance: Provenance) -> str:
@@ -101,8 +120,21 @@ def verdict(spec: AdapterSpec, unet: nn.Module) -> str:
 
 
 def needs(spec: AdapterSpec) -> str:
-    """The image encoder, and where it is found."""
+    """The image encoder and the recognition model, and where they are found."""
+    return " and ".join(NEEDS[feature](spec) for feature, _ in spec.projection.reads)
+
+
+def needs_encoder(spec: AdapterSpec) -> str:
+    """An image encoder of the right widths."""
     encoder = encoder_for(spec)
     if encoder is None:
         return f"{spec.encoder}, which is not among the published ones"
     return f"{encoder.short}: {encoder.name} in {ENCODER_FOLDER}, from {encoder.address}"
+
+
+def needs_faces(spec: AdapterSpec) -> str:
+    """A recognition model."""
+    return f"InsightFace: the Python package insightface, and {PACK} in {PACK_FOLDER}, from {PACK_ADDRESS}"
+
+
+NEEDS = {Feature.IMAGE_EMBEDS: needs_encoder, Feature.PENULTIMATE: needs_encoder, Feature.FACE: needs_faces}

@@ -89,12 +89,16 @@ class FaceVersion(str, Enum):
 
 @dataclass(frozen=True)
 class FaceSettings:
-    """How a FaceID adapter is used. `structure` scales the picture's share of FaceID Plus v2 (reference `s_scale`),
-    `lora` the LoRA in the file (reference `lora_scale`)."""
+    """How a FaceID adapter is used.
+
+    `structure` scales the picture's share of FaceID Plus v2 (reference `s_scale`), `lora` the LoRA in the file
+    (reference `lora_scale`), `narrowed` the tokens that Kolors' UNet has narrowed.
+    """
 
     version: FaceVersion = FaceVersion.V1
     structure: float = 1.0
     lora: float = 1.0
+    narrowed: float = 1.0
 
     @property
     def shares(self) -> tuple[float, float]:
@@ -137,8 +141,8 @@ class AdapterSpec:
 
     @property
     def lacks_lora(self) -> bool:
-        """Whether the LoRA it was trained with is missing from the file."""
-        return self.family in TRAINED_WITH_LORA and not self.lora_rank
+        """Whether the LoRA it was trained with is missing from the file. Kolors' had none."""
+        return self.family in TRAINED_WITH_LORA and not self.lora_rank and not self.widens_tokens
 
     @property
     def unconditional(self) -> Unconditional:

@@ -7,16 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .adapter import load_adapter
-from .catalogue import ListedFile, Survey
+from .catalogue import ListedFile, Survey, listed
 from .encoder_files import identify_encoder
 from .errors import IPAdapterError
 from .families import AdapterSpec, identify
 from .headers import checkpoint_header, read_header
+from .image_prompt import Feature
 from .layers import CrossAttentionLayer, agrees
 from .presets import Preset, public_file
 from .public_files import ADAPTER_FOLDER, ENCODER_FOLDER, Encoder, Traits, encoder_for
-
-SHOWN = 6  # files a sentence names
+from .writing import Provenance
 
 
 @dataclass(frozen=True)
@@ -38,10 +38,11 @@ class Choice:
 
 def read_adapter(path: Path, name: str) -> AdapterSpec:
     """What an adapter file is, by its header. Raises IPAdapterError for one that could not be loaded."""
-    checkpoint = checkpoint_header(read_header(path, name))
+    header = read_header(path, name)
+    checkpoint = checkpoint_header(header)
     spec = identify(checkpoint)
     load_adapter(checkpoint, spec)  # shapes only: every tensor has its place
-    return spec
+    return Provenance.read(header.metadata).told(spec)
 
 
 def read_encoder(path: Path, name: str) -> Encoder:
@@ -85,6 +86,11 @@ def adapter_advice(preset: Preset, base: str) -> str:
     return f"put {public.name} there, from {public.address}{rename}"
 
 
+def needs_encoder(spec: AdapterSpec) -> bool:
+    """Whether an image encoder is read at all; most FaceID adapters read a face alone."""
+    return spec.feature is not Feature.FACE
+
+
 def choose_encoder(spec: AdapterSpec, survey: Survey[Encoder], searched: Sequence[str]) -> ListedFile:
     """The file of the encoder an adapter needs: the public name first, then the smallest. Raises IPAdapterError."""
     needed = encoder_for(spec)
@@ -107,10 +113,3 @@ def no_encoder(spec: AdapterSpec, needed: Encoder, survey: Survey[Encoder], sear
         f"({listed(objections + list(survey.useless), searched)}): get it from {needed.address} and save it there as "
         f"{needed.name}."
     )
-
-
-def listed(objections: Sequence[tuple[str, str]], searched: Sequence[str]) -> str:
-    """What was searched, and why each file that was found is not the one."""
-    files = [f"'{name}' {reason}" for name, reason in objections[:SHOWN]]
-    more = [f"{len(objections) - SHOWN} more do not fit either"] if len(objections) > SHOWN else []
-    return f"searched: {', '.join(searched)}; found: {', '.join(files + more) or 'no files'}"

@@ -1,7 +1,7 @@
 """Kinds of adapters by the names users choose them by.
 
 What a tensor tells decides. A file's name decides only what no tensor does: whether a base adapter is a light one,
-whether a plus adapter was made for faces or for composition.
+whether a plus adapter was made for faces or for composition, of which version a FaceID Plus adapter is.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import PurePath
 
 from .errors import IPAdapterError
-from .families import Family
+from .families import FaceVersion, Family
 from .public_files import ADAPTERS, VIT_BIGG, VIT_H, Encoder, PublicAdapter, Traits
 
 
@@ -26,6 +26,7 @@ class Preset:
     better: str = ""  # a word of a better version
     base: str = ""  # the only base there is
     encoder: Encoder | None = None  # the only encoder
+    version: FaceVersion | None = None  # of FaceID Plus
 
     def objection(self, traits: Traits) -> str | None:
         """Why a file is not of this kind, to be read after its name; None where it is."""
@@ -33,6 +34,8 @@ class Preset:
             return f"is a {traits.family.value} adapter"
         if self.base and traits.base != self.base:
             return f"is for {traits.base}"
+        if self.version and traits.version is not self.version:
+            return f"is of version {traits.version.value if traits.version else 'unknown'}"
         if self.encoder and traits.encoder is not self.encoder:
             return f"reads {traits.encoder.short if traits.encoder else 'another image encoder'}"
         if self.word and not says(traits.name, self.word):
@@ -67,25 +70,20 @@ PRESETS = (
     Preset("FULL FACE - SD1.5 only (portraits stronger)", Family.FULL_FACE),
     Preset("Composition", Family.PLUS, word=COMPOSITION),
     Preset("Kolors", Family.PLUS, other=(FACE, COMPOSITION), base="Kolors"),
+    Preset("FACEID", Family.FACE_ID),
+    Preset("FACEID PLUS - SD1.5 only", Family.FACE_ID_PLUS, version=FaceVersion.V1),
+    Preset("FACEID PLUS V2", Family.FACE_ID_PLUS, version=FaceVersion.V2),
+    Preset("FACEID PORTRAIT (style transfer)", Family.PORTRAIT, better="v11"),
+    Preset("FACEID PORTRAIT UNNORM - SDXL only (strong)", Family.PORTRAIT_UNNORM),
 )
-FACE_ID = (
-    "FACEID",
-    "FACEID PLUS - SD1.5 only",
-    "FACEID PLUS V2",
-    "FACEID PORTRAIT (style transfer)",
-    "FACEID PORTRAIT UNNORM - SDXL only (strong)",
-)
-TITLES = (*(preset.title for preset in PRESETS), *FACE_ID)
+TITLES = tuple(preset.title for preset in PRESETS)
 
 
 def preset_of(title: str) -> Preset:
-    """A preset by its title. Raises IPAdapterError for one that is not supported or not known."""
+    """A preset by its title. Raises IPAdapterError for one that is not known."""
     for preset in PRESETS:
         if preset.title == title:
             return preset
-    instead = "choose 'PLUS FACE (portraits)', which follows a face by its looks"
-    if title in FACE_ID:
-        raise IPAdapterError(f"preset '{title}' needs a FaceID adapter, and FaceID is not supported: {instead}.")
     raise IPAdapterError(f"preset '{title}' is not known: choose one of {', '.join(TITLES)}.")
 
 

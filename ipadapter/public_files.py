@@ -1,14 +1,17 @@
-"""The published adapters and image encoders this pack reads: their names, what they are, where to get them."""
+"""The published adapters, their LoRAs and image encoders: their names, what they are, where to get them."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .families import AdapterSpec, Family
+from .families import AdapterSpec, FaceVersion, Family
 from .image_prompt import Feature
 
 ADAPTER_FOLDER = "models/ipadapter"
 ENCODER_FOLDER = "models/clip_vision"
+LORA_FOLDER = "models/loras"
+PACK, PACK_FOLDER = "buffalo_l", "models/insightface/models/buffalo_l"
+PACK_ADDRESS = "https://github.com/deepinsight/insightface/releases/download/model-zoo/buffalo_l.zip"
 
 
 def page(repository: str, path: str) -> str:
@@ -36,12 +39,14 @@ class Traits:
     name: str
     base: str
     family: Family
-    encoder: Encoder | None  # None: none of the published ones
+    encoder: Encoder | None  # None: none of the published ones, or only a face is read
+    version: FaceVersion | None  # of FaceID Plus
 
     @staticmethod
     def of(spec: AdapterSpec) -> Traits:
         """Those of a file that a user has."""
-        return Traits(spec.name, spec.base, spec.family, encoder_for(spec))
+        version = spec.face.version if spec.family is Family.FACE_ID_PLUS else None
+        return Traits(spec.name, spec.base, spec.family, encoder_for(spec), version)
 
 
 @dataclass(frozen=True)
@@ -52,6 +57,7 @@ class PublicAdapter(Traits):
 
 
 TENCENT, OSTRIS, KOLORS = "h94/IP-Adapter", "ostris/ip-composition-adapter", "Kwai-Kolors/Kolors-IP-Adapter-Plus"
+TENCENT_FACES, KOLORS_FACES = "h94/IP-Adapter-FaceID", "Kwai-Kolors/Kolors-IP-Adapter-FaceID-Plus"
 
 VIT_H = Encoder(
     "ViT-H",
@@ -109,13 +115,25 @@ def encoder_for(spec: AdapterSpec) -> Encoder | None:
 def sd15(name: str, family: Family, encoder: Encoder = VIT_H, repository: str = TENCENT) -> PublicAdapter:
     """One for SD1.5."""
     folder = "models/" if repository == TENCENT else ""
-    return PublicAdapter(name, "SD1.5", family, encoder, page(repository, folder + name))
+    return PublicAdapter(name, "SD1.5", family, encoder, None, page(repository, folder + name))
 
 
 def sdxl(name: str, family: Family, encoder: Encoder = VIT_H, repository: str = TENCENT) -> PublicAdapter:
     """One for SDXL."""
     folder = "sdxl_models/" if repository == TENCENT else ""
-    return PublicAdapter(name, "SDXL", family, encoder, page(repository, folder + name))
+    return PublicAdapter(name, "SDXL", family, encoder, None, page(repository, folder + name))
+
+
+def face(
+    name: str,
+    base: str,
+    family: Family,
+    encoder: Encoder | None = None,
+    version: FaceVersion | None = None,
+    repository: str = TENCENT_FACES,
+) -> PublicAdapter:
+    """One that reads faces."""
+    return PublicAdapter(name, base, family, encoder, version, page(repository, name))
 
 
 ADAPTERS = (
@@ -137,6 +155,24 @@ ADAPTERS = (
         "Kolors",
         Family.PLUS,
         VIT_L_336,
+        None,
         page(KOLORS, "ip_adapter_plus_general.bin"),
     ),
+    face("ip-adapter-faceid_sd15.bin", "SD1.5", Family.FACE_ID),
+    face("ip-adapter-faceid-plus_sd15.bin", "SD1.5", Family.FACE_ID_PLUS, VIT_H, FaceVersion.V1),
+    face("ip-adapter-faceid-plusv2_sd15.bin", "SD1.5", Family.FACE_ID_PLUS, VIT_H, FaceVersion.V2),
+    face("ip-adapter-faceid-portrait_sd15.bin", "SD1.5", Family.PORTRAIT),
+    face("ip-adapter-faceid-portrait-v11_sd15.bin", "SD1.5", Family.PORTRAIT),
+    face("ip-adapter-faceid_sdxl.bin", "SDXL", Family.FACE_ID),
+    face("ip-adapter-faceid-plusv2_sdxl.bin", "SDXL", Family.FACE_ID_PLUS, VIT_H, FaceVersion.V2),
+    face("ip-adapter-faceid-portrait_sdxl.bin", "SDXL", Family.PORTRAIT),
+    face("ip-adapter-faceid-portrait_sdxl_unnorm.bin", "SDXL", Family.PORTRAIT_UNNORM),
+    face("ipa-faceid-plus.bin", "Kolors", Family.FACE_ID_PLUS, VIT_L_336, FaceVersion.V2, KOLORS_FACES),
 )
+
+
+def public_adapter(spec: AdapterSpec) -> PublicAdapter | None:
+    """The published file of the same kind; None where there is none."""
+    traits = Traits.of(spec)
+    kind = (traits.base, traits.family, traits.version)
+    return next((one for one in ADAPTERS if (one.base, one.family, one.version) == kind), None)

@@ -11,6 +11,7 @@ from .combine import CombineImagePrompts
 from .compatibility import COMPATIBILITY_NODES
 from .encode import EncodeImagePrompt
 from .evaluate import EvaluateImagePrompt
+from .face_settings import FaceIDSettings
 from .find import DescribeIPAdapter, FindIPAdapter
 from .grid import ImagePromptGrid
 from .load import LoadIPAdapter, LoadOpenCLIPVision
@@ -34,6 +35,7 @@ class IPAdapterExtension(ComfyExtension):
             FindIPAdapter,
             DescribeIPAdapter,
             LoadOpenCLIPVision,
+            FaceIDSettings,
             PrepareReferenceImage,
             EncodeImagePrompt,
             CombineImagePrompts,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import comfy.clip_vision
@@ -14,7 +14,8 @@ import torch
 
 from ..adapter import IPAdapter, load_adapter
 from ..checkpoint import group, read_checkpoint, read_metadata
-from ..families import AdapterSpec, identify
+from ..face_settings import refuse_settings
+from ..families import AdapterSpec, FaceSettings, identify
 from ..writing import Provenance, file_tensors
 from .files import ADAPTERS, find_file
 
@@ -51,6 +52,12 @@ def trained_adapter(adapter: IPAdapter, provenance: Provenance) -> Adapter:
         tensors = {key: tensor.clone() for key, tensor in file_tensors(adapter).items()}
     checkpoint = group(tensors, adapter.spec.name)
     return hand_over(load_adapter(checkpoint, identify(checkpoint), comfy.ops.manual_cast), provenance)
+
+
+def with_face(adapter: Adapter, face: FaceSettings) -> Adapter:
+    """A FaceID adapter that is used in another way. Raises IPAdapterError for settings it does not have."""
+    refuse_settings(adapter.spec, face)
+    return replace(adapter, spec=replace(adapter.spec, face=face))
 
 
 def hand_over(model: IPAdapter, provenance: Provenance) -> Adapter:

@@ -83,17 +83,17 @@ def make_applications(
     for part, where in zip(prompt.parts, masks_of(prompt.parts, mask), strict=True):
         features = features_for(adapter.spec, prompt, part)
         if target.acting and target.strength.weight * part.weight:
-            tokens = narrowed(project_tokens(adapter, part, *features), target.narrow)
+            tokens = narrowed(project_tokens(adapter, part, *features), target.narrow, adapter.spec.face.narrowed)
             made.append(make_application(adapter, part, tokens, target, where))
     return tuple(made)
 
 
-def narrowed(tokens: Tokens, narrow: nn.Linear | None) -> Tokens:
+def narrowed(tokens: Tokens, narrow: nn.Linear | None, weight: float) -> Tokens:
     """Tokens as wide as the text context: (P + 1, T, 4096) to (P + 1, T, 2048) on Kolors."""
     if narrow is None:
         return tokens
-    weight, bias = (None if one is None else one.to(tokens.rows) for one in (narrow.weight, narrow.bias))
-    return replace(tokens, rows=linear(tokens.rows, weight, bias))
+    matrix, bias = (None if one is None else one.to(tokens.rows) for one in (narrow.weight, narrow.bias))
+    return replace(tokens, rows=weight * linear(tokens.rows, matrix, bias))
 
 
 def make_application(adapter: Adapter, part: Part, tokens: Tokens, target: Target, mask: Tensor | None) -> Application:

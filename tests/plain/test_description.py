@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from pack.ipadapter.description import Storage, describe_adapter
-from pack.ipadapter.families import identify
+from pack.ipadapter.families import Unconditional, identify
 from pack.ipadapter.public_files import encoder_for
 from pack.ipadapter.writing import Provenance
 from torch import nn
@@ -25,13 +25,17 @@ def test_a_public_file_is_described_by_its_spec_alone(name):
     said = lines(describe_adapter(spec))
     assert said["File"] == f"{name}.safetensors"
     tokens = f"{kind.tokens} image tokens" if kind.tokens else "an image token for every patch"
-    assert said["Kind"].startswith(f"{kind.family}, {tokens} {kind.context} wide, reads ")
+    version = f" {spec.face.version.value}" if kind.family == "FaceID Plus" else ""
+    assert said["Kind"].startswith(f"{kind.family}{version}, {tokens} {kind.token_dim or kind.context} wide, reads ")
     assert said["Fits"] == f"{kind.base} models with {len(kind.channels)} cross-attention layers and {kind.context}" + (
         "-wide context"
     )
     encoder = encoder_for(spec)
-    assert said["Needs"] == f"{encoder.short}: {encoder.name} in models/clip_vision, from {encoder.address}"
-    assert ("zeros in place of normalised pixels" in said["No image"]) == (kind.family != "base")
+    needs = f"{encoder.short}: {encoder.name} in models/clip_vision, from {encoder.address}" if encoder else ""
+    assert needs in said["Needs"] and ("models/insightface/models/buffalo_l" in said["Needs"]) == spec.reads_face
+    pixels = spec.unconditional is Unconditional.ZERO_PIXELS
+    assert ("zeros in place of normalised pixels" in said["No image"]) == pixels
+    assert ("LoRA" in said) == bool(kind.lora_rank)
     assert said["Weight"]
     assert said.keys().isdisjoint({"Stored as", "Made from", "This model"})
 

@@ -9,12 +9,13 @@ import torch
 from pack.ipadapter.catalogue import Catalogue, ListedFile, Survey
 from pack.ipadapter.checkpoint import read_checkpoint
 from pack.ipadapter.errors import IPAdapterError
-from pack.ipadapter.families import Family, identify
+from pack.ipadapter.families import FEATURES, Family, identify
 from pack.ipadapter.finding import Target, choose_adapter, choose_encoder, read_adapter, read_encoder
 from pack.ipadapter.headers import checkpoint_header, read_header
+from pack.ipadapter.image_prompt import Feature
 from pack.ipadapter.layers import CrossAttentionLayer
-from pack.ipadapter.presets import FACE_ID, PRESETS, TITLES, preset_of, public_file, says
-from pack.ipadapter.public_files import ADAPTERS, ENCODERS, encoder_for
+from pack.ipadapter.presets import PRESETS, TITLES, preset_of, public_file, says
+from pack.ipadapter.public_files import ADAPTERS, ENCODERS, PublicAdapter, encoder_for
 
 from tests.adapters import random_adapter
 from tests.plain.headers import LAYOUTS, SIZES, write_sparse
@@ -22,7 +23,13 @@ from tests.plain.public import KINDS, SD15_CHANNELS, SDXL_CHANNELS, Kind, write_
 
 README = Path(__file__).resolve().parents[2] / "README.md"
 FILES = {  # published names -> a layout of tests/plain/public.py
-    **{f"{name}.safetensors": kind for name, kind in KINDS.items() if name not in ("Kolors-IP-Adapter-Plus", "sd21")},
+    **{
+        f"{name}.{'bin' if 'faceid' in name else 'safetensors'}": kind
+        for name, kind in KINDS.items()
+        if not name.startswith("Kolors") and name != "sd21"
+    },
+    "ip-adapter-faceid-portrait-v11_sd15.bin": KINDS["ip-adapter-faceid-portrait_sd15"],
+    "ipa-faceid-plus.bin": KINDS["Kolors-IP-Adapter-FaceID-Plus"],
     "ip-adapter_sd15_light_v11.bin": KINDS["ip-adapter_sd15_light"],
     "ip_adapter_plus_general.bin": KINDS["Kolors-IP-Adapter-Plus"],
 }
@@ -43,6 +50,15 @@ CASES = {
     ("Composition", "SD1.5"): "ip_plus_composition_sd15.safetensors",
     ("Composition", "SDXL"): "ip_plus_composition_sdxl.safetensors",
     ("Kolors", "Kolors"): "ip_adapter_plus_general.bin",
+    ("FACEID", "SD1.5"): "ip-adapter-faceid_sd15.bin",
+    ("FACEID", "SDXL"): "ip-adapter-faceid_sdxl.bin",
+    ("FACEID PLUS - SD1.5 only", "SD1.5"): "ip-adapter-faceid-plus_sd15.bin",
+    ("FACEID PLUS V2", "SD1.5"): "ip-adapter-faceid-plusv2_sd15.bin",
+    ("FACEID PLUS V2", "SDXL"): "ip-adapter-faceid-plusv2_sdxl.bin",
+    ("FACEID PLUS V2", "Kolors"): "ipa-faceid-plus.bin",
+    ("FACEID PORTRAIT (style transfer)", "SD1.5"): "ip-adapter-faceid-portrait-v11_sd15.bin",
+    ("FACEID PORTRAIT (style transfer)", "SDXL"): "ip-adapter-faceid-portrait_sdxl.bin",
+    ("FACEID PORTRAIT UNNORM - SDXL only (strong)", "SDXL"): "ip-adapter-faceid-portrait_sdxl_unnorm.bin",
 }
 
 
@@ -107,12 +123,6 @@ def test_a_preset_that_no_file_is_published_for_says_so(title, base, surveyed):
     assert public_file(preset_of(title), base) is None
     with pytest.raises(IPAdapterError, match=f"no such adapter is published for {base}, so choose another preset"):
         choose_adapter(preset_of(title), target(base), surveyed, ["here"])
-
-
-@pytest.mark.parametrize("title", FACE_ID)
-def test_a_face_id_preset_says_what_would_do_instead(title):
-    with pytest.raises(IPAdapterError, match=r"FaceID is not supported: choose 'PLUS FACE \(portraits\)'"):
-        preset_of(title)
 
 
 def test_a_preset_nobody_knows_is_refused_with_those_there_are():
@@ -215,7 +225,7 @@ def test_a_sentence_names_a_few_files_and_counts_the_rest(tmp_path):
         choose_adapter(preset_of("Composition"), target("SD1.5"), survey(tmp_path), [])
 
 
-def test_face_id_files_and_checkpoints_in_the_folder_are_passed_over_with_a_reason(tmp_path):
+def test_damaged_files_and_checkpoints_in_the_folder_are_passed_over_with_a_reason(tmp_path):
     faceid = {"image_proj.proj.0.weight": (1024, 512), "image_proj.proj.2.weight": (3072, 1024)}
     faceid |= {"image_proj.norm.weight": (768,), "ip_adapter.0.to_q_lora.down.weight": (128, 320)}
     write_sparse(tmp_path / "faceid.safetensors", faceid)
@@ -224,7 +234,7 @@ def test_face_id_files_and_checkpoints_in_the_folder_are_passed_over_with_a_reas
     (tmp_path / "empty.bin").touch()
     assert dict(survey(tmp_path).useless) == {
         "empty.bin": "is empty (0 bytes)",
-        "faceid.safetensors": "has no image_proj.proj.0.bias",
+        "faceid.safetensors": "is incomplete",
         "list.bin": "holds a list, not named tensors",
         "sd.safetensors": "is a checkpoint",
     }
@@ -352,12 +362,18 @@ def test_a_word_is_looked_for_at_the_end_of_the_names_words():
     assert not says("facets.bin", "face") and not says("lightning.bin", "light") and not says("a.light", "light")
 
 
+def reads(adapter: PublicAdapter) -> str:
+    """What an adapter reads, as the README says it."""
+    encoder = [adapter.encoder.short] if adapter.encoder else []
+    return " and ".join(encoder + ["face"] * (Feature.FACE in FEATURES[adapter.family]))
+
+
 def test_the_tables_of_the_readme_and_of_the_code_are_one():
     text = README.read_text(encoding="utf-8")
     for public in (*ADAPTERS, *ENCODERS):
         row = next(line for line in text.splitlines() if line.startswith(f"| {public.name} |"))
         assert f"({public.address})" in row
-        short = public.short if public in ENCODERS else public.encoder.short
+        short = public.short if public in ENCODERS else reads(public)
         assert f"| {short} |" in row or f"| {short}, for measuring |" in row
     rows = [line for line in text.splitlines() if line.startswith("| ") and "huggingface.co" in line]
     assert len(rows) == len(ADAPTERS) + len(ENCODERS)

@@ -1,0 +1,63 @@
+"""What of a FaceID adapter can be set."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from ..ipadapter.families import FaceVersion
+from ..ipadapter.host.adapter import Adapter, with_face
+from ..ipadapter.host.api import io
+from .sockets import CATEGORY, IPAdapterSocket
+
+AS_NAMED = "as the file is named"
+
+
+class FaceIDSettings(io.ComfyNode):
+    """Set how a FaceID adapter is used."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="FaceIDSettings",
+            display_name="FaceID Settings",
+            category=CATEGORY,
+            description="Sets how a FaceID adapter is used: the version of FaceID Plus, how much of the face's picture "
+            "it follows, and how strongly the LoRA in its file acts. Without this node all of that is as the adapter "
+            "was trained.",
+            search_aliases=["faceid", "face id lora", "weight_faceidv2", "lora strength"],
+            inputs=[
+                IPAdapterSocket.Input("ip_adapter", tooltip="A FaceID adapter, from Load or Find IP-Adapter."),
+                io.Combo.Input(
+                    "version",
+                    options=[AS_NAMED, *(version.value for version in FaceVersion)],
+                    default=AS_NAMED,
+                    tooltip="The version of FaceID Plus, which no tensor tells: v2 where the file's name says v2, and "
+                    "for SDXL and Kolors; else v1.",
+                ),
+                io.Float.Input(
+                    "structure",
+                    default=1.0,
+                    min=-1.0,
+                    max=5.0,
+                    step=0.05,
+                    tooltip="FaceID Plus v2: how much the picture of the face counts beside who it is. Lower leaves "
+                    "hair, pose and light to the text.",
+                ),
+                io.Float.Input(
+                    "lora_weight",
+                    default=1.0,
+                    min=-2.0,
+                    max=2.0,
+                    step=0.05,
+                    tooltip="How strongly the LoRA in the adapter's file acts. 0 where Load LoRA loads it.",
+                ),
+            ],
+            outputs=[IPAdapterSocket.Output("ip_adapter", tooltip="The adapter with these settings.")],
+        )
+
+    @classmethod
+    def execute(cls, ip_adapter: Adapter, version: str, structure: float, lora_weight: float) -> io.NodeOutput:
+        face = ip_adapter.spec.face
+        chosen = face.version if version == AS_NAMED else FaceVersion(version)
+        used = replace(face, version=chosen, structure=structure, lora=lora_weight)
+        return io.NodeOutput(with_face(ip_adapter, used))
