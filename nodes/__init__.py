@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ..ipadapter.host.api import ComfyExtension, io
+from ..ipadapter.host.faces import register_face_folder
 from ..ipadapter.host.files import register_adapter_folder
 from ..ipadapter.host.replacing import register_replacements
 from .apply import ApplyIPAdapter, ApplyIPAdapterToConditioning
@@ -12,6 +13,7 @@ from .compatibility import COMPATIBILITY_NODES
 from .encode import EncodeImagePrompt
 from .evaluate import EvaluateImagePrompt
 from .face_settings import FaceIDSettings
+from .faces import EncodeFacePrompt, LoadInsightFace
 from .find import DescribeIPAdapter, FindIPAdapter
 from .grid import ImagePromptGrid
 from .load import LoadIPAdapter, LoadOpenCLIPVision
@@ -27,6 +29,7 @@ class IPAdapterExtension(ComfyExtension):
 
     async def on_load(self) -> None:
         register_adapter_folder()
+        register_face_folder()
         await register_replacements()
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
@@ -35,6 +38,8 @@ class IPAdapterExtension(ComfyExtension):
             FindIPAdapter,
             DescribeIPAdapter,
             LoadOpenCLIPVision,
+            LoadInsightFace,
+            EncodeFacePrompt,
             FaceIDSettings,
             PrepareReferenceImage,
             EncodeImagePrompt,

@@ -9,4 +9,5 @@ STRENGTH = f"{CATEGORY}/strength"
 IPAdapterSocket = io.Custom("IP_ADAPTER")
 ImagePromptSocket = io.Custom("IMAGE_PROMPT")
 StrengthSocket = io.Custom("IMAGE_PROMPT_STRENGTH")
+InsightFaceSocket = io.Custom("INSIGHTFACE")  # as other packs name it: the library's own object
 ImagePromptRecordSocket = io.Custom("IMAGE_PROMPT_RECORD")

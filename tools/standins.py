@@ -17,19 +17,22 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+import onnx
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from tools.environment import LAYOUT
+from tools.face_standins import detector, recogniser
 
 # Changes when the tensors below do, so that files of an older recipe are made again.
-RECIPE = "1"
+RECIPE, MARK = "1", "stand_in_recipe"
 SEED = 2308
 CHANNELS = 320
 NOISE_LENGTH = 4_194_301  # a prime: rows of a tensor longer than the noise do not repeat
-LORA_RANK = 4
+LORA_RANK, FACE_LORA_RANK = 4, 128
 
 State = dict[str, torch.Tensor]
 Shapes = Mapping[str, tuple[int, ...]]
@@ -263,6 +266,40 @@ def full_projection(shape: UNetShape) -> dict[str, tuple[int, ...]]:
     return {f"image_proj.{name}": size for name, size in {**sizes, **norms}.items()}
 
 
+def face_plus_projection(shape: UNetShape) -> dict[str, tuple[int, ...]]:
+    """An ArcFace embedding (512) -> 4 image tokens, which read ViT-H tokens through four perceiver layers."""
+    width, perceiver = shape.context, "image_proj.perceiver_resampler."
+    first = {"proj.0.weight": (1024, 512), "proj.0.bias": (1024,), "proj.2.weight": (4 * width, 1024)}
+    rest = {"proj.2.bias": (4 * width,), "norm.weight": (width,), "norm.bias": (width,)}
+    queries = "image_proj.latents"
+    resampler = {name: size for name, size in resampler_projection(shape, width).items() if name != queries}
+    return {
+        **{f"image_proj.{name}": size for name, size in {**first, **rest}.items()},
+        **{name.replace("image_proj.", perceiver): size for name, size in resampler.items()},
+    }
+
+
+def face_lora(shape: UNetShape) -> dict[str, tuple[int, ...]]:
+    """The rank-128 LoRA of FaceID files: even numbers are self-attention, odd ones cross-attention."""
+    sizes: dict[str, tuple[int, ...]] = {}
+    for n in range(2 * shape.cross_attention_layers):
+        for name in ("q", "k", "v", "out"):
+            columns = shape.context if n % 2 and name in "kv" else CHANNELS
+            sizes[f"ip_adapter.{n}.to_{name}_lora.down.weight"] = (FACE_LORA_RANK, columns)
+            sizes[f"ip_adapter.{n}.to_{name}_lora.up.weight"] = (CHANNELS, FACE_LORA_RANK)
+    return sizes
+
+
+def face_adapter(noise: Noise) -> State:
+    """FaceID Plus, its LoRA made weak so that a random model stays itself."""
+    state = adapter(SD15, {**face_plus_projection(SD15), **face_lora(SD15)})(noise)
+    return {name: tensor * 0.1 if "lora.up" in name else tensor for name, tensor in state.items()}
+
+
+def face_recogniser(noise: Noise) -> onnx.ModelProto:
+    return recogniser(lambda name, shape, deviation: noise.cut(name, shape, deviation).float().numpy())
+
+
 def resampler_layer(index: int, width: int) -> dict[str, tuple[int, ...]]:
     attention, feed_forward = f"image_proj.layers.{index}.0.", f"image_proj.layers.{index}.1."
     norms = {f"{attention}norm{n}.{kind}": (width,) for n in (1, 2) for kind in ("weight", "bias")}
@@ -305,7 +342,7 @@ class StandIn:
 
     path: str
     sets: tuple[str, ...]
-    make: Callable[[Noise], State]
+    make: Callable[[Noise], Any]  # what its ending's format writes
 
     @property
     def seed(self) -> int:
@@ -319,6 +356,9 @@ STAND_INS = (
     StandIn("ipadapter/ip-adapter_sd15.safetensors", ("sd15",), adapter(SD15, standard_projection(SD15))),
     StandIn("ipadapter/ip-adapter-plus_sd15.safetensors", ("sd15",), adapter(SD15, resampler_projection(SD15, 768))),
     StandIn("ipadapter/ip-adapter-full-face_sd15.safetensors", ("sd15",), adapter(SD15, full_projection(SD15))),
+    StandIn("ipadapter/ip-adapter-faceid-plusv2_sd15.bin", ("sd15",), face_adapter),
+    StandIn("insightface/models/buffalo_l/det_10g.onnx", ("sd15",), lambda noise: detector()),
+    StandIn("insightface/models/buffalo_l/w600k_r50.onnx", ("sd15",), face_recogniser),
     StandIn("controlnet/control_v11p_sd15_canny_fp16.safetensors", ("sd15",), sd15_controlnet),
     StandIn("controlnet/t2iadapter_canny_sd15v2.safetensors", ("sd15",), sd15_t2i_adapter),
     StandIn("loras/stand-in_sd15.safetensors", ("sd15",), sd15_lora),
@@ -335,23 +375,75 @@ SETS: dict[str, tuple[StandIn, ...]] = {
 }
 
 
-def is_there(path: Path) -> bool:
-    """Whether the file needs no making: it is a stand-in of this recipe, or a real model somebody put there."""
-    if not path.is_file():
-        return False
+@dataclass(frozen=True)
+class Format:
+    """How files of an ending are written with the recipe's number in them, and how that is read back.
+
+    `recipe` gives the number of a stand-in, RECIPE for a real model, and None for a file that is not whole.
+    """
+
+    write: Callable[[Path, Any], None]
+    recipe: Callable[[Path], str | None]
+
+
+def write_safetensors(path: Path, state: State) -> None:
+    save_file(state, path, {"format": "pt", MARK: RECIPE})
+
+
+def safetensors_recipe(path: Path) -> str | None:
     try:
         with safe_open(path, "pt") as file:
-            return (file.metadata() or {}).get("stand_in_recipe", RECIPE) == RECIPE
+            return (file.metadata() or {}).get(MARK, RECIPE)
     except SafetensorError:
-        return False
+        return None
 
 
-def write(path: Path, state: State) -> None:
+def write_torch(path: Path, state: State) -> None:
+    """Nested by the first part of the names, as the public files of this kind are."""
+    nested: dict[str, Any] = {MARK: RECIPE}
+    for name, tensor in state.items():
+        group, _, key = name.partition(".")
+        nested.setdefault(group, {})[key] = tensor
+    torch.save(nested, path)
+
+
+def torch_recipe(path: Path) -> str | None:
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=True).get(MARK, RECIPE)
+    except Exception:  # whatever a damaged file leads the unpickler to
+        return None
+
+
+def write_onnx(path: Path, made: onnx.ModelProto) -> None:
+    onnx.helper.set_model_props(made, {MARK: RECIPE})
+    onnx.save(made, path)
+
+
+def onnx_recipe(path: Path) -> str | None:
+    try:
+        return {entry.key: entry.value for entry in onnx.load(path).metadata_props}.get(MARK, RECIPE)
+    except Exception:  # whatever a damaged file leads the parser to
+        return None
+
+
+FORMATS = {
+    ".safetensors": Format(write_safetensors, safetensors_recipe),
+    ".bin": Format(write_torch, torch_recipe),
+    ".onnx": Format(write_onnx, onnx_recipe),
+}
+
+
+def is_there(path: Path) -> bool:
+    """Whether the file needs no making: it is a stand-in of this recipe, or a real model somebody put there."""
+    return path.is_file() and FORMATS[path.suffix].recipe(path) == RECIPE
+
+
+def write(path: Path, content: Any) -> None:
     """Save under another name first, so that a file with the right name is always whole."""
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_suffix(f".{os.getpid()}.unfinished")
     try:
-        save_file(state, unfinished, {"format": "pt", "stand_in_recipe": RECIPE})
+        FORMATS[path.suffix].write(unfinished, content)
         unfinished.replace(path)
     finally:
         unfinished.unlink(missing_ok=True)

@@ -12,7 +12,6 @@ from ..sockets import CATEGORY, ImagePromptSocket, IPAdapterSocket
 COMPATIBILITY = f"{CATEGORY}/compatibility"
 ParamsSocket = io.Custom("IPADAPTER_PARAMS")
 StrategySocket = io.Custom("WEIGHTS_STRATEGY")
-InsightFaceSocket = io.Custom("INSIGHTFACE")
 
 
 def model() -> io.Model.Input:

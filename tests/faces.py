@@ -1,0 +1,45 @@
+"""Pictures with what the stand-in detector takes for faces: discs of one redness, with eyes and a mouth."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from PIL import Image, ImageDraw
+from torch import Tensor
+from torchvision.transforms.functional import pil_to_tensor
+
+from tools.environment import LAYOUT
+from tools.face_standins import FACE_POINTS, SKIN
+
+PACK_FOLDER = LAYOUT.models / "insightface"
+
+
+@dataclass(frozen=True)
+class Disc:
+    """A face: its middle and its radius, in pixels."""
+
+    x: float
+    y: float
+    radius: float
+    eyes: tuple[int, int, int] = (SKIN[0], 40, 30)
+
+    @property
+    def box(self) -> tuple[float, float, float, float]:
+        return self.x - self.radius, self.y - self.radius, self.x + self.radius, self.y + self.radius
+
+    @property
+    def points(self) -> Tensor:
+        return torch.tensor([[self.x + x * self.radius, self.y + y * self.radius] for x, y in FACE_POINTS])
+
+
+def draw_faces(width: int, height: int, *discs: Disc, background: tuple[int, int, int] = (40, 90, 120)) -> Tensor:
+    """A picture (1, H, W, 3)."""
+    image = Image.new("RGB", (width, height), background)
+    draw = ImageDraw.Draw(image)
+    for disc in discs:
+        draw.ellipse(disc.box, fill=SKIN)
+        for x, y in disc.points[[0, 1, 3, 4]].tolist():
+            size = disc.radius / 8
+            draw.ellipse((x - size, y - size, x + size, y + size), fill=disc.eyes)
+    return pil_to_tensor(image).movedim(0, -1).unsqueeze(0).float() / 255
