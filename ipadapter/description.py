@@ -13,7 +13,7 @@ from .errors import IPAdapterError
 from .families import AdapterSpec, Family, Unconditional
 from .image_prompt import Feature
 from .layers import base_of, match_layers
-from .public_files import ENCODER_FOLDER, PACK, PACK_ADDRESS, PACK_FOLDER, encoder_for
+from .public_files import ENCODER_FOLDER, PACK_FOLDER, encoder_for, pack_address, pack_for
 from .writing import Provenance
 
 
@@ -134,7 +134,8 @@ def needs_encoder(spec: AdapterSpec) -> str:
 
 def needs_faces(spec: AdapterSpec) -> str:
     """A recognition model."""
-    return f"InsightFace: the Python package insightface, and {PACK} in {PACK_FOLDER}, from {PACK_ADDRESS}"
+    pack = pack_for(spec)
+    return f"InsightFace: the Python package insightface, and {pack} in {PACK_FOLDER}, from {pack_address(pack)}"
 
 
 NEEDS = {Feature.IMAGE_EMBEDS: needs_encoder, Feature.PENULTIMATE: needs_encoder, Feature.FACE: needs_faces}

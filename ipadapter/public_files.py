@@ -10,8 +10,7 @@ from .image_prompt import Feature
 ADAPTER_FOLDER = "models/ipadapter"
 ENCODER_FOLDER = "models/clip_vision"
 LORA_FOLDER = "models/loras"
-PACK, PACK_FOLDER = "buffalo_l", "models/insightface/models/buffalo_l"
-PACK_ADDRESS = "https://github.com/deepinsight/insightface/releases/download/model-zoo/buffalo_l.zip"
+PACK_FOLDER = "models/insightface/models"
 
 
 def page(repository: str, path: str) -> str:
@@ -57,6 +56,7 @@ class PublicAdapter(Traits):
 
 
 TENCENT, OSTRIS, KOLORS = "h94/IP-Adapter", "ostris/ip-composition-adapter", "Kwai-Kolors/Kolors-IP-Adapter-Plus"
+PACK, KOLORS_PACK = "buffalo_l", "antelopev2"  # InsightFace model packs that adapters were made with
 TENCENT_FACES, KOLORS_FACES = "h94/IP-Adapter-FaceID", "Kwai-Kolors/Kolors-IP-Adapter-FaceID-Plus"
 
 VIT_H = Encoder(
@@ -105,6 +105,17 @@ READS = {  # what an adapter reads, and how wide that is -> the encoder that it 
     (Feature.IMAGE_EMBEDS, 768): VIT_L,
     (Feature.PENULTIMATE, 1024): VIT_L_336,
 }
+
+
+def pack_for(spec: AdapterSpec) -> str:
+    """The InsightFace model pack an adapter was made with."""
+    return KOLORS_PACK if spec.widens_tokens else PACK
+
+
+def pack_address(name: str) -> str:
+    """Where a model pack is published; for an unknown one, where the usual one is."""
+    known = name if name in (PACK, KOLORS_PACK) else PACK
+    return f"https://github.com/deepinsight/insightface/releases/download/model-zoo/{known}.zip"
 
 
 def encoder_for(spec: AdapterSpec) -> Encoder | None:

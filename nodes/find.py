@@ -7,11 +7,11 @@ from comfy.model_patcher import ModelPatcher
 from ..ipadapter.host.adapter import Adapter
 from ..ipadapter.host.api import io, ui
 from ..ipadapter.host.describing import describe
-from ..ipadapter.host.files import ADAPTERS, ENCODERS
+from ..ipadapter.host.files import ADAPTERS, ENCODERS, LORAS
 from ..ipadapter.host.finding import FINDER, fingerprint, load_found
 from ..ipadapter.host.notes import show_text
 from ..ipadapter.presets import TITLES
-from .sockets import CATEGORY, IPAdapterSocket
+from .sockets import CATEGORY, InsightFaceSocket, IPAdapterSocket
 
 
 class FindIPAdapter(io.ComfyNode):
@@ -23,9 +23,9 @@ class FindIPAdapter(io.ComfyNode):
             node_id="FindIPAdapter",
             display_name="Find IP-Adapter",
             category=CATEGORY,
-            description="Finds the adapter of a kind for a model among your files, and the image encoder it needs, by "
-            "looking inside them. File names and sub-folders do not matter, except where only a name tells: light, "
-            "face and composition.",
+            description="Finds the adapter of a kind for a model among your files, and the image encoder, LoRA and "
+            "InsightFace model pack it needs, by looking inside them. File names and sub-folders do not matter, except "
+            "where only a name tells: light, face, composition, and the versions of FaceID.",
             search_aliases=["ip adapter", "ipadapter", "unified loader", "IPAdapterUnifiedLoader", "preset"],
             inputs=[
                 io.Model.Input("model", tooltip="The checkpoint the adapter is for. It is passed on as it is."),
@@ -34,27 +34,38 @@ class FindIPAdapter(io.ComfyNode):
                     options=list(TITLES),
                     default=TITLES[0],
                     tooltip="The kind of adapter. PLUS keeps most of the picture, STANDARD leaves more to the text, "
-                    "LIGHT still more; PLUS FACE and FULL FACE are for faces, Composition for the layout. The FACEID "
-                    "kinds are not supported.",
+                    "LIGHT still more; PLUS FACE and FULL FACE are for faces, Composition for the layout. FACEID "
+                    "kinds recognise a person and need the package insightface.",
                 ),
             ],
             outputs=[
-                io.Model.Output("model", tooltip="The model that was given, unchanged."),
+                io.Model.Output(
+                    "model",
+                    tooltip="The model that was given: unchanged, or with the LoRA file of a FaceID adapter that has "
+                    "lost its own.",
+                ),
                 IPAdapterSocket.Output("ip_adapter", tooltip="For Apply IP-Adapter. It carries its image encoder."),
-                io.ClipVision.Output("clip_vision", tooltip="The image encoder, for Encode Image Prompt."),
+                io.ClipVision.Output(
+                    "clip_vision", tooltip="The image encoder, for Encode Image Prompt; nothing where only faces count."
+                ),
+                InsightFaceSocket.Output(
+                    "insightface", tooltip="What faces are read with, for Encode Face Prompt; nothing for other kinds."
+                ),
             ],
             hidden=[io.Hidden.unique_id],
         )
 
     @classmethod
     def fingerprint_inputs(cls, model: None = None, preset: str | None = None) -> str:
-        return fingerprint(ADAPTERS, ENCODERS)
+        return fingerprint(ADAPTERS, ENCODERS, LORAS)
 
     @classmethod
     def execute(cls, model: ModelPatcher, preset: str) -> io.NodeOutput:
         found = load_found(FINDER, model, preset)
         show_text(cls.hidden.unique_id)(found.text)
-        return io.NodeOutput(model, found.adapter, found.clip_vision, ui=ui.PreviewText(found.text))
+        adapter = found.adapter
+        outputs = (found.model, adapter, adapter.clip_vision, adapter.insightface)
+        return io.NodeOutput(*outputs, ui=ui.PreviewText(found.text))
 
 
 class DescribeIPAdapter(io.ComfyNode):

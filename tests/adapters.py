@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -111,6 +112,19 @@ def lora_shapes(channels: tuple[int, ...], context: int, rank: int = 8) -> dict[
             shapes[f"{n}.to_{matrix}_lora.down.weight"] = (rank, columns if n % 2 else width)
             shapes[f"{n}.to_{matrix}_lora.up.weight"] = (width, rank)
     return shapes
+
+
+def kohya(file: AdapterFile, blocks: Sequence[str]) -> Tensors:
+    """The LoRA of a FaceID adapter as the separate files have it; `blocks` are the attentions by diffusers' names."""
+    tensors = {}
+    for key, tensor in file.ip_adapter.items():
+        number, _, rest = key.partition(".")
+        if "lora" in rest:
+            weight, _, end = rest.removesuffix(".weight").partition("_lora.")
+            block = blocks[int(number)].removesuffix(".processor").replace(".", "_")
+            matrix = "to_out_0" if weight == "to_out" else weight
+            tensors[f"lora_unet_{block}_{matrix}.lora_{end}.weight"] = tensor
+    return tensors
 
 
 def layer_shapes(channels: tuple[int, ...], context: int) -> dict[str, tuple[int, ...]]:

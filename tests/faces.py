@@ -11,8 +11,14 @@ from torchvision.transforms.functional import pil_to_tensor
 
 from tools.environment import LAYOUT
 from tools.face_standins import FACE_POINTS, SKIN
+from tools.standins import SETS, make
 
 PACK_FOLDER = LAYOUT.models / "insightface"
+
+
+def make_pack() -> None:
+    """The stand-in pack, where it is not there yet."""
+    list(make([one for one in SETS["sd15"] if "insightface" in one.path], LAYOUT.models, LAYOUT.host))
 
 
 @dataclass(frozen=True)

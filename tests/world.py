@@ -16,8 +16,8 @@ from pack.ipadapter.host.adapter import Adapter
 from pack.ipadapter.image_prompt import ImageFeatures, ImagePrompt, Part
 from torch import Tensor
 
-from tests.adapters import EMBED, FACE, HIDDEN, PATCHES, AdapterFile, random_adapter
-from tests.small import POOLED, Layout
+from tests.adapters import EMBED, FACE, HIDDEN, PATCHES, AdapterFile, kohya, random_adapter
+from tests.small import POOLED, SD15, Layout, reference_unet
 
 
 def channels_of(layout: Layout) -> tuple[int, ...]:
@@ -31,6 +31,11 @@ def channels_of(layout: Layout) -> tuple[int, ...]:
 def adapter_file(layout: Layout, family: str, seed: int = 1, **sizes: int) -> AdapterFile:
     """A random adapter that fits a layout."""
     return random_adapter(family, channels_of(layout), layout.context_dim, seed, **sizes)
+
+
+def lora_file(file: AdapterFile, layout: Layout | None = None) -> dict[str, Tensor]:
+    """The LoRA of a FaceID adapter as a file of its own."""
+    return kohya(file, list(reference_unet(layout or SD15).attn_processors))
 
 
 def host_adapter(file: AdapterFile, name: str = "ip-adapter_test.safetensors") -> Adapter:

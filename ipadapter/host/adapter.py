@@ -15,6 +15,7 @@ import torch
 from ..adapter import IPAdapter, load_adapter
 from ..checkpoint import group, read_checkpoint, read_metadata
 from ..face_settings import refuse_settings
+from ..faces import Analysis
 from ..families import AdapterSpec, FaceSettings, identify
 from ..writing import Provenance, file_tensors
 from .files import ADAPTERS, find_file
@@ -22,12 +23,15 @@ from .files import ADAPTERS, find_file
 
 @dataclass(frozen=True)
 class Adapter:
-    """The `IP_ADAPTER` socket. `clip_vision` is the encoder that was found for it, where a node looked for one."""
+    """The `IP_ADAPTER` socket. `clip_vision` is the encoder that was found for it, where a node looked for one, and
+    `insightface` what it reads faces with.
+    """
 
     spec: AdapterSpec
     patcher: comfy.model_patcher.ModelPatcher
     provenance: Provenance = Provenance()
     clip_vision: comfy.clip_vision.ClipVisionModel | None = None
+    insightface: Analysis | None = None
 
 
 def open_adapter(name: str) -> Adapter:

@@ -10,6 +10,7 @@ from .adapter import Adapter
 
 def describe(adapter: Adapter, model: ModelPatcher | None = None) -> str:
     """What an adapter is, and whether it fits a model."""
-    storage = Storage.of(adapter.patcher.model.state_dict().values())
+    module = adapter.patcher.model
+    storage = Storage.of([*module.state_dict().values(), *module.lora.values()])
     unet = None if model is None else model.model.diffusion_model
     return describe_adapter(adapter.spec, storage, adapter.provenance, unet)

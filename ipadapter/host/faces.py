@@ -19,11 +19,12 @@ from ..families import FACE_WIDTH
 from ..image_prompt import ImageFeatures, ImagePrompt, Order, Part
 from ..image_weights import Weights, share_weights, unless_plain
 from ..pixels import refuse_unusable
-from ..public_files import PACK, PACK_ADDRESS, PACK_FOLDER
+from ..public_files import PACK, PACK_FOLDER, pack_address
 from ..reading import Reading
 from .encoder import encode_references, pixel_format
 
 FOLDER = "insightface"
+PLACES = ("models/*", "*", "models/*/*", "*/*")
 MODULES = ["detection", "recognition"]
 AUTO = "auto"
 PROVIDERS = {
@@ -46,11 +47,10 @@ def register_face_folder() -> None:
 
 
 def find_packs() -> dict[str, Path]:
-    """Model packs by name: folders with ONNX files, in `models` where the library puts them, or beside it."""
-    roots = [Path(root) for root in folder_paths.get_folder_paths(FOLDER)]
-    folders = (path for root in roots for parent in (root / "models", root) for path in sorted(parent.glob("*")))
+    """Model packs by name: folders with ONNX files, where the library puts them, or beside it, or one folder deeper."""
     packs: dict[str, Path] = {}
-    for path in folders:
+    roots = [Path(root) for root in folder_paths.get_folder_paths(FOLDER)]
+    for path in (path for pattern in PLACES for root in roots for path in sorted(root.glob(pattern))):
         if path.is_dir() and any(path.glob("*.onnx")):
             packs.setdefault(path.name, path)
     return packs
@@ -69,7 +69,7 @@ def find_pack(name: str) -> Path:
     searched = ", ".join(folder_paths.get_folder_paths(FOLDER))
     raise IPAdapterError(
         f"there is no InsightFace model pack '{name}' (searched: {searched}; found: {', '.join(packs) or 'none'}): "
-        f"unpack {PACK_ADDRESS} into {PACK_FOLDER}. Its licence allows research that is not commercial."
+        f"unpack {pack_address(name)} into {PACK_FOLDER}. Its licence allows research that is not commercial."
     )
 
 
@@ -93,8 +93,8 @@ def load_pack(name: str, provider: str = AUTO) -> Analysis:
         analysis = library.FaceAnalysis(name=str(folder), allowed_modules=MODULES, providers=providers)
     except Exception as error:  # the runtime's own, and the library's assertions, for files that are damaged or others
         raise IPAdapterError(
-            f"the InsightFace model pack '{name}' cannot be loaded ({summary(error)}): unpack {PACK_ADDRESS} into "
-            f"{PACK_FOLDER} again."
+            f"the InsightFace model pack '{name}' cannot be loaded ({summary(error)}): unpack {pack_address(name)} "
+            f"into {PACK_FOLDER} again."
         ) from error
     analysis.prepare(ctx_id=-1 if providers[0] == PROVIDERS["CPU"] else 0, det_size=(640, 640))
     return checked(analysis)
@@ -227,5 +227,5 @@ def refuse_not_finite(embeddings: Tensor, analysis: Analysis) -> None:
     if not bool(torch.isfinite(embeddings).all()):
         raise IPAdapterError(
             f"the InsightFace model pack '{pack_of(analysis)}' made NaN or infinite embeddings: its files are damaged; "
-            f"unpack {PACK_ADDRESS} into {PACK_FOLDER} again."
+            f"unpack {pack_address(pack_of(analysis))} into {PACK_FOLDER} again."
         )

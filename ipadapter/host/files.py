@@ -10,6 +10,7 @@ from ..errors import IPAdapterError
 
 ADAPTERS = "ipadapter"
 ENCODERS = "clip_vision"
+LORAS = "loras"
 ENDINGS = {".safetensors", ".sft", ".bin", ".pt", ".pth", ".ckpt"}
 
 

@@ -17,12 +17,15 @@ from comfy.model_patcher import ModelPatcher
 from ..catalogue import Catalogue, ListedFile
 from ..errors import IPAdapterError
 from ..families import AdapterSpec
-from ..finding import Choice, Target, choose_adapter, choose_encoder, read_adapter, read_encoder
+from ..finding import Choice, Target, choose_adapter, choose_encoder, needs_encoder, read_adapter, read_encoder
 from ..layers import base_of, require_layers
+from ..lora_files import LoRATraits, choose_lora, read_lora
 from ..presets import preset_of
-from ..public_files import Encoder
+from ..public_files import Encoder, pack_for
 from .adapter import Adapter, load_adapter_file
-from .files import ADAPTERS, ENCODERS, file_names
+from .faces import AUTO, find_pack, load_pack
+from .files import ADAPTERS, ENCODERS, LORAS, file_names
+from .lora import load_lora
 
 PATIENCE = 2.0  # seconds without a progress bar
 
@@ -33,6 +36,7 @@ class Finder:
 
     adapters: Catalogue[AdapterSpec] = field(default_factory=lambda: Catalogue(read_adapter))
     encoders: Catalogue[Encoder] = field(default_factory=lambda: Catalogue(read_encoder))
+    loras: Catalogue[LoRATraits] = field(default_factory=lambda: Catalogue(read_lora))
 
     def find_adapter(self, model: ModelPatcher, preset_title: str) -> Choice:
         """The best adapter file of a kind for a model. Raises IPAdapterError where there is none."""
@@ -47,26 +51,60 @@ class Finder:
         survey = self.encoders.survey(listing(ENCODERS), LateProgress())
         return choose_encoder(spec, survey, searched(ENCODERS))
 
+    def find_lora(self, spec: AdapterSpec) -> ListedFile:
+        """The LoRA file an adapter was trained with. Raises IPAdapterError where there is none."""
+        return choose_lora(spec, self.loras.survey(listing(LORAS), LateProgress()), searched(LORAS))
+
+
+@dataclass(frozen=True)
+class Files:
+    """What a preset takes: all of it is found before any of it is loaded."""
+
+    choice: Choice
+    encoder: ListedFile | None  # none where only a face is read
+    lora: ListedFile | None  # where the adapter's file has lost its own
+    pack: str | None  # what faces are read with
+
+    @property
+    def text(self) -> str:
+        """A line for each, for the user."""
+        found = [file.name for file in (self.choice.file, self.encoder, self.lora) if file]
+        inside = ["with the LoRA in the adapter's file"] * bool(self.choice.spec.lora_rank)
+        faces = [f"InsightFace {self.pack}"] * bool(self.pack)
+        return "\n".join([*found, *inside, *faces, *([self.choice.remark] if self.choice.remark else [])])
+
 
 @dataclass(frozen=True)
 class Found:
-    """An adapter with its encoder, and a line about them for the user."""
+    """A model, with the adapter's LoRA where that is a file of its own; the adapter, with what images are read by."""
 
+    model: ModelPatcher
     adapter: Adapter
-    clip_vision: comfy.clip_vision.ClipVisionModel
     text: str
 
 
-def load_found(finder: Finder, model: ModelPatcher, preset_title: str) -> Found:
-    """Find both files before either is loaded, then load them."""
+def find_files(finder: Finder, model: ModelPatcher, preset_title: str) -> Files:
+    """Everything an adapter of a kind needs. Raises IPAdapterError for the first that is missing."""
     choice = finder.find_adapter(model, preset_title)
-    encoder = finder.find_encoder(choice.spec)
-    if choice.remark:
-        logging.warning("IP-Adapter: %s", choice.remark)
-    adapter = load_adapter_file(choice.file.path, choice.file.name)
-    clip_vision = load_encoder(encoder)
-    text = f"{choice.file.name}\n{encoder.name}" + (f"\n{choice.remark}" if choice.remark else "")
-    return Found(replace(adapter, clip_vision=clip_vision), clip_vision, text)
+    spec = choice.spec
+    encoder = finder.find_encoder(spec) if needs_encoder(spec) else None
+    lora = finder.find_lora(spec) if spec.lacks_lora else None
+    return Files(choice, encoder, lora, find_pack(pack_for(spec)).name if spec.reads_face else None)
+
+
+def load_found(
+    finder: Finder, model: ModelPatcher, preset_title: str, lora_weight: float = 1.0, provider: str = AUTO
+) -> Found:
+    """Find all files before any is loaded, then load them."""
+    files = find_files(finder, model, preset_title)
+    if files.choice.remark:
+        logging.warning("IP-Adapter: %s", files.choice.remark)
+    adapter = load_adapter_file(files.choice.file.path, files.choice.file.name)
+    clip_vision = None if files.encoder is None else load_encoder(files.encoder)
+    insightface = None if files.pack is None else load_pack(files.pack, provider)
+    if files.lora and lora_weight:
+        model = load_lora(model, files.lora.path, files.lora.name, lora_weight)
+    return Found(model, replace(adapter, clip_vision=clip_vision, insightface=insightface), files.text)
 
 
 def load_encoder(file: ListedFile) -> comfy.clip_vision.ClipVisionModel:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 
+import comfy.sd
+import comfy.utils
 import torch
 from comfy.model_patcher import ModelPatcher
 from comfy.weight_adapter import LoRAAdapter
 from torch import Tensor
 
+from ..errors import IPAdapterError
 from ..layers import block_names
 from ..lora import LowRank, changes_of
 from .adapter import Adapter
@@ -28,6 +32,15 @@ def add_lora(model: ModelPatcher, adapter: Adapter, weight: float) -> ModelPatch
     clone = model.clone()
     clone.add_patches({UNET + name: host_patch(change) for name, change in changes.items()}, weight)
     return clone
+
+
+def load_lora(model: ModelPatcher, path: Path, name: str, weight: float) -> ModelPatcher:
+    """A model with a LoRA file, as the host's Load LoRA puts it on. Raises IPAdapterError where nothing of it fits."""
+    tensors = comfy.utils.load_torch_file(str(path), safe_load=True)
+    changed, _ = comfy.sd.load_lora_for_models(model, None, tensors, weight, 0)
+    if changed.patches_uuid == model.patches_uuid or not changed.patches:
+        raise IPAdapterError(f"the LoRA '{name}' changes nothing in this model: use the LoRA of the model's base.")
+    return changed
 
 
 def host_patch(change: LowRank) -> LoRAAdapter:

@@ -23,8 +23,8 @@ from pack.nodes.face_settings import AS_NAMED, FaceIDSettings
 
 from tests.adapters import random_adapter
 from tests.plain.public import write_torch
-from tests.small import SD15, SDXL, make_pair, reference_unet
-from tests.world import Settings, adapter_file, channels_of, face_prompt, host_adapter, picture
+from tests.small import SD15, SDXL, make_pair
+from tests.world import Settings, adapter_file, channels_of, face_prompt, host_adapter, lora_file, picture
 
 ONE_STEP = Settings(steps=1)
 
@@ -71,30 +71,16 @@ def test_two_adapters_bring_two_loras():
 
 def test_a_lora_that_load_lora_has_loaded_is_not_added_again():
     file = adapter_file(SD15, "FaceID")
-    loaded, _ = comfy.sd.load_lora_for_models(model(), None, kohya(file), 0.6, 0)
+    loaded, _ = comfy.sd.load_lora_for_models(model(), None, lora_file(file), 0.6, 0)
     applied = apply(host_adapter(file), on=loaded)
     assert changes(applied) == changes(loaded) > 0
     assert {patches[0][0] for patches in applied.patches.values()} == {0.6}
 
 
-def kohya(file) -> dict[str, torch.Tensor]:
-    """The LoRA as the separate files have it."""
-    names = list(reference_unet(SD15).attn_processors)
-    tensors = {}
-    for key, tensor in file.ip_adapter.items():
-        number, _, rest = key.partition(".")
-        if "lora" in rest:
-            weight, _, end = rest.removesuffix(".weight").partition("_lora.")
-            block = names[int(number)].removesuffix(".processor").replace(".", "_")
-            weight = "to_out_0" if weight == "to_out" else weight
-            tensors[f"lora_unet_{block}_{weight}.lora_{end}.weight"] = tensor
-    return tensors
-
-
 def test_the_separate_file_makes_the_same_picture():
     file = adapter_file(SD15, "FaceID")
     inside = apply(host_adapter(file))
-    loaded, _ = comfy.sd.load_lora_for_models(model(), None, kohya(file), 1.0, 0)
+    loaded, _ = comfy.sd.load_lora_for_models(model(), None, lora_file(file), 1.0, 0)
     adapter = host_adapter(file)
     outside = apply(with_face(adapter, replace(adapter.spec.face, lora=0.0)), on=loaded)
     assert torch.allclose(picture(inside, SD15, ONE_STEP), picture(outside, SD15, ONE_STEP), rtol=1e-4, atol=1e-3)

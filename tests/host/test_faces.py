@@ -27,10 +27,8 @@ from pack.ipadapter.pixels import Fit
 from pack.ipadapter.prompt_files import read_prompt, write_prompt
 from pack.nodes.faces import EncodeFacePrompt, LoadInsightFace
 
-from tests.faces import PACK_FOLDER, Disc, draw_faces
+from tests.faces import PACK_FOLDER, Disc, draw_faces, make_pack
 from tests.host.test_encoder import encoder
-from tools.environment import LAYOUT
-from tools.standins import SETS, make
 
 LARGE, SMALL = Disc(200, 220, 90), Disc(430, 120, 45, eyes=(232, 60, 220))
 TWO = draw_faces(512, 400, SMALL, LARGE)
@@ -40,7 +38,7 @@ NOBODY = draw_faces(320, 240)
 
 @pytest.fixture(scope="session", autouse=True)
 def stand_in_pack():
-    list(make([one for one in SETS["sd15"] if "insightface" in one.path], LAYOUT.models, LAYOUT.host))
+    make_pack()
 
 
 @pytest.fixture(autouse=True)
@@ -233,7 +231,7 @@ def test_anything_else_than_a_face_analysis_is_refused(wrong):
 
 
 def test_packs_are_found_where_the_library_puts_them_and_beside(tmp_path, monkeypatch):
-    for place in ("models/antelopev2", "mine", "models/buffalo_l"):
+    for place in ("models/antelopev2/antelopev2", "mine", "models/buffalo_l"):  # one of them unpacked too deep
         (tmp_path / place).mkdir(parents=True)
         (tmp_path / place / "a.onnx").touch()
     (tmp_path / "empty").mkdir()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -18,18 +20,30 @@ from pack.ipadapter.errors import IPAdapterError
 from pack.ipadapter.host.adapter import load_adapter_file
 from pack.ipadapter.host.describing import describe
 from pack.ipadapter.host.files import ENDINGS
-from pack.ipadapter.host.finding import Finder, LateProgress, fingerprint, load_found
+from pack.ipadapter.host.finding import Finder, LateProgress, find_files, fingerprint, load_found
+from pack.ipadapter.host.lora import load_lora
+from pack.ipadapter.host.patching import apply_image_prompt
 from pack.ipadapter.open_clip_tower import build_tower, read_architecture, shapes
+from pack.ipadapter.strength import Strength
 from pack.ipadapter.writing import Provenance, write_adapter
 from pack.nodes.find import DescribeIPAdapter, FindIPAdapter
 
+from tests.adapters import AdapterFile
+from tests.faces import PACK_FOLDER, make_pack
 from tests.plain.headers import LAYOUTS, SIZES, write_sparse
 from tests.plain.public import Shapes, write_safetensors, write_torch
 from tests.small import SD15, SDXL, make_pair
-from tests.world import adapter_file, host_adapter
+from tests.world import adapter_file, face_prompt, host_adapter, lora_file
 
 PLUS, FACE, STANDARD = "PLUS (high strength)", "PLUS FACE (portraits)", "STANDARD (medium strength)"
-FOLDERS = ("ipadapter", "trained", "clip_vision")
+FACE_ID, FACE_ID_PLUS, FACE_ID_V2 = "FACEID", "FACEID PLUS - SD1.5 only", "FACEID PLUS V2"
+FOLDERS = ("ipadapter", "trained", "clip_vision", "loras", "insightface")
+SIZES_OF = {
+    "base": {"embed": 1024},
+    "plus": {"hidden": 1280},
+    "full-face": {"hidden": 1280},
+    "FaceID Plus": {"hidden": 1280},
+}
 
 
 @pytest.fixture(autouse=True)
@@ -39,16 +53,15 @@ def models(tmp_path: Path, monkeypatch) -> Path:
         (tmp_path / name).mkdir()
     adapters = [str(tmp_path / "ipadapter"), str(tmp_path / "trained")]
     monkeypatch.setitem(folder_paths.folder_names_and_paths, "ipadapter", (adapters, set(ENDINGS)))
-    monkeypatch.setitem(
-        folder_paths.folder_names_and_paths, "clip_vision", ([str(tmp_path / "clip_vision")], set(ENDINGS))
-    )
+    for name in ("clip_vision", "loras", "insightface"):
+        monkeypatch.setitem(folder_paths.folder_names_and_paths, name, ([str(tmp_path / name)], set(ENDINGS)))
     monkeypatch.setattr(folder_paths, "filename_list_cache", {})
     return tmp_path
 
 
 def put(models: Path, name: str, layout=SD15, family: str = "plus", seed: int = 1) -> Path:
     """An adapter of a published encoder's width, in the user's folder."""
-    sizes = {"base": {"embed": 1024}, "plus": {"hidden": 1280}, "full-face": {"hidden": 1280}}[family]
+    sizes = SIZES_OF.get(family, {})
     path = models / name
     path.parent.mkdir(parents=True, exist_ok=True)
     file = adapter_file(layout, family, seed, **sizes)
@@ -211,8 +224,8 @@ def test_the_node_gives_the_model_the_adapter_and_its_encoder(layout, models, ca
     write_safetensors(models / "ipadapter" / "a.safetensors", file.flat())
     given = model()
     node = FindIPAdapter.PREPARE_CLASS_CLONE({"hidden_inputs": {}})
-    passed, adapter, clip_vision = node.execute(given, PLUS).args
-    assert passed is given and adapter.clip_vision is clip_vision
+    passed, adapter, clip_vision, insightface = node.execute(given, PLUS).args
+    assert passed is given and adapter.clip_vision is clip_vision and insightface is None
     assert isinstance(clip_vision, comfy.clip_vision.ClipVisionModel) and clip_vision.image_size == 336
     assert torch.equal(adapter.patcher.model.state_dict()["image_proj.latents"], file.image_proj["latents"])
     assert "missing clip vision" not in caplog.text
@@ -237,3 +250,106 @@ def test_what_a_trained_file_says_of_itself_is_described(models):
     assert "Made from: 9 training steps, encoder ViT-X, licence CC0" in out.args[0]
     assert "Stored as: float16" in out.args[0]
     assert out.ui.as_dict()["text"] == (out.args[0],)
+
+
+# FaceID
+
+
+def put_pack(models: Path, name: str = "buffalo_l") -> None:
+    make_pack()
+    shutil.copytree(PACK_FOLDER / "models" / "buffalo_l", models / "insightface" / "models" / name)
+
+
+def put_stripped(models: Path, name: str, family: str = "FaceID") -> AdapterFile:
+    """A FaceID adapter whose LoRA was left out; gives it whole."""
+    file = adapter_file(SD15, family, **SIZES_OF.get(family, {}))
+    bare = replace(file, ip_adapter={key: tensor for key, tensor in file.ip_adapter.items() if "lora" not in key})
+    write_safetensors(models / "ipadapter" / name, bare.flat())
+    return file
+
+
+@pytest.mark.parametrize(
+    ("preset", "name", "family"),
+    [
+        (FACE_ID, "x.safetensors", "FaceID"),
+        (FACE_ID_PLUS, "plus.safetensors", "FaceID Plus"),
+        (FACE_ID_V2, "plusv2.safetensors", "FaceID Plus"),
+        ("FACEID PORTRAIT (style transfer)", "x.safetensors", "FaceID Portrait"),
+    ],
+)
+def test_a_face_preset_finds_its_kind_among_others(preset, name, family, models):
+    for other, file in {"FaceID": "a", "FaceID Portrait": "b", "plus": "face"}.items():
+        if other != family:
+            put(models, f"ipadapter/{file}.safetensors", family=other)
+    for version in {"plus.safetensors", "plusv2.safetensors"} - {name}:
+        put(models, f"ipadapter/other/{version}", family="FaceID Plus")
+    put(models, f"ipadapter/mine/{name}", family=family)
+    assert Path(Finder().find_adapter(model(), preset).file.name) == Path("mine", name)
+
+
+def test_an_adapter_of_faces_alone_needs_no_encoder_and_brings_its_lora(models):
+    put(models, "ipadapter/faceid.bin", family="FaceID")
+    put_pack(models)
+    given = model()
+    found = load_found(Finder(), given, FACE_ID)
+    assert found.model is given and found.adapter.clip_vision is None
+    assert found.adapter.insightface.models.keys() == {"detection", "recognition"}
+    assert found.text.splitlines() == ["faceid.bin", "with the LoRA in the adapter's file", "InsightFace buffalo_l"]
+
+
+def test_a_missing_pack_is_said_before_anything_is_loaded(models):
+    put(models, "ipadapter/faceid.bin", family="FaceID")
+    with pytest.raises(IPAdapterError, match="no InsightFace model pack 'buffalo_l' .*unpack https://github.com/"):
+        load_found(Finder(), model(), FACE_ID)
+
+
+@pytest.mark.parametrize(
+    ("family", "preset", "name", "lora"),
+    [
+        ("FaceID", FACE_ID, "x.safetensors", "ip-adapter-faceid_sd15_lora.safetensors"),
+        ("FaceID Plus", FACE_ID_PLUS, "plus.safetensors", "ip-adapter-faceid-plus_sd15_lora.safetensors"),
+        ("FaceID Plus", FACE_ID_V2, "v2.safetensors", "mine/ip-adapter-faceid-plusv2_sd15_lora.safetensors"),
+    ],
+)
+def test_a_lora_that_the_adapter_has_lost_is_found_and_put_on_the_model(family, preset, name, lora, models):
+    file = put_stripped(models, name, family)
+    put_pack(models)
+    put_encoder(models)
+    for other in (
+        "ip-adapter-faceid_sd15_lora",
+        "ip-adapter-faceid-plus_sd15_lora",
+        "ip-adapter-faceid-plusv2_sd15_lora",
+    ):
+        if Path(lora).stem != other:
+            write_safetensors(models / "loras" / f"{other}.safetensors", lora_file(file))
+    (models / "loras" / lora).parent.mkdir(exist_ok=True)
+    write_safetensors(models / "loras" / lora, lora_file(file))
+    files = find_files(Finder(), model(), preset)
+    assert Path(files.lora.name) == Path(lora)
+    changed = load_lora(model(), models / "loras" / lora, lora, 0.6)
+    whole = apply_image_prompt(model(), host_adapter(file), face_prompt(), Strength())
+    assert changed.patches.keys() == whole.patches.keys()
+
+
+def test_a_lora_that_is_nowhere_is_named_with_its_folder_and_its_address(models):
+    put_stripped(models, "x.safetensors")
+    write_safetensors(models / "loras" / "style.safetensors", {"lora_unet_proj_in.lora_up.weight": torch.zeros(4, 4)})
+    with pytest.raises(IPAdapterError) as error:
+        find_files(Finder(), model(), FACE_ID)
+    text = str(error.value)
+    assert f"searched: {models / 'loras'}; found: 'style.safetensors' is no LoRA of attentions alone" in text
+    assert (
+        "put ip-adapter-faceid_sd15_lora.safetensors there, from https://huggingface.co/h94/IP-Adapter-FaceID" in text
+    )
+
+
+def test_a_lora_for_another_model_is_refused(models):
+    path = write_safetensors(models / "loras" / "x.safetensors", {"nothing.lora_up.weight": torch.zeros(4, 4)})
+    with pytest.raises(IPAdapterError, match="the LoRA 'x.safetensors' changes nothing in this model"):
+        load_lora(model(), path, path.name, 1.0)
+
+
+def test_an_adapter_without_its_lora_is_described_as_such(models):
+    put_stripped(models, "x.safetensors")
+    adapter = load_adapter_file(models / "ipadapter" / "x.safetensors", "x.safetensors")
+    assert "LoRA: not in this file: take the adapter from Find IP-Adapter" in describe(adapter)

@@ -32,7 +32,7 @@ def test_a_public_file_is_described_by_its_spec_alone(name):
     )
     encoder = encoder_for(spec)
     needs = f"{encoder.short}: {encoder.name} in models/clip_vision, from {encoder.address}" if encoder else ""
-    assert needs in said["Needs"] and ("models/insightface/models/buffalo_l" in said["Needs"]) == spec.reads_face
+    assert needs in said["Needs"] and ("in models/insightface/models, from" in said["Needs"]) == spec.reads_face
     pixels = spec.unconditional is Unconditional.ZERO_PIXELS
     assert ("zeros in place of normalised pixels" in said["No image"]) == pixels
     assert ("LoRA" in said) == bool(kind.lora_rank)
