@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from PIL import Image, ImageDraw
@@ -39,13 +40,25 @@ class Disc:
         return torch.tensor([[self.x + x * self.radius, self.y + y * self.radius] for x, y in FACE_POINTS])
 
 
-def draw_faces(width: int, height: int, *discs: Disc, background: tuple[int, int, int] = (40, 90, 120)) -> Tensor:
+BACKGROUND = (40, 90, 120)
+
+
+def draw_faces(width: int, height: int, *discs: Disc) -> Tensor:
     """A picture (1, H, W, 3)."""
-    image = Image.new("RGB", (width, height), background)
+    return pil_to_tensor(paint_faces(width, height, *discs)).movedim(0, -1).unsqueeze(0).float() / 255
+
+
+def save_faces(path: Path, width: int, height: int, *discs: Disc) -> None:
+    """The same as a file."""
+    paint_faces(width, height, *discs).save(path)
+
+
+def paint_faces(width: int, height: int, *discs: Disc) -> Image.Image:
+    image = Image.new("RGB", (width, height), BACKGROUND)
     draw = ImageDraw.Draw(image)
     for disc in discs:
         draw.ellipse(disc.box, fill=SKIN)
         for x, y in disc.points[[0, 1, 3, 4]].tolist():
             size = disc.radius / 8
             draw.ellipse((x - size, y - size, x + size, y + size), fill=disc.eyes)
-    return pil_to_tensor(image).movedim(0, -1).unsqueeze(0).float() / 255
+    return image

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import comfy.clip_vision
@@ -13,9 +13,14 @@ from torch import Tensor
 
 from ..compatibility import OldSettings, strengths_of
 from ..errors import IPAdapterError
+from ..faces import Analysis
+from ..finding import needs_encoder
 from ..image_prompt import ImagePrompt, Order, Overlap, Part, refuse_two_encoders
 from ..regions import place_in_region
 from .adapter import Adapter
+from .faces import FaceReading, encode_faces
+from .finding import FINDER, Found, load_found
+from .lora import add_lora
 from .old_reading import OldReading, combine_images, cut_tiles, read_images, times
 from .patching import apply_image_prompt
 
@@ -27,6 +32,7 @@ class Sources:
     adapter: Adapter
     clip_vision: comfy.clip_vision.ClipVisionModel | None = None
     negative: Tensor | None = None
+    insightface: Analysis | None = None
 
     @property
     def encoder(self) -> comfy.clip_vision.ClipVisionModel:
@@ -39,9 +45,66 @@ class Sources:
             )
         return found
 
+    @property
+    def faces(self) -> Analysis:
+        """What reads faces: what is connected, else what was found for the adapter. Raises IPAdapterError."""
+        found = self.insightface or self.adapter.insightface
+        if found is None:
+            raise IPAdapterError(
+                f"'{self.adapter.spec.name}' reads faces, and there is nothing to read them with: connect insightface "
+                "from Load InsightFace."
+            )
+        return found
+
+    def see(self, image: Tensor, reading: OldReading) -> Seen:
+        """References as a prompt, by their faces where the adapter reads faces."""
+        return SEE[self.adapter.spec.reads_face](self, image, reading)
+
     def read(self, image: Tensor, reading: OldReading) -> ImagePrompt:
         """References as a prompt."""
-        return read_images(self.encoder, image, reading, self.negative)
+        return self.see(image, reading).prompt
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A prompt, and the pictures it was made of."""
+
+    prompt: ImagePrompt
+    pictures: Tensor
+
+
+def see_images(sources: Sources, image: Tensor, reading: OldReading) -> Seen:
+    """Whole pictures."""
+    return Seen(read_images(sources.encoder, image, reading, sources.negative), image)
+
+
+def see_faces(sources: Sources, image: Tensor, reading: OldReading) -> Seen:
+    """The largest face of each picture."""
+    clip_vision = sources.encoder if needs_encoder(sources.adapter.spec) else None
+    made = encode_faces(sources.faces, image, FaceReading(order=reading.order), clip_vision, sources.negative)
+    if reading.order is Order.FRAME_BY_FRAME:
+        return Seen(made.prompt, made.pictures)
+    return Seen(combine_images((made.prompt,), reading.combine), made.pictures)
+
+
+SEE: dict[bool, Callable[[Sources, Tensor, OldReading], Seen]] = {False: see_images, True: see_faces}
+
+
+def weigh_faces(adapter: Adapter, structure: float, narrowed: float) -> Adapter:
+    """An adapter with the old nodes' weights of FaceID; other adapters do not read them."""
+    face = replace(adapter.spec.face, structure=structure, narrowed=narrowed)
+    return replace(adapter, spec=replace(adapter.spec, face=face))
+
+
+def without_lora(adapter: Adapter) -> Adapter:
+    """An adapter whose LoRA is put on the model elsewhere, as old graphs do: by a loader, or by Load LoRA."""
+    return replace(adapter, spec=replace(adapter.spec, face=replace(adapter.spec.face, lora=0.0)))
+
+
+def load_face_adapter(model: ModelPatcher, preset: str, lora: float, provider: str) -> Found:
+    """A FaceID adapter for a model, and the model with its LoRA, from whichever file holds it."""
+    found = load_found(FINDER, model, preset, lora, provider)
+    return replace(found, model=add_lora(found.model, found.adapter, lora))
 
 
 def apply_prompt(
@@ -49,7 +112,7 @@ def apply_prompt(
 ) -> ModelPatcher:
     """A model that follows a prompt."""
     for strength in strengths_of(settings):
-        model = apply_image_prompt(model, adapter, prompt, strength, mask)
+        model = apply_image_prompt(model, without_lora(adapter), prompt, strength, mask)
     return model
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from ..layer_presets import PRESETS as LAYER_PRESETS
 from .forms import Form, Widget, by_id, choice, file_choice, number, outputs, sockets, switch, text, whole
-from .old_nodes import COMBINE, COMBINE_EMBEDS, METHODS, PROVIDERS, SCALINGS, TIMINGS
+from .old_nodes import COMBINE, COMBINE_EMBEDS, FACE_PRESETS, METHODS, PROVIDERS, SCALINGS, TIMINGS
 
 STANDARD, TEXT_FIRST = "standard", "prompt is more important"  # what the simplest old node calls its weight types
 BOOSTED_STYLE = "style transfer precise with style_boost"
@@ -38,7 +38,7 @@ NEW_NODES = by_id(
         "FindIPAdapter",
         sockets("model:MODEL"),
         (Widget("preset", "COMBO", "PLUS (high strength)"),),
-        outputs("model:MODEL ip_adapter:IP_ADAPTER clip_vision:CLIP_VISION"),
+        outputs("model:MODEL ip_adapter:IP_ADAPTER clip_vision:CLIP_VISION insightface:INSIGHTFACE"),
     ),
     Form(
         "PrepareReferenceImage",
@@ -74,11 +74,12 @@ NEW_NODES = by_id(
     ),
     Form(
         "LegacyIPAdapter",
-        sockets(f"{MODEL_AND_ADAPTER} image:IMAGE {NEGATIVE_MASK_ENCODER}"),
+        sockets(f"{MODEL_AND_ADAPTER} image:IMAGE {NEGATIVE_MASK_ENCODER} insightface:INSIGHTFACE?"),
         (
             *(WEIGHT, WEIGHT_TYPE, *WINDOW, combined(), SCALING, ORDER, MIDDLE, text("layer_weights")),
             *(number("style_boost", 1.0), number("composition_boost", 0.0)),
             *(whole("enhance_tiles", 1), number("enhance_ratio", 1.0)),
+            *(number("weight_faceidv2", 1.0), number("weight_kolors", 1.0)),
         ),
         outputs("MODEL:MODEL face_image:IMAGE"),
     ),
@@ -162,9 +163,15 @@ NEW_NODES = by_id(
         outputs("prompt_schedule:STRING"),
     ),
     Form(
-        "LegacyInsightFaceLoader",
+        "LoadInsightFace",
         (),
-        (choice("provider", PROVIDERS), choice("model_name", ("buffalo_l", "antelopev2"))),
-        outputs("INSIGHTFACE:INSIGHTFACE"),
+        (choice("provider", ("auto", *PROVIDERS)), Widget("model_name", "COMBO", "buffalo_l")),
+        outputs("insightface:INSIGHTFACE"),
+    ),
+    Form(
+        "LegacyIPAdapterFaceIDLoader",
+        sockets("model:MODEL"),
+        (choice("preset", FACE_PRESETS), number("lora_strength", 0.6), choice("provider", PROVIDERS)),
+        outputs("MODEL:MODEL ipadapter:IP_ADAPTER"),
     ),
 )

@@ -94,8 +94,8 @@ APPLYING = (MIDDLE, BLACK_PICTURE, ONCE)
 EXPANDED_MIDDLE = Note(MIDDLE.text, lambda chosen: bool(chosen.values.get("expand_style")))
 FRAMES = Note("More references than pictures in the batch are refused, where the old pack left the rest out.")
 FACES = Note(
-    "FaceID adapters are not supported: with another adapter this node shows the whole reference to the model, and "
-    "face_image is the reference as it is."
+    "The largest face of each reference is read, where the old pack read the first that was found; weight_faceidv2 and "
+    "the LoRA act as they did. Without a FaceID adapter the whole reference is shown to the model."
 )
 PRECISE_BY_LAYER = Note(
     "layer_weights with a precise weight type no longer push the other layers away; use two nodes, one with the "
@@ -107,7 +107,10 @@ IGNORED_TYPE = Note(
     lambda chosen: bool(chosen.values.get("layer_weights")),
 )
 TILES = Note("Where tiles overlap they share the place, where the old pack showed both in full.")
-FACE_PRESET = Note("No FaceID adapter can be loaded: choose another preset, such as 'PLUS FACE (portraits)'.")
+LORA_INSIDE = Note(
+    "The LoRA is the one in the adapter's own file, and no other file is needed; where the adapter has lost it, the "
+    "file in models/loras is found."
+)
 FOUND_BY_CONTENT = Note(
     "Adapter and encoder are found by what is in your files, not by their names; the node says which ones it took."
 )
@@ -132,10 +135,6 @@ RANDOM = Note(
 )
 
 CHUNK = {"encode_batch_size": "pictures are always encoded a few at a time"}
-FACE = {
-    "insightface": "no node of this pack reads faces",
-    "weight_faceidv2": "it is a setting of FaceID adapters, which are not supported",
-}
 LOADER = {"ipadapter": "loaders need no chain, since every file is loaded once"}
 BY_FRAME = {"order": FRAME_BY_FRAME}
 PRECISE_STYLE, PRECISE_COMPOSITION = {"weight_type": BOOSTED_STYLE}, {"weight_type": BOOSTED_COMPOSITION}
@@ -147,17 +146,14 @@ RULES: dict[str, Rule] = {
         Rule("IPAdapter", "LegacyIPAdapter", notes=APPLYING),
         Rule("IPAdapterAdvanced", "LegacyIPAdapter", notes=APPLYING),
         Rule("IPAdapterBatch", "LegacyIPAdapter", fixed=BY_FRAME, dropped=CHUNK, notes=(*APPLYING, FRAMES)),
-        Rule("IPAdapterFaceID", "LegacyIPAdapter", dropped=FACE, notes=(*APPLYING, FACES)),
+        Rule("IPAdapterFaceID", "LegacyIPAdapter", notes=(*APPLYING, FACES)),
         Rule(
             "IPAdapterFaceIDKolors",
             "LegacyIPAdapter",
-            dropped=FACE | {"weight_kolors": FACE["weight_faceidv2"]},
             notes=(*APPLYING, FACES),
         ),
-        Rule(
-            "IPAAdapterFaceIDBatch", "LegacyIPAdapter", fixed=BY_FRAME, dropped=FACE, notes=(*APPLYING, FACES, FRAMES)
-        ),
-        Rule("IPAdapterMS", "LegacyIPAdapter", dropped=FACE, notes=(*APPLYING, IGNORED_TYPE, PRECISE_BY_LAYER)),
+        Rule("IPAAdapterFaceIDBatch", "LegacyIPAdapter", fixed=BY_FRAME, notes=(*APPLYING, FACES, FRAMES)),
+        Rule("IPAdapterMS", "LegacyIPAdapter", notes=(*APPLYING, IGNORED_TYPE, PRECISE_BY_LAYER)),
         Rule("IPAdapterClipVisionEnhancer", "LegacyIPAdapter", notes=APPLYING),
         Rule(
             "IPAdapterClipVisionEnhancerBatch",
@@ -226,12 +222,12 @@ RULES: dict[str, Rule] = {
         Rule("IPAdapterUnifiedLoaderCommunity", "FindIPAdapter", dropped=LOADER, notes=(FOUND_BY_CONTENT,)),
         Rule(
             "IPAdapterUnifiedLoaderFaceID",
-            "FindIPAdapter",
-            dropped=LOADER | {"lora_strength": "the LoRA belongs to a FaceID adapter", "provider": FACE["insightface"]},
-            notes=(FACE_PRESET,),
+            "LegacyIPAdapterFaceIDLoader",
+            dropped=LOADER,
+            notes=(FOUND_BY_CONTENT, LORA_INSIDE),
         ),
         Rule("IPAdapterModelLoader", "LoadIPAdapter", renamed={"ipadapter_file": "ip_adapter_name"}),
-        Rule("IPAdapterInsightFaceLoader", "LegacyInsightFaceLoader", notes=(Note("It loads nothing: delete it."),)),
+        Rule("IPAdapterInsightFaceLoader", "LoadInsightFace"),
         Rule(
             "IPAdapterNoise",
             "ImagePromptNoise",

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from ...ipadapter.host.api import io
-from .apply import LegacyIPAdapter, LegacyIPAdapterStyleComposition, LegacyIPAdapterTiled
+from .apply import (
+    LegacyIPAdapter,
+    LegacyIPAdapterFaceIDLoader,
+    LegacyIPAdapterStyleComposition,
+    LegacyIPAdapterTiled,
+)
 from .embeds import LegacyIPAdapterCombineEmbeds, LegacyIPAdapterEmbeds, LegacyIPAdapterEncoder
 from .params import LegacyIPAdapterCombineParams, LegacyIPAdapterFromParams, LegacyIPAdapterRegion
 from .weights import (
-    LegacyInsightFaceLoader,
     LegacyIPAdapterCombineWeights,
     LegacyIPAdapterPromptSchedule,
     LegacyIPAdapterWeights,
@@ -26,5 +30,5 @@ COMPATIBILITY_NODES: list[type[io.ComfyNode]] = [
     LegacyIPAdapterWeights,
     LegacyIPAdapterCombineWeights,
     LegacyIPAdapterPromptSchedule,
-    LegacyInsightFaceLoader,
+    LegacyIPAdapterFaceIDLoader,
 ]

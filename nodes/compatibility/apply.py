@@ -9,20 +9,27 @@ from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
 from ...ipadapter.compatibility import OldSettings
+from ...ipadapter.faces import Analysis
 from ...ipadapter.host.adapter import Adapter
-from ...ipadapter.host.api import io
+from ...ipadapter.host.api import io, ui
 from ...ipadapter.host.compatibility import (
     Sources,
     StyleAndComposition,
-    apply_images,
     apply_prompt,
     apply_style_and_composition,
+    load_face_adapter,
     read_tiles,
+    weigh_faces,
 )
+from ...ipadapter.host.files import ADAPTERS, ENCODERS, LORAS
+from ...ipadapter.host.finding import fingerprint
+from ...ipadapter.host.notes import show_text
 from ...ipadapter.host.old_reading import OldReading
 from ...ipadapter.image_prompt import Order
 from ...ipadapter.migration.new_nodes import BOOSTED_COMPOSITION, BOOSTED_STYLE
+from ...ipadapter.migration.old_nodes import FACE_PRESETS, PROVIDERS
 from ...ipadapter.strength import Scaling
+from ..sockets import IPAdapterSocket
 from . import inputs
 
 
@@ -89,13 +96,32 @@ class LegacyIPAdapter(io.ComfyNode):
                     optional=True,
                     tooltip="How much the pieces count.",
                 ),
+                io.Float.Input(
+                    "weight_faceidv2",
+                    default=1.0,
+                    min=-1.0,
+                    max=5.0,
+                    step=0.05,
+                    optional=True,
+                    tooltip="FaceID Plus v2: how much the picture of the face counts beside who it is.",
+                ),
+                io.Float.Input(
+                    "weight_kolors",
+                    default=1.0,
+                    min=-1.0,
+                    max=5.0,
+                    step=0.05,
+                    optional=True,
+                    tooltip="Kolors' FaceID: what its tokens are multiplied by.",
+                ),
                 inputs.image_negative(),
                 inputs.attn_mask(),
                 inputs.clip_vision(),
+                inputs.insightface(),
             ],
             outputs=[
                 inputs.model_output(),
-                io.Image.Output("face_image", tooltip="The reference, as it is."),
+                io.Image.Output("face_image", tooltip="The faces that were read, or the reference as it is."),
             ],
         )
 
@@ -118,9 +144,12 @@ class LegacyIPAdapter(io.ComfyNode):
         composition_boost: float = 0.0,
         enhance_tiles: int = 1,
         enhance_ratio: float = 1.0,
+        weight_faceidv2: float = 1.0,
+        weight_kolors: float = 1.0,
         image_negative: Tensor | None = None,
         attn_mask: Tensor | None = None,
         clip_vision: ClipVisionModel | None = None,
+        insightface: Analysis | None = None,
     ) -> io.NodeOutput:
         settings = OldSettings(
             weight,
@@ -135,8 +164,57 @@ class LegacyIPAdapter(io.ComfyNode):
             composition_boost,
         )
         reading = OldReading(combine_embeds, Order(order), enhance_tiles, enhance_ratio)
-        sources = Sources(ipadapter, clip_vision, image_negative)
-        return io.NodeOutput(apply_images(model, sources, image, reading, settings, attn_mask), image)
+        adapter = weigh_faces(ipadapter, weight_faceidv2, weight_kolors)
+        seen = Sources(adapter, clip_vision, image_negative, insightface).see(image, reading)
+        return io.NodeOutput(apply_prompt(model, adapter, seen.prompt, settings, attn_mask), seen.pictures)
+
+
+class LegacyIPAdapterFaceIDLoader(io.ComfyNode):
+    """Find a FaceID adapter and put its LoRA on the model."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="LegacyIPAdapterFaceIDLoader",
+            display_name="IPAdapter Unified Loader FaceID (compatibility)",
+            category=inputs.COMPATIBILITY,
+            description="Stands in graphs made for ComfyUI_IPAdapter_plus. In new graphs use Find IP-Adapter; Apply "
+            "IP-Adapter puts the LoRA on the model.",
+            search_aliases=["IPAdapterUnifiedLoaderFaceID", "faceid"],
+            is_deprecated=True,
+            inputs=[
+                inputs.model(),
+                io.Combo.Input(
+                    "preset", options=list(FACE_PRESETS), default=FACE_PRESETS[0], tooltip="The kind of adapter."
+                ),
+                io.Float.Input(
+                    "lora_strength",
+                    default=0.6,
+                    min=0.0,
+                    max=1.0,
+                    step=0.01,
+                    tooltip="How strongly the adapter's LoRA acts on the model.",
+                ),
+                io.Combo.Input(
+                    "provider", options=list(PROVIDERS), default=PROVIDERS[0], tooltip="What faces are read with."
+                ),
+            ],
+            outputs=[
+                io.Model.Output("MODEL", tooltip="The model with the adapter's LoRA."),
+                IPAdapterSocket.Output("ipadapter", tooltip="The adapter, with its encoder and its faces."),
+            ],
+            hidden=[io.Hidden.unique_id],
+        )
+
+    @classmethod
+    def fingerprint_inputs(cls, **given: object) -> str:
+        return fingerprint(ADAPTERS, ENCODERS, LORAS)
+
+    @classmethod
+    def execute(cls, model: ModelPatcher, preset: str, lora_strength: float, provider: str) -> io.NodeOutput:
+        found = load_face_adapter(model, preset, lora_strength, provider)
+        show_text(cls.hidden.unique_id)(found.text)
+        return io.NodeOutput(found.model, found.adapter, ui=ui.PreviewText(found.text))
 
 
 class LegacyIPAdapterTiled(io.ComfyNode):

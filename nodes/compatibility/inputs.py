@@ -7,7 +7,7 @@ from ...ipadapter.image_prompt import Order
 from ...ipadapter.migration.new_nodes import WEIGHT_TYPES
 from ...ipadapter.migration.old_nodes import COMBINE
 from ...ipadapter.strength import Scaling
-from ..sockets import CATEGORY, ImagePromptSocket, IPAdapterSocket
+from ..sockets import CATEGORY, ImagePromptSocket, InsightFaceSocket, IPAdapterSocket
 
 COMPATIBILITY = f"{CATEGORY}/compatibility"
 ParamsSocket = io.Custom("IPADAPTER_PARAMS")
@@ -105,6 +105,12 @@ def attn_mask() -> io.Mask.Input:
 def clip_vision() -> io.ClipVision.Input:
     return io.ClipVision.Input(
         "clip_vision", optional=True, tooltip="The image encoder, where Find IP-Adapter did not find it."
+    )
+
+
+def insightface() -> InsightFaceSocket.Input:
+    return InsightFaceSocket.Input(
+        "insightface", optional=True, tooltip="What FaceID adapters read faces with, where no loader found it."
     )
 
 

@@ -9,7 +9,6 @@ from torch import Tensor
 
 from ...ipadapter.frame_weights import UNTIL_THE_END, Method, Timing, prompt_schedule
 from ...ipadapter.host.api import io
-from ...ipadapter.migration.old_nodes import PROVIDERS
 from ...ipadapter.weights_strategy import WeightsStrategy, schedule_of
 from . import inputs
 
@@ -152,34 +151,3 @@ class LegacyIPAdapterPromptSchedule(io.ComfyNode):
         strategy = WeightsStrategy.read(weights_strategy)
         before, after = strategy.add_starting_frames, strategy.add_ending_frames
         return io.NodeOutput(prompt_schedule(prompt, strategy.frame_count, strategy.frames, before, after))
-
-
-class LegacyInsightFaceLoader(io.ComfyNode):
-    """Nothing, for graphs that load what finds faces."""
-
-    @classmethod
-    def define_schema(cls) -> io.Schema:
-        return io.Schema(
-            node_id="LegacyInsightFaceLoader",
-            display_name="IPAdapter InsightFace Loader (compatibility)",
-            category=inputs.COMPATIBILITY,
-            description="Stands in graphs made for ComfyUI_IPAdapter_plus and loads nothing, because no node of this "
-            "pack reads faces. Delete it.",
-            search_aliases=["IPAdapterInsightFaceLoader", "insightface", "FaceID"],
-            is_deprecated=True,
-            inputs=[
-                io.Combo.Input("provider", options=list(PROVIDERS), default=PROVIDERS[0], tooltip="Not read."),
-                io.Combo.Input(
-                    "model_name",
-                    options=["buffalo_l", "antelopev2"],
-                    default="buffalo_l",
-                    optional=True,
-                    tooltip="Not read.",
-                ),
-            ],
-            outputs=[inputs.InsightFaceSocket.Output("INSIGHTFACE", tooltip="Nothing.")],
-        )
-
-    @classmethod
-    def execute(cls, provider: str, model_name: str = "buffalo_l") -> io.NodeOutput:
-        return io.NodeOutput(None)

@@ -7,9 +7,12 @@ from functools import cache
 
 import pytest
 import torch
+from insightface.app import FaceAnalysis
 from pack.ipadapter.combining import join_features
 from pack.ipadapter.errors import IPAdapterError
+from pack.ipadapter.families import FaceSettings, FaceVersion
 from pack.ipadapter.host.encoder import encode_image_prompt, encode_references
+from pack.ipadapter.host.faces import encode_faces
 from pack.ipadapter.host.old_reading import times
 from pack.ipadapter.host.patching import applications_of, apply_image_prompt
 from pack.ipadapter.image_prompt import ImageFeatures, Order, Part
@@ -30,12 +33,12 @@ from pack.nodes.compatibility.params import (
     LegacyIPAdapterRegion,
 )
 from pack.nodes.compatibility.weights import (
-    LegacyInsightFaceLoader,
     LegacyIPAdapterCombineWeights,
     LegacyIPAdapterPromptSchedule,
     LegacyIPAdapterWeights,
 )
 
+from tests.faces import PACK_FOLDER, Disc, draw_faces, make_pack
 from tests.host.test_encoder import EMBED, HIDDEN, encoder
 from tests.small import SD15, make_pair
 from tests.world import Settings, adapter_file, conditioning, host_adapter, picture
@@ -301,8 +304,70 @@ def test_two_lists_of_weights_become_one():
     assert LegacyIPAdapterCombineWeights.execute([0.1, 0.2], 0.3).args == ([0.1, 0.2, 0.3], 3)
 
 
-def test_the_loader_of_face_models_loads_nothing():
-    assert LegacyInsightFaceLoader.execute("CPU").args == (None,)
+# FaceID
+
+
+def face_adapter(family: str = "FaceID Plus", version: FaceVersion = FaceVersion.V2):
+    """A FaceID adapter that reads the small encoder's features."""
+    sizes = {"hidden": HIDDEN} if family == "FaceID Plus" else {}
+    made = host_adapter(adapter_file(SD15, family, **sizes))
+    return replace(made, spec=replace(made.spec, face=FaceSettings(version)))
+
+
+@pytest.fixture(scope="module")
+def analysis():
+    make_pack()
+    made = FaceAnalysis(str(PACK_FOLDER / "models" / "buffalo_l"), allowed_modules=["detection", "recognition"])
+    made.prepare(ctx_id=-1)
+    return made
+
+
+FACE_IMAGE = draw_faces(300, 260, Disc(90, 110, 60), Disc(230, 180, 40))
+
+
+def test_a_face_adapter_reads_the_largest_face_at_the_old_weights_and_leaves_the_lora_to_others(
+    base, clip_vision, analysis
+):
+    adapter = face_adapter()
+    model, faces = LegacyIPAdapter.execute(
+        base,
+        adapter,
+        FACE_IMAGE,
+        0.8,
+        "linear",
+        **WINDOW,
+        weight_faceidv2=0.5,
+        clip_vision=clip_vision,
+        insightface=analysis,
+    ).args
+    made = encode_faces(analysis, FACE_IMAGE, clip_vision=clip_vision)
+    used = replace(adapter, spec=replace(adapter.spec, face=FaceSettings(FaceVersion.V2, 0.5, lora=0.0)))
+    assert same(model, apply_image_prompt(base, used, made.prompt, Strength(0.8))) and not same(model, base)
+    assert not model.patches
+    assert torch.equal(faces, made.pictures)
+
+
+def test_a_face_adapter_without_an_encoder_needs_none_and_a_loader_brings_what_reads_faces(base, analysis):
+    adapter = replace(face_adapter("FaceID"), insightface=analysis)
+    model = LegacyIPAdapter.execute(base, adapter, FACE_IMAGE, 0.8, "linear", **WINDOW).args[0]
+    assert not same(model, base)
+
+
+def test_without_anything_to_read_faces_with_it_says_what_to_connect(base, clip_vision):
+    with pytest.raises(IPAdapterError, match="connect insightface from Load InsightFace"):
+        LegacyIPAdapter.execute(base, face_adapter(), FACE_IMAGE, 1.0, "linear", **WINDOW, clip_vision=clip_vision)
+
+
+def test_several_faces_are_combined_as_pictures_are(base, analysis):
+    two = torch.cat([FACE_IMAGE, draw_faces(300, 260, Disc(150, 120, 70, eyes=(232, 60, 220)))])
+    adapter = face_adapter("FaceID")
+    given = {"insightface": analysis, "combine_embeds": "average"}
+    model = LegacyIPAdapter.execute(base, adapter, two, 0.8, "linear", **WINDOW, **given).args[0]
+    prompt = encode_faces(analysis, two).prompt
+    mean = replace(prompt.parts[0].positive, face=prompt.parts[0].positive.face.mean(0, True))
+    one = replace(prompt, parts=(Part(replace(mean, image_embeds=torch.zeros(1, 0))),))
+    used = replace(adapter, spec=replace(adapter.spec, face=FaceSettings(lora=0.0)))
+    assert close(model, apply_image_prompt(base, used, one, Strength(0.8)))
 
 
 def detailed(clip_vision, image) -> tuple[ImageFeatures, ImageFeatures]:

@@ -21,10 +21,8 @@ from pack.ipadapter.host.adapter import load_adapter_file
 from pack.ipadapter.host.describing import describe
 from pack.ipadapter.host.files import ENDINGS
 from pack.ipadapter.host.finding import Finder, LateProgress, find_files, fingerprint, load_found
-from pack.ipadapter.host.lora import load_lora
-from pack.ipadapter.host.patching import apply_image_prompt
+from pack.ipadapter.host.lora import add_lora, load_lora
 from pack.ipadapter.open_clip_tower import build_tower, read_architecture, shapes
-from pack.ipadapter.strength import Strength
 from pack.ipadapter.writing import Provenance, write_adapter
 from pack.nodes.find import DescribeIPAdapter, FindIPAdapter
 
@@ -33,7 +31,7 @@ from tests.faces import PACK_FOLDER, make_pack
 from tests.plain.headers import LAYOUTS, SIZES, write_sparse
 from tests.plain.public import Shapes, write_safetensors, write_torch
 from tests.small import SD15, SDXL, make_pair
-from tests.world import adapter_file, face_prompt, host_adapter, lora_file
+from tests.world import adapter_file, host_adapter, lora_file
 
 PLUS, FACE, STANDARD = "PLUS (high strength)", "PLUS FACE (portraits)", "STANDARD (medium strength)"
 FACE_ID, FACE_ID_PLUS, FACE_ID_V2 = "FACEID", "FACEID PLUS - SD1.5 only", "FACEID PLUS V2"
@@ -327,8 +325,7 @@ def test_a_lora_that_the_adapter_has_lost_is_found_and_put_on_the_model(family, 
     files = find_files(Finder(), model(), preset)
     assert Path(files.lora.name) == Path(lora)
     changed = load_lora(model(), models / "loras" / lora, lora, 0.6)
-    whole = apply_image_prompt(model(), host_adapter(file), face_prompt(), Strength())
-    assert changed.patches.keys() == whole.patches.keys()
+    assert changed.patches.keys() == add_lora(model(), host_adapter(file), 1.0).patches.keys()
 
 
 def test_a_lora_that_is_nowhere_is_named_with_its_folder_and_its_address(models):
@@ -338,9 +335,8 @@ def test_a_lora_that_is_nowhere_is_named_with_its_folder_and_its_address(models)
         find_files(Finder(), model(), FACE_ID)
     text = str(error.value)
     assert f"searched: {models / 'loras'}; found: 'style.safetensors' is no LoRA of attentions alone" in text
-    assert (
-        "put ip-adapter-faceid_sd15_lora.safetensors there, from https://huggingface.co/h94/IP-Adapter-FaceID" in text
-    )
+    address = "https://huggingface.co/h94/IP-Adapter-FaceID/blob/main/ip-adapter-faceid_sd15_lora.safetensors"
+    assert f"put ip-adapter-faceid_sd15_lora.safetensors there, from {address}, or use ip-adapter-faceid_sd15" in text
 
 
 def test_a_lora_for_another_model_is_refused(models):

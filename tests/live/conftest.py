@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from ipadapter.host.client import StoredFile, connect
+from tests.faces import Disc, save_faces
 from tests.live.files import make_files
 from tests.live.studio import Studio
 from tools.environment import LAYOUT
@@ -38,3 +39,11 @@ def studio(server: Server) -> Studio:
 async def upload(url: str, image: Path) -> StoredFile:
     async with connect(url) as client:
         return await client.upload(image)
+
+
+@pytest.fixture(scope="session")
+def face(server: Server, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A picture with what the stand-in detector takes for a face."""
+    path = tmp_path_factory.mktemp("face") / "face.png"
+    save_faces(path, 320, 320, Disc(150, 160, 80))
+    return asyncio.run(upload(server.url, path)).path

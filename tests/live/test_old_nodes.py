@@ -18,10 +18,12 @@ pytestmark = pytest.mark.live
 
 CHECKPOINT = "v1-5-pruned-emaonly-fp16.safetensors"
 STANDARD = {"preset": "STANDARD (medium strength)"}
-VALUES = {"IPAdapterUnifiedLoader": STANDARD}  # of a preset whose file is there
+VALUES = {  # of presets whose files are there
+    "IPAdapterUnifiedLoader": STANDARD,
+    "IPAdapterUnifiedLoaderFaceID": {"preset": "FACEID PLUS V2"},
+}
 PROMPT = {"IPAdapterPromptScheduleFromWeightsStrategy": {"prompt": "a\nb"}}
 REFUSED = {  # what no graph of the old pack can have here, and why
-    "IPAdapterUnifiedLoaderFaceID": "FaceID is not supported",
     "IPAdapterUnifiedLoaderCommunity": "found no adapter for this",
     "IPAdapterLoadEmbeds": "without a word of the encoder that made them",
 }
@@ -94,3 +96,19 @@ def test_what_cannot_run_says_why(kind: str, studio: Studio) -> None:
     with pytest.raises((ExecutionFailedError, PromptRejectedError)) as error:
         studio.run(runnable(kind, studio.photo))
     assert REFUSED[kind] in str(error.value)
+
+
+def test_a_graph_of_faces_runs_with_its_loader(studio: Studio, face: str) -> None:
+    """As its users have it: the unified loader of FaceID, whose adapter brings what reads faces."""
+    graph = Graph({})
+    checkpoint = graph.add("CheckpointLoaderSimple", ckpt_name=CHECKPOINT)
+    image = graph.add("LoadImage", image=face)
+    settings = {"preset": "FACEID PLUS V2", "lora_strength": 0.6, "provider": "CPU"}
+    loader = graph.add("IPAdapterUnifiedLoaderFaceID", model=checkpoint, **settings)
+    weights = {"weight": 0.8, "weight_faceidv2": 1.0, "weight_type": "linear", "start_at": 0.0, "end_at": 1.0}
+    how = {"combine_embeds": "concat", "embeds_scaling": "V only"}
+    applied = graph.add("IPAdapterFaceID", model=loader, ipadapter=[loader[0], 1], image=image, **weights, **how)
+    shown = graph.add("PreviewImage", images=[applied[0], 1])
+    graph.add("PreviewAny", source=sampled(graph, applied, checkpoint))
+    outcome = studio.run(graph).outcome
+    assert not outcome.faults and shown[0] in outcome.outputs

@@ -137,10 +137,18 @@ def test_a_batch_node_goes_frame_by_frame():
 
 
 def test_a_link_that_is_not_needed_is_cut_at_both_ends_and_reported():
-    workflow, changes, _ = migrate_workflow(graph_of("IPAdapterFaceID").ui)
-    assert node_of(workflow, "LegacyInsightFaceLoader")["outputs"][0]["links"] == []
-    assert not [row for row in workflow["links"] if row[5] == "INSIGHTFACE"]
-    assert "insightface (linked): no node of this pack reads faces" in changes[-1].dropped
+    workflow, changes, _ = migrate_workflow(graph_of("IPAdapterEmbeds").ui)
+    encoders = node_of(workflow, "TestCLIP_VISION")["outputs"][0]["links"] or []
+    target = node_of(workflow, "LegacyIPAdapterEmbeds")["id"]
+    assert not [row for row in workflow["links"] if row[0] in encoders and row[3] == target]
+    assert any("clip_vision (linked)" in dropped for change in changes for dropped in change.dropped)
+
+
+def test_what_reads_faces_stays_linked():
+    workflow, _, _ = migrate_workflow(graph_of("IPAdapterFaceID").ui)
+    (row,) = [row for row in workflow["links"] if row[5] == "INSIGHTFACE"]
+    assert row[1] == node_of(workflow, "LoadInsightFace")["id"] and row[3] == node_of(workflow, "LegacyIPAdapter")["id"]
+    assert faults(workflow) == []
 
 
 def test_a_reroute_passes_on_the_new_type():
