@@ -20,7 +20,8 @@ def test_a_workflow_opens_without_a_fault(page: Page, name: str) -> None:
     open_clean(page, name)
     found = nodes(page)
     assert [node for node in found if not node["known"] or node["errors"]] == []
-    assert {"LoadIPAdapter", "EncodeImagePrompt", "ApplyIPAdapter"} <= {node["type"] for node in found}
+    types = {node["type"] for node in found}
+    assert {"LoadIPAdapter", "ApplyIPAdapter"} <= types and types & {"EncodeImagePrompt", "EncodeFacePrompt"}
     expect(page.get_by_test_id("error-overlay")).to_have_count(0)
 
 

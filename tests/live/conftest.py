@@ -32,18 +32,13 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 @pytest.fixture(scope="session")
-def studio(server: Server) -> Studio:
-    return Studio(server, asyncio.run(upload(server.url, PHOTO)).path)
+def studio(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Studio:
+    face = tmp_path_factory.mktemp("face") / "face.png"
+    save_faces(face, 320, 320, Disc(150, 160, 80))  # what the stand-in detector takes for one
+    stored = [asyncio.run(upload(server.url, path)).path for path in (PHOTO, face)]
+    return Studio(server, *stored)
 
 
 async def upload(url: str, image: Path) -> StoredFile:
     async with connect(url) as client:
         return await client.upload(image)
-
-
-@pytest.fixture(scope="session")
-def face(server: Server, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A picture with what the stand-in detector takes for a face."""
-    path = tmp_path_factory.mktemp("face") / "face.png"
-    save_faces(path, 320, 320, Disc(150, 160, 80))
-    return asyncio.run(upload(server.url, path)).path

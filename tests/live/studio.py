@@ -49,14 +49,16 @@ class Run:
 
 @dataclass(frozen=True)
 class Studio:
-    """One server, and the name under which it has the photo."""
+    """One server, and the names under which it has the photo and a picture with a face."""
 
     server: Server
     photo: str
+    face: str
 
     def quick(self, name: str) -> Graph:
         """A shipped graph on the photo, small and in few steps."""
-        graph = Graph.shipped(name).change("LoadImage", image=self.photo)
+        shipped = Graph.shipped(name)
+        graph = shipped.change("LoadImage", image=self.face if shipped.ids("EncodeFacePrompt") else self.photo)
         for class_type, inputs in QUICK.items():
             graph = graph.change(class_type, **inputs)
         return graph

@@ -98,11 +98,11 @@ def test_what_cannot_run_says_why(kind: str, studio: Studio) -> None:
     assert REFUSED[kind] in str(error.value)
 
 
-def test_a_graph_of_faces_runs_with_its_loader(studio: Studio, face: str) -> None:
+def test_a_graph_of_faces_runs_with_its_loader(studio: Studio) -> None:
     """As its users have it: the unified loader of FaceID, whose adapter brings what reads faces."""
     graph = Graph({})
     checkpoint = graph.add("CheckpointLoaderSimple", ckpt_name=CHECKPOINT)
-    image = graph.add("LoadImage", image=face)
+    image = graph.add("LoadImage", image=studio.face)
     settings = {"preset": "FACEID PLUS V2", "lora_strength": 0.6, "provider": "CPU"}
     loader = graph.add("IPAdapterUnifiedLoaderFaceID", model=checkpoint, **settings)
     weights = {"weight": 0.8, "weight_faceidv2": 1.0, "weight_type": "linear", "start_at": 0.0, "end_at": 1.0}

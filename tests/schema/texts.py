@@ -16,8 +16,10 @@ CURRENT = (
     "ApplyIPAdapterToConditioning",
     "CombineImagePrompts",
     "DescribeIPAdapter",
+    "EncodeFacePrompt",
     "EncodeImagePrompt",
     "EvaluateImagePrompt",
+    "FaceIDSettings",
     "FindIPAdapter",
     "ImagePromptAttention",
     "ImagePromptCurve",
@@ -28,6 +30,7 @@ CURRENT = (
     "ImagePromptRegion",
     "LoadIPAdapter",
     "LoadImagePrompt",
+    "LoadInsightFace",
     "LoadOpenCLIPVision",
     "PrepareReferenceImage",
     "RecordImagePromptAttention",
@@ -42,20 +45,20 @@ COMPATIBILITY = (  # nodes in the place of another pack's, for graphs of before
     "LegacyIPAdapterCombineWeights",
     "LegacyIPAdapterEmbeds",
     "LegacyIPAdapterEncoder",
+    "LegacyIPAdapterFaceIDLoader",
     "LegacyIPAdapterFromParams",
     "LegacyIPAdapterPromptSchedule",
     "LegacyIPAdapterRegion",
     "LegacyIPAdapterStyleComposition",
     "LegacyIPAdapterTiled",
     "LegacyIPAdapterWeights",
-    "LegacyInsightFaceLoader",
 )
 NODE_IDS = tuple(sorted((*CURRENT, *COMPATIBILITY)))
 LOCALES = ("en", "zh")
 GOLDEN = Path(__file__).with_name("object_info.json")
 
 # Combos that list what is on a machine: files of a folder, or architectures of the installed open_clip.
-LISTS_OF_THIS_MACHINE = ("ip_adapter_name", "clip_name", "architecture", "image_prompt_name")
+LISTS_OF_THIS_MACHINE = ("ip_adapter_name", "clip_name", "architecture", "image_prompt_name", "model_name")
 
 Json = dict[str, Any]
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from ipadapter.public_files import PACK
+
 from . import notes
 from .graph import Block, Column, Inputs, Node, Output, Workflow
-from .models import PLUS, SD15, SDXL, SDXL_PLUS
+from .models import FACE_ID, PLUS, SD15, SDXL, SDXL_PLUS
 from .parts import (
     NARROW,
     RESULT,
@@ -95,6 +97,32 @@ def wide_reference(name: str) -> Workflow:
         *finish(name, models, sampler, (latent,)),
     )
     return Workflow(name, notes.WIDE_REFERENCE, columns)
+
+
+def faceid(name: str) -> Workflow:
+    models, faces = load_models(SD15, FACE_ID), load_insightface()
+    reference = load_image("Picture of a person")
+    seen: Inputs = {"image": reference["IMAGE"], "clip_vision": models.encoder["CLIP_VISION"]}
+    prompt = Node("EncodeFacePrompt", {"insightface": faces["insightface"], **seen})
+    preview = Node("PreviewImage", {"images": prompt["face_image"]}, "The face that is read", height=260)
+    settings = Node("FaceIDSettings", {"ip_adapter": models.adapter["ip_adapter"], "structure": 1.0})
+    inputs: Inputs = {"model": models.checkpoint["MODEL"], "ip_adapter": settings["ip_adapter"]}
+    applied = Node("ApplyIPAdapter", {**inputs, "image_prompt": prompt["image_prompt"], "weight": 0.8})
+    text = text_prompt(models, "portrait of a person in a library, soft window light, photograph")
+    latent = empty_latent(SMALL)
+    sampler = sample_prompted(applied["model"], text, Start(latent))
+    columns = (
+        Column(NARROW, (*models.column.blocks, Block("Faces", (faces,)))),
+        Column(NARROW, (Block("Face prompt", (reference, prompt, preview)),)),
+        Column(NARROW, (Block("Adapter", (settings, applied)),)),
+        text.column,
+        *finish(name, models, sampler, (latent,)),
+    )
+    return Workflow(name, notes.FACE_ID, columns)
+
+
+def load_insightface() -> Node:
+    return Node("LoadInsightFace", {"model_name": PACK})
 
 
 def attention_map(name: str) -> Workflow:
@@ -216,4 +244,5 @@ CONTROL: dict[str, Callable[[str], Workflow]] = {
     "weight_curve": weight_curve,
     "wide_reference": wide_reference,
     "attention_map": attention_map,
+    "faceid": faceid,
 }

@@ -34,6 +34,11 @@ SDXL_PLUS = ModelFile(
     f"{ADAPTERS}/sdxl_models/ip-adapter-plus_sdxl_vit-h.safetensors",
     "ipadapter",
 )
+FACE_ID = ModelFile(
+    "ip-adapter-faceid-plusv2_sd15.bin",
+    f"{HUB}/h94/IP-Adapter-FaceID/resolve/main/ip-adapter-faceid-plusv2_sd15.bin",
+    "ipadapter",
+)
 CANNY = ModelFile(
     "control_v11p_sd15_canny_fp16.safetensors",
     f"{HUB}/comfyanonymous/ControlNet-v1-1_fp16_safetensors/resolve/main/control_v11p_sd15_canny_fp16.safetensors",

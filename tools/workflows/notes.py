@@ -121,6 +121,21 @@ EVALUATE_IMAGE_PROMPT = Note(
     height=820,
 )
 
+FACE_ID = Note(
+    "A person",
+    "FaceID adapters follow who somebody is, not how one picture of them looks: a recognition model says who it is, "
+    "and FaceID Plus also looks at the face. Its file holds a LoRA, which Apply IP-Adapter puts on the model.",
+    (
+        "It needs the Python package insightface and the model pack "
+        "[buffalo_l](https://github.com/deepinsight/insightface/releases/download/model-zoo/buffalo_l.zip), unpacked "
+        "into models/insightface/models/buffalo_l. The pack may be used for research that is not commercial only.",
+        "**Picture of a person**: the largest face counts; **face** of Encode Face Prompt chooses another.",
+        "**structure** of FaceID Settings: lower leaves hair, pose and light to the words.",
+        "**lora_weight**: lower follows the words more.",
+        "**weight**: 0.7 to 1.",
+    ),
+    height=760,
+)
 STYLE_TRANSFER = Note(
     "The style of an image",
     "Only those layers of the model that carry style follow the reference image; what is drawn comes from the words. "

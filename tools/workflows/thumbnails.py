@@ -62,6 +62,7 @@ class Tile(Enum):
     REGIONS = "regions"
     CURVE = "weight"
     WIDE = "wide reference"
+    FACE = "face"
 
 
 class Result(Enum):
@@ -100,6 +101,7 @@ IDEAS = {
     "animation": Idea("Animation batch", (Tile.REFERENCE, Tile.SECOND), Result.FRAMES),
     "weight_curve": Idea("Weight curve", (Tile.REFERENCE, Tile.CURVE)),
     "wide_reference": Idea("Wide reference", (Tile.WIDE,)),
+    "faceid": Idea("A person", (Tile.FACE, Tile.WORDS)),
     "attention_map": Idea("Attention map", (Tile.REFERENCE, Tile.WORDS), Result.HEAT),
 }
 
@@ -249,6 +251,16 @@ def draw_wide() -> Image.Image:
     return image
 
 
+def draw_face() -> Image.Image:
+    """A head with the five points a face is known by."""
+    image, draw = canvas(TILE, WARM.sky)
+    draw.pieslice(fine(18, 92, 110, 190), 180, 360, COOL.ridges[1])
+    draw.ellipse(fine(34, 20, 94, 100), (232, 180, 140))
+    for x, y in ((50, 52), (78, 52), (64, 66), (53, 80), (75, 80)):
+        draw.ellipse(fine(x - 3, y - 3, x + 3, y + 3), WHITE, COOL.ridges[1], FINE)
+    return image
+
+
 def draw_frames(side: int) -> Image.Image:
     """Landscapes that change from one to the other."""
     image, _ = canvas(side, GROUND)
@@ -292,6 +304,7 @@ DRAWINGS: dict[Tile, Callable[[], Image.Image]] = {
     Tile.REGIONS: draw_regions,
     Tile.CURVE: draw_curve,
     Tile.WIDE: draw_wide,
+    Tile.FACE: draw_face,
 }
 
 
