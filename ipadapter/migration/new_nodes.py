@@ -165,7 +165,7 @@ NEW_NODES = by_id(
     Form(
         "LoadInsightFace",
         (),
-        (choice("provider", ("auto", *PROVIDERS)), Widget("model_name", "COMBO", "buffalo_l")),
+        (choice("provider", ("auto", *PROVIDERS)), file_choice("model_name")),
         outputs("insightface:INSIGHTFACE"),
     ),
     Form(

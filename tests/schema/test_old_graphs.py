@@ -74,6 +74,10 @@ def classes(loaded, tmp_path, monkeypatch):
     monkeypatch.setattr(folder_paths, "filename_list_cache", {})
     monkeypatch.setattr(folder_paths, "input_directory", str(tmp_path))
     (tmp_path / EMBEDS_FILE).touch()
+    pack = tmp_path / "models" / "buffalo_l"
+    pack.mkdir(parents=True)
+    (pack / "det.onnx").touch()
+    monkeypatch.setitem(folder_paths.folder_names_and_paths, "insightface", ([str(tmp_path)], set()))
     for kind in KINDS:
         monkeypatch.setitem(nodes.NODE_CLASS_MAPPINGS, f"Test{kind}", source(kind))
     monkeypatch.setitem(nodes.NODE_CLASS_MAPPINGS, SINK, SINK_CLASS)

@@ -253,7 +253,7 @@ def draw_wide() -> Image.Image:
 
 def draw_face() -> Image.Image:
     """A head with the five points a face is known by."""
-    image, draw = canvas(TILE, WARM.sky)
+    image, draw = canvas(TILE, COOL.sky)
     draw.pieslice(fine(18, 92, 110, 190), 180, 360, COOL.ridges[1])
     draw.ellipse(fine(34, 20, 94, 100), (232, 180, 140))
     for x, y in ((50, 52), (78, 52), (64, 66), (53, 80), (75, 80)):
