@@ -113,9 +113,9 @@ def pack_for(spec: AdapterSpec) -> str:
 
 
 def pack_address(name: str) -> str:
-    """Where a model pack is published; for an unknown one, where the usual one is."""
-    known = name if name in (PACK, KOLORS_PACK) else PACK
-    return f"https://github.com/deepinsight/insightface/releases/download/model-zoo/{known}.zip"
+    """Where a model pack is published; nothing for an unknown one."""
+    known = name in (PACK, KOLORS_PACK)
+    return f"https://github.com/deepinsight/insightface/releases/download/model-zoo/{name}.zip" * known
 
 
 def encoder_for(spec: AdapterSpec) -> Encoder | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..ipadapter.host.api import ComfyExtension, io
-from ..ipadapter.host.faces import register_face_folder
+from ..ipadapter.host.face_models import register_face_folder
 from ..ipadapter.host.files import register_adapter_folder
 from ..ipadapter.host.replacing import register_replacements
 from .apply import ApplyIPAdapter, ApplyIPAdapterToConditioning

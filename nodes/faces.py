@@ -5,11 +5,13 @@ from __future__ import annotations
 from comfy.clip_vision import ClipVisionModel
 from torch import Tensor
 
-from ..ipadapter.faces import Analysis, Crop
+from ..ipadapter.faces import Crop, FaceAnalysis
 from ..ipadapter.host.api import io
-from ..ipadapter.host.faces import AUTO, PROVIDERS, FaceReading, encode_faces, load_pack, missing_pack, pack_names
+from ..ipadapter.host.face_models import missing_pack, open_pack, pack_names
+from ..ipadapter.host.faces import FaceReading, encode_faces
 from ..ipadapter.image_prompt import Order
 from ..ipadapter.image_weights import read_weights
+from ..ipadapter.providers import AUTO, CHOICES
 from .sockets import CATEGORY, ImagePromptSocket, InsightFaceSocket
 
 
@@ -28,7 +30,7 @@ class LoadInsightFace(io.ComfyNode):
             inputs=[
                 io.Combo.Input(
                     "provider",
-                    options=[AUTO, *PROVIDERS],
+                    options=list(CHOICES),
                     default=AUTO,
                     tooltip="What it computes with. auto takes the fastest that the installed onnxruntime knows.",
                 ),
@@ -48,7 +50,7 @@ class LoadInsightFace(io.ComfyNode):
 
     @classmethod
     def execute(cls, provider: str, model_name: str) -> io.NodeOutput:
-        return io.NodeOutput(load_pack(model_name, provider))
+        return io.NodeOutput(open_pack(model_name, provider))
 
 
 class EncodeFacePrompt(io.ComfyNode):
@@ -115,7 +117,7 @@ class EncodeFacePrompt(io.ComfyNode):
     @classmethod
     def execute(
         cls,
-        insightface: Analysis,
+        insightface: FaceAnalysis,
         image: Tensor,
         clip_vision: ClipVisionModel | None = None,
         face: int = 0,
@@ -124,5 +126,5 @@ class EncodeFacePrompt(io.ComfyNode):
         weights: str = "",
     ) -> io.NodeOutput:
         reading = FaceReading(face, Crop(crop), Order(order), read_weights(weights))
-        made = encode_faces(insightface, image, reading, clip_vision)
-        return io.NodeOutput(made.prompt, made.pictures)
+        made = encode_faces(insightface, image, clip_vision, reading)
+        return io.NodeOutput(made.prompt, made.crops)

@@ -1,170 +1,330 @@
-"""A small InsightFace model pack: a detector with SCRFD's outputs and a recognition model with ArcFace's.
+"""A small InsightFace model pack with the public one's interface, for where the real one cannot be had.
 
-Nothing in it was ever trained. The detector finds discs that are as red as SKIN, which `tests/faces.py` draws; the
-recognition model tells any two pictures apart by random weights. The library loads both as it loads the public packs.
+Its detector is made by hand and finds faces as `tests/faces.py` draws them: a disc of skin with five dots, each of a
+colour of its own, for the eyes, the nose and the corners of the mouth. Its outputs are SCRFD's with keypoints: scores,
+boxes and keypoints at the strides 8, 16 and 32, two anchors a cell. The recognition model is random: the same face
+gives about the same embedding wherever it is, and another face another one, and that is all it knows.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-SKIN = (232, 180, 140)  # red, green, blue, of 255; only red is looked at
-DETECTOR_MEAN, DETECTOR_STD = 127.5, 128.0  # what the library makes of a detector's pictures
-REACH = 320  # pixels that a disc's edge is looked for from its middle
-STRIDES = (8, 16, 32)
-ANCHORS = 2  # at each place, as SCRFD has them; the second never finds anything
-# From the middle of the box, of its half sides: eyes, nose, corners of the mouth.
-FACE_POINTS = ((-0.35, -0.3), (0.35, -0.3), (0.0, 0.05), (-0.3, 0.45), (0.3, 0.45))
-IDENTITY = (3, 112, 112)  # what ArcFace reads
-EMBEDDING = 512
-OPSET = 17
+from tools.standins import Noise
 
-Draw = Callable[[str, tuple[int, ...], float], np.ndarray]  # noise by name, shape and standard deviation
+Colour = tuple[int, int, int]
+
+OPSET, IR_VERSION = 17, 8
+MEAN, DEVIATION = 127.5, 128.0  # InsightFace's normalisation before the detector
+TOLERANCE = 40 / DEVIATION  # of a colour, either way
+SMALLEST_RADIUS = 6  # pixels of the detector's input
+MARGIN = 1.1  # radii around the centre that have to lie within the picture, as a detector wants a whole head
+EMBEDDING, CROP, PATCH, FEATURES, GAIN = 512, 112, 16, 4, 10.0
+
+
+@dataclass(frozen=True)
+class Spot:
+    """A dot of a face: its colour, and where it is in radii from the middle."""
+
+    colour: Colour
+    place: tuple[float, float]
+
+
+SKIN: Colour = (224, 172, 140)
+SPOTS = (  # in InsightFace's order
+    Spot((0, 0, 255), (-0.4, -0.25)),  # the eye on the left of the picture
+    Spot((0, 255, 0), (0.4, -0.25)),
+    Spot((255, 0, 0), (0.0, 0.1)),  # nose
+    Spot((255, 0, 255), (-0.32, 0.45)),  # corner of the mouth
+    Spot((0, 255, 255), (0.32, 0.45)),
+)
+SPOT_RADIUS = 0.13  # in radii of the face
+
+
+@dataclass(frozen=True)
+class Level:
+    """A stride of the detector, and the windows around each cell, one an anchor, that a face has to lie in."""
+
+    stride: int
+    windows: tuple[int, int]  # in cells of 8 pixels, odd
+
+
+CELL = 8
+LEVELS = (Level(8, (9, 15)), Level(16, (23, 33)), Level(32, (45, 65)))  # the last for radii up to 228 pixels
+WIDTHS = {"score": 1, "bbox": 4, "kps": 10}
 
 
 @dataclass
 class Graph:
-    """An ONNX graph that grows."""
+    """A graph in the making: each operation gives the name of its output."""
 
-    nodes: list[onnx.NodeProto]
-    weights: list[onnx.TensorProto]
+    nodes: list[onnx.NodeProto] = field(default_factory=list)
+    constants: list[TensorProto] = field(default_factory=list)
 
-    def constant(self, name: str, values: np.ndarray) -> str:
-        """A named array."""
-        self.weights.append(numpy_helper.from_array(values, name))
+    def op(self, kind: str, *inputs: str, name: str = "", **attributes: Any) -> str:
+        """One operation."""
+        output = name or f"{kind.lower()}_{len(self.nodes)}"
+        self.nodes.append(helper.make_node(kind, list(inputs), [output], name=f"node_{output}", **attributes))
+        return output
+
+    def number(self, value: float) -> str:
+        """A float."""
+        return self.constant(np.float32(value))
+
+    def integers(self, *values: int) -> str:
+        """A vector of integers."""
+        return self.constant(np.array(values, dtype=np.int64))
+
+    def constant(self, value: Any) -> str:
+        """Any array."""
+        name = f"constant_{len(self.constants)}"
+        self.constants.append(numpy_helper.from_array(np.asarray(value), name))
         return name
 
-    def add(self, kind: str, name: str, *inputs: str, **attributes: Any) -> str:
-        """A node with one output of its own name."""
-        self.nodes.append(helper.make_node(kind, list(inputs), [name], name, **attributes))
-        return name
+    def part(self, x: str, start: int, stop: int, axis: int = 1) -> str:
+        """Some of the channels."""
+        return self.op("Slice", x, self.integers(start), self.integers(stop), self.integers(axis))
+
+    def both(self, *conditions: str) -> str:
+        """Whether all hold."""
+        first, *others = conditions
+        for other in others:
+            first = self.op("And", first, other)
+        return first
+
+    def model(self, inputs: Sequence[onnx.ValueInfoProto], outputs: Sequence[onnx.ValueInfoProto]) -> onnx.ModelProto:
+        """The finished model."""
+        graph = helper.make_graph(self.nodes, "stand_in", inputs, outputs, self.constants)
+        opsets = [helper.make_opsetid("", OPSET)]
+        model = helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION, producer_name="stand-in")
+        onnx.checker.check_model(model, full_check=True)
+        return model
+
+
+def floats(name: str, *shape: int | str) -> onnx.ValueInfoProto:
+    """An input or output of floats."""
+    return helper.make_tensor_value_info(name, TensorProto.FLOAT, list(shape))
+
+
+# The detector
+
+
+@dataclass(frozen=True)
+class Blobs:
+    """What is summed up over windows to find discs, and where each pixel is."""
+
+    sums: str  # (1, 4 + 3 · 5, H / 8, W / 8): of a face 1, x, y, x² + y², then of each spot 1, x, y
+    x: str  # (1, 1, H, W)
+    y: str
 
 
 def detector() -> onnx.ModelProto:
-    """Discs by how far their colour reaches to the left, right, top and bottom."""
-    graph = Graph([], [])
-    mask = disc_mask(graph)
-    outputs = [[named for named in stride_outputs(graph, mask, stride)] for stride in STRIDES]
-    widths = (1, 4, 10)
-    values = [
-        helper.make_tensor_value_info(outputs[i][kind], TensorProto.FLOAT, ["places", width])
-        for kind, width in enumerate(widths)
-        for i in range(len(STRIDES))
+    """Pictures (1, 3, H, W), RGB, normalised, to SCRFD's nine outputs."""
+    graph = Graph()
+    blobs = sum_up(graph, "input.1")
+    for level in LEVELS:
+        find_discs(graph, blobs, level)
+    outputs = [
+        floats(f"{kind}_{level.stride}", f"anchors_{level.stride}", width)
+        for kind, width in WIDTHS.items()
+        for level in LEVELS
     ]
-    picture = helper.make_tensor_value_info("input.1", TensorProto.FLOAT, [1, 3, "?", "?"])
-    return model("det_10g", graph, picture, values)
+    return graph.model([floats("input.1", 1, 3, "height", "width")], outputs)
 
 
-def disc_mask(graph: Graph) -> str:
-    """(1, 1, H, W): 1 where a pixel is as red."""
-    graph.constant("redness", np.float32((SKIN[0] - DETECTOR_MEAN) / DETECTOR_STD))
-    graph.constant("red_alone", np.array([1, 0, 0], dtype=np.float32).reshape(1, 3, 1, 1))
-    graph.constant("near", np.float32(0.25))
-    graph.constant("steep", np.float32(20.0))
-    graph.constant("zero", np.float32(0.0))
-    graph.constant("one", np.float32(1.0))
-    red = graph.add("Conv", "red", "input.1", "red_alone")
-    distance = graph.add("Abs", "distance", graph.add("Sub", "difference", red, "redness"))
-    nearness = graph.add("Mul", "nearness", graph.add("Sub", "within", "near", distance), "steep")
-    mask = graph.add("Clip", "mask", nearness, "zero", "one")
-    graph.add("Add", "everything", graph.add("Mul", "none", mask, "zero"), "one")
-    return mask
+def sum_up(graph: Graph, pixels: str) -> Blobs:
+    """Masks of skin and spots, with the moments of a disc and of dots."""
+    masks = colour_masks(graph, pixels)  # (1, 6, H, W)
+    face = graph.op("ReduceMax", masks, axes=[1])  # (1, 1, H, W)
+    spots = graph.part(masks, 1, 1 + len(SPOTS))  # (1, 5, H, W)
+    ones = graph.op("Add", graph.op("Mul", face, graph.number(0)), graph.number(1))
+    x, y = (
+        graph.op("Sub", graph.op("CumSum", ones, graph.constant(np.int64(axis))), graph.number(1)) for axis in (3, 2)
+    )
+    squares = graph.op("Add", graph.op("Mul", x, x), graph.op("Mul", y, y))
+    of_face = [face, *(graph.op("Mul", face, weight) for weight in (x, y, squares))]
+    of_spots = [spots, graph.op("Mul", spots, x), graph.op("Mul", spots, y)]
+    every = graph.op("Concat", *of_face, *of_spots, axis=1)  # (1, 19, H, W)
+    return Blobs(window_sums(graph, every, CELL, CELL, 0), x, y)
 
 
-def stride_outputs(graph: Graph, mask: str, stride: int) -> tuple[str, str, str]:
-    """Scores, boxes and points at every place of a stride. Only the finest finds anything."""
-    left, right, top, bottom = reaches(graph, mask, stride)
-    score = middleness(graph, mask, stride, [left, right, top, bottom])
-    if stride != STRIDES[0]:
-        score = graph.add("Mul", f"quiet_{stride}", score, "zero")
-    scale = graph.constant(f"stride_{stride}", np.float32(1 / stride))
-    box = graph.add("Concat", f"edges_{stride}", left, top, right, bottom, axis=1)  # SCRFD's order
-    points = points_of(graph, box, stride)
-    return tuple(  # type: ignore[return-value]
-        places(graph, graph.add("Mul", f"{name}_scaled_{stride}", found, factor), name, stride, width)
-        for name, found, factor, width in (
-            ("score", score, "one", 1),
-            ("bbox", box, scale, 4),
-            ("kps", points, scale, 10),
-        )
+def colour_masks(graph: Graph, pixels: str) -> str:
+    """Where the picture has the colour of skin and of each spot, 0 or 1, (1, 6, H, W)."""
+    colours = np.array([SKIN, *(spot.colour for spot in SPOTS)], dtype=np.float32)
+    normalised = graph.constant(((colours - MEAN) / DEVIATION).reshape(1, -1, 3, 1, 1))
+    apart = graph.op("Sub", graph.op("Unsqueeze", pixels, graph.integers(1)), normalised)  # (1, 6, 3, H, W)
+    furthest = graph.op("ReduceMax", graph.op("Abs", apart), axes=[2], keepdims=0)
+    return graph.op("Cast", graph.op("LessOrEqual", furthest, graph.number(TOLERANCE)), to=TensorProto.FLOAT)
+
+
+def window_sums(graph: Graph, x: str, kernel: int, stride: int, border: int) -> str:
+    """Sums over windows."""
+    mean = graph.op(
+        "AveragePool",
+        x,
+        kernel_shape=[kernel] * 2,
+        strides=[stride] * 2,
+        pads=[border] * 4,
+        count_include_pad=1,
+    )
+    return graph.op("Mul", mean, graph.number(kernel**2))
+
+
+@dataclass(frozen=True)
+class Discs:
+    """In each cell: the disc in the window around it."""
+
+    area: str
+    x: str
+    y: str
+    radius: str
+    spread: str  # mean square distance from the middle
+
+    @property
+    def middle(self) -> tuple[str, str]:
+        return self.x, self.y
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a window gives, as maps over the cells."""
+
+    score: str  # (1, 1, h, w)
+    bbox: str  # (1, 4, h, w)
+    kps: str  # (1, 10, h, w)
+
+
+def find_discs(graph: Graph, blobs: Blobs, level: Level) -> None:
+    """The three outputs of one stride, each with a row for every window of every cell."""
+    here = [subsample(graph, place, level.stride) for place in (blobs.x, blobs.y)]
+    found = [find_in_windows(graph, blobs, here, level.stride, window) for window in level.windows]
+    for kind, width in WIDTHS.items():
+        maps = graph.op("Concat", *(getattr(one, kind) for one in found), axis=1)  # (1, 2 · width, h, w)
+        last = graph.op("Transpose", maps, perm=[0, 2, 3, 1])
+        graph.op("Reshape", last, graph.integers(-1, width), name=f"{kind}_{level.stride}")
+
+
+def find_in_windows(graph: Graph, blobs: Blobs, here: Sequence[str], stride: int, window: int) -> Found:
+    """What lies in the window around each cell."""
+    step = stride // CELL
+    sums = window_sums(graph, blobs.sums, window, step, window // 2)  # (1, 19, h, w)
+    around = window_sums(graph, graph.part(blobs.sums, 0, 1), window + 2, step, window // 2 + 1)
+    discs = discs_of(graph, sums)
+    is_face = graph.both(
+        is_alone(graph, discs, around),
+        is_round(graph, discs),
+        is_near(graph, discs, here, stride),
+        is_inside(graph, discs, blobs),
+    )
+    return Found(
+        scores(graph, is_face, discs, here, stride),
+        box(graph, discs, here, stride),
+        keypoints(graph, sums, discs, here, stride),
     )
 
 
-KERNELS = {  # and how many pixels are added (top, left, bottom, right)
-    "left": ((1, REACH + 1), (0, REACH, 0, 0)),
-    "right": ((1, REACH + 1), (0, 0, 0, REACH)),
-    "top": ((REACH + 1, 1), (REACH, 0, 0, 0)),
-    "bottom": ((REACH + 1, 1), (0, 0, REACH, 0)),
-}
+def discs_of(graph: Graph, sums: str) -> Discs:
+    """A disc from its moments."""
+    area, *moments = (graph.part(sums, i, i + 1) for i in range(4))
+    some = graph.op("Add", area, graph.number(1e-6))
+    x, y, squares = (graph.op("Div", moment, some) for moment in moments)
+    middle = graph.op("Add", graph.op("Mul", x, x), graph.op("Mul", y, y))
+    radius = graph.op("Sqrt", graph.op("Mul", area, graph.number(1 / math.pi)))
+    return Discs(area, x, y, radius, graph.op("Sub", squares, middle))
 
 
-def reaches(graph: Graph, mask: str, stride: int) -> list[str]:
-    """Pixels of a mask to each side of every place, (1, 1, h, w)."""
-    made = []
-    for side, (kernel, pads) in KERNELS.items():
-        name = f"{mask}_{side}_{stride}"
-        weight = graph.constant(f"{name}_weight", np.ones((1, 1, *kernel), dtype=np.float32))
-        made.append(graph.add("Conv", name, mask, weight, pads=pads, strides=[stride, stride]))
-    return made
+def subsample(graph: Graph, x: str, stride: int) -> str:
+    """One pixel of each cell, its first: SCRFD's anchors."""
+    most = np.iinfo(np.int64).max
+    ends, axes, steps = graph.integers(most, most), graph.integers(2, 3), graph.integers(stride, stride)
+    return graph.op("Slice", x, graph.integers(0, 0), ends, axes, steps)
 
 
-def middleness(graph: Graph, mask: str, stride: int, sides: list[str]) -> str:
-    """1 in the middle of a disc, less towards its edges, 0 outside and where it goes on to the picture's edge."""
-    weight = graph.constant(f"here_weight_{stride}", np.ones((1, 1, 1, 1), dtype=np.float32))
-    score = graph.add("Conv", f"here_{stride}", mask, weight, strides=[stride, stride])
-    for index, (side, room) in enumerate(zip(sides, reaches(graph, "everything", stride), strict=True)):
-        name = f"{stride}_{index}"
-        ends = graph.add("Clip", f"ends_{name}", graph.add("Sub", f"beyond_{name}", room, side), "zero", "one")
-        score = graph.add("Mul", f"ended_{name}", score, ends)
-    for axis in (0, 2):
-        name, pair = f"{stride}_{axis}", sides[axis : axis + 2]
-        larger = graph.add("Max", f"larger_{name}", *pair, "one")
-        ratio = graph.add("Div", f"ratio_{name}", graph.add("Min", f"smaller_{name}", *pair), larger)
-        score = graph.add("Mul", f"middle_{name}", score, ratio)
-    return score
+def is_alone(graph: Graph, discs: Discs, around: str) -> str:
+    """All of it lies within the window, and it is large enough to be one."""
+    outside = graph.op("Sub", around, discs.area)
+    alone = graph.op("LessOrEqual", outside, graph.op("Mul", discs.area, graph.number(0.01)))
+    return graph.both(alone, graph.op("GreaterOrEqual", discs.radius, graph.number(SMALLEST_RADIUS)))
 
 
-def points_of(graph: Graph, box: str, stride: int) -> str:
-    """(1, 10, h, w): the five points' offsets from a place, as linear maps of its four distances."""
-    weight = np.zeros((10, 4, 1, 1), dtype=np.float32)
-    for index, (x, y) in enumerate(FACE_POINTS):
-        weight[2 * index, [0, 2], 0, 0] = (-1 - x) / 2 + x, (1 + x) / 2  # middle (right - left) / 2, half their sum
-        weight[2 * index + 1, [1, 3], 0, 0] = (-1 - y) / 2 + y, (1 + y) / 2
-    return graph.add("Conv", f"points_{stride}", box, graph.constant(f"points_weight_{stride}", weight))
+def is_round(graph: Graph, discs: Discs) -> str:
+    """Its spread is that of a disc, half its radius squared, and not that of two."""
+    expected = graph.op("Mul", discs.area, graph.number(0.5 / math.pi))
+    off = graph.op("Abs", graph.op("Sub", discs.spread, expected))
+    return graph.op("LessOrEqual", off, graph.op("Mul", expected, graph.number(0.15)))
 
 
-def places(graph: Graph, found: str, name: str, stride: int, width: int) -> str:
-    """(1, width, h, w) to (h · w · ANCHORS, width), the other anchors 0."""
-    nothing = graph.add("Mul", f"{name}_nothing_{stride}", found, "zero")
-    both = graph.add("Concat", f"{name}_anchors_{stride}", found, *[nothing] * (ANCHORS - 1), axis=1)
-    rows = graph.add("Transpose", f"{name}_rows_{stride}", both, perm=[0, 2, 3, 1])
-    shape = graph.constant(f"{name}_shape_{stride}", np.array([-1, width], dtype=np.int64))
-    return graph.add("Reshape", f"{name}_{stride}", rows, shape)
+def is_near(graph: Graph, discs: Discs, here: Sequence[str], stride: int) -> str:
+    """Its middle is in this cell or the next."""
+    apart = [graph.op("Abs", graph.op("Sub", at, cell)) for at, cell in zip(discs.middle, here, strict=True)]
+    return graph.both(*(graph.op("LessOrEqual", one, graph.number(stride)) for one in apart))
 
 
-def recogniser(draw: Draw) -> onnx.ModelProto:
-    """Two convolutions and a linear map of a face's picture, at random."""
-    graph = Graph([], [])
-    shapes = {"first": (8, 3, 7, 7), "second": (16, 8, 4, 4), "last": (256, EMBEDDING)}
-    for name, shape in shapes.items():
-        inputs = int(np.prod(shape[1:]) if len(shape) > 2 else shape[0])
-        graph.constant(name, draw(name, shape, 2 / inputs**0.5))
-    first = graph.add("Relu", "first_out", graph.add("Conv", "first_map", "input.1", "first", strides=[7, 7]))
-    second = graph.add("Relu", "second_out", graph.add("Conv", "second_map", first, "second", strides=[4, 4]))
-    graph.add("MatMul", "683", graph.add("Flatten", "flat", second), "last")
-    picture = helper.make_tensor_value_info("input.1", TensorProto.FLOAT, ["None", *IDENTITY])
-    output = helper.make_tensor_value_info("683", TensorProto.FLOAT, ["None", EMBEDDING])
-    return model("w600k_r50", graph, picture, [output])
+def is_inside(graph: Graph, discs: Discs, blobs: Blobs) -> str:
+    """There is some room around it within the picture."""
+    room = graph.op("Mul", discs.radius, graph.number(MARGIN))
+    checks = []
+    for at, places in ((discs.x, blobs.x), (discs.y, blobs.y)):
+        checks.append(graph.op("GreaterOrEqual", at, room))
+        last = graph.op("ReduceMax", places)
+        checks.append(graph.op("LessOrEqual", graph.op("Add", at, room), last))
+    return graph.both(*checks)
 
 
-def model(name: str, graph: Graph, into: onnx.ValueInfoProto, out: list[onnx.ValueInfoProto]) -> onnx.ModelProto:
-    """The whole as a file's content."""
-    made = helper.make_graph(graph.nodes, name, [into], out, graph.weights)
-    opset = helper.make_opsetid("", OPSET)
-    return helper.make_model(made, producer_name="stand-in", opset_imports=[opset], ir_version=8)
+def scores(graph: Graph, found: str, discs: Discs, here: Sequence[str], stride: int) -> str:
+    """0.95 for a face in the middle of its cell, a little less beside it."""
+    apart = [graph.op("Abs", graph.op("Sub", at, cell)) for at, cell in zip(discs.middle, here, strict=True)]
+    far = graph.op("Mul", graph.op("Add", *apart), graph.number(0.1 / stride))
+    return graph.op("Mul", graph.op("Cast", found, to=TensorProto.FLOAT), graph.op("Sub", graph.number(0.95), far))
+
+
+def box(graph: Graph, discs: Discs, here: Sequence[str], stride: int) -> str:
+    """Distances to the left, top, right and bottom, in strides."""
+    places = list(zip(discs.middle, here, strict=True))
+    before = [graph.op("Add", graph.op("Sub", cell, at), discs.radius) for at, cell in places]
+    after = [graph.op("Add", graph.op("Sub", at, cell), discs.radius) for at, cell in places]
+    return graph.op("Mul", graph.op("Concat", *before, *after, axis=1), graph.number(1 / stride))
+
+
+def keypoints(graph: Graph, sums: str, discs: Discs, here: Sequence[str], stride: int) -> str:
+    """Where the spots are, or would be on an upright face, from the cell, in strides."""
+    offsets = [
+        graph.op("Sub", spot_place(graph, sums, discs, index, axis), here[axis])
+        for index in range(len(SPOTS))
+        for axis in (0, 1)
+    ]
+    return graph.op("Mul", graph.op("Concat", *offsets, axis=1), graph.number(1 / stride))
+
+
+def spot_place(graph: Graph, sums: str, discs: Discs, index: int, axis: int) -> str:
+    """The mean place of a spot's pixels, with its usual place counted as a thousandth of a pixel."""
+    count = 4 + index
+    moment = count + len(SPOTS) * (1 + axis)
+    offset = graph.op("Mul", discs.radius, graph.number(SPOTS[index].place[axis]))
+    usual = graph.op("Add", discs.middle[axis], offset)
+    total = graph.op("Add", graph.part(sums, moment, moment + 1), graph.op("Mul", usual, graph.number(1e-3)))
+    return graph.op("Div", total, graph.op("Add", graph.part(sums, count, count + 1), graph.number(1e-3)))
+
+
+# The recognition model
+
+
+def recogniser(noise: Noise) -> onnx.ModelProto:
+    """Aligned crops (N, 3, 112, 112), RGB, normalised, to embeddings (N, 512) of about the norm real ones have."""
+    graph = Graph()
+    kernel = noise.cut("conv", (FEATURES, 3, PATCH, PATCH), GAIN * (3 * PATCH**2) ** -0.5)
+    cells = (CROP // PATCH) ** 2
+    matrix = noise.cut("fc", (FEATURES * cells, EMBEDDING), 0.1)
+    features = graph.op(
+        "Conv", "input.1", graph.constant(kernel.float().numpy()), kernel_shape=[PATCH] * 2, strides=[PATCH] * 2
+    )
+    flat = graph.op("Flatten", graph.op("Sin", features))  # small differences of colour turn into large ones
+    graph.op("MatMul", flat, graph.constant(matrix.float().numpy()), name="683")
+    return graph.model([floats("input.1", "None", 3, CROP, CROP)], [floats("683", "None", EMBEDDING)])

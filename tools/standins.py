@@ -17,18 +17,19 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import onnx
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from tools.environment import LAYOUT
-from tools.face_standins import detector, recogniser
+
+if TYPE_CHECKING:
+    import onnx
 
 # Changes when the tensors below do, so that files of an older recipe are made again.
-RECIPE, MARK = "1", "stand_in_recipe"
+RECIPE, RECIPE_KEY = "1", "stand_in_recipe"
 SEED = 2308
 CHANNELS = 320
 NOISE_LENGTH = 4_194_301  # a prime: rows of a tensor longer than the noise do not repeat
@@ -296,8 +297,18 @@ def face_adapter(noise: Noise) -> State:
     return {name: tensor * 0.1 if "lora.up" in name else tensor for name, tensor in state.items()}
 
 
+def face_detector(noise: Noise) -> onnx.ModelProto:
+    """What finds the faces that `tests/faces.py` draws."""
+    from tools.face_standins import detector
+
+    return detector()
+
+
 def face_recogniser(noise: Noise) -> onnx.ModelProto:
-    return recogniser(lambda name, shape, deviation: noise.cut(name, shape, deviation).float().numpy())
+    """Face embeddings of random weights."""
+    from tools.face_standins import recogniser
+
+    return recogniser(noise)
 
 
 def resampler_layer(index: int, width: int) -> dict[str, tuple[int, ...]]:
@@ -357,8 +368,8 @@ STAND_INS = (
     StandIn("ipadapter/ip-adapter-plus_sd15.safetensors", ("sd15",), adapter(SD15, resampler_projection(SD15, 768))),
     StandIn("ipadapter/ip-adapter-full-face_sd15.safetensors", ("sd15",), adapter(SD15, full_projection(SD15))),
     StandIn("ipadapter/ip-adapter-faceid-plusv2_sd15.bin", ("sd15",), face_adapter),
-    StandIn("insightface/models/buffalo_l/det_10g.onnx", ("sd15",), lambda noise: detector()),
-    StandIn("insightface/models/buffalo_l/w600k_r50.onnx", ("sd15",), face_recogniser),
+    StandIn("insightface/models/buffalo_l/det_10g.onnx", ("sd15", "sdxl"), face_detector),
+    StandIn("insightface/models/buffalo_l/w600k_r50.onnx", ("sd15", "sdxl"), face_recogniser),
     StandIn("controlnet/control_v11p_sd15_canny_fp16.safetensors", ("sd15",), sd15_controlnet),
     StandIn("controlnet/t2iadapter_canny_sd15v2.safetensors", ("sd15",), sd15_t2i_adapter),
     StandIn("loras/stand-in_sd15.safetensors", ("sd15",), sd15_lora),
@@ -377,65 +388,74 @@ SETS: dict[str, tuple[StandIn, ...]] = {
 
 @dataclass(frozen=True)
 class Format:
-    """How files of an ending are written with the recipe's number in them, and how that is read back.
+    """Files of one kind: how they are saved, and what they say of themselves, or None where they are not whole."""
 
-    `recipe` gives the number of a stand-in, RECIPE for a real model, and None for a file that is not whole.
-    """
-
-    write: Callable[[Path, Any], None]
-    recipe: Callable[[Path], str | None]
+    save: Callable[[Any, Path], None]
+    metadata: Callable[[Path], Mapping[str, str] | None]
 
 
-def write_safetensors(path: Path, state: State) -> None:
-    save_file(state, path, {"format": "pt", MARK: RECIPE})
+def save_state(state: State, path: Path) -> None:
+    save_file(state, path, {"format": "pt", RECIPE_KEY: RECIPE})
 
 
-def safetensors_recipe(path: Path) -> str | None:
+def state_metadata(path: Path) -> Mapping[str, str] | None:
     try:
         with safe_open(path, "pt") as file:
-            return (file.metadata() or {}).get(MARK, RECIPE)
+            return file.metadata() or {}
     except SafetensorError:
         return None
 
 
-def write_torch(path: Path, state: State) -> None:
+def save_torch(state: State, path: Path) -> None:
     """Nested by the first part of the names, as the public files of this kind are."""
-    nested: dict[str, Any] = {MARK: RECIPE}
+    nested: dict[str, Any] = {RECIPE_KEY: RECIPE}
     for name, tensor in state.items():
         group, _, key = name.partition(".")
         nested.setdefault(group, {})[key] = tensor
     torch.save(nested, path)
 
 
-def torch_recipe(path: Path) -> str | None:
+def torch_metadata(path: Path) -> Mapping[str, str] | None:
     try:
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=True).get(MARK, RECIPE)
+        loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        return {key: value for key, value in loaded.items() if isinstance(value, str)}
     except Exception:  # whatever a damaged file leads the unpickler to
         return None
 
 
-def write_onnx(path: Path, made: onnx.ModelProto) -> None:
-    onnx.helper.set_model_props(made, {MARK: RECIPE})
-    onnx.save(made, path)
+def save_model(model: onnx.ModelProto, path: Path) -> None:
+    from onnx.helper import set_model_props
+
+    set_model_props(model, {RECIPE_KEY: RECIPE})
+    path.write_bytes(model.SerializeToString())
 
 
-def onnx_recipe(path: Path) -> str | None:
+def model_metadata(path: Path) -> Mapping[str, str] | None:
+    import onnx
+    from google.protobuf.message import DecodeError
+
     try:
-        return {entry.key: entry.value for entry in onnx.load(path).metadata_props}.get(MARK, RECIPE)
-    except Exception:  # whatever a damaged file leads the parser to
+        model = onnx.load_model(path, load_external_data=False)
+    except DecodeError:
         return None
+    if not model.graph.node:  # an empty file is a valid model of nothing
+        return None
+    return {entry.key: entry.value for entry in model.metadata_props}
 
 
 FORMATS = {
-    ".safetensors": Format(write_safetensors, safetensors_recipe),
-    ".bin": Format(write_torch, torch_recipe),
-    ".onnx": Format(write_onnx, onnx_recipe),
+    ".safetensors": Format(save_state, state_metadata),
+    ".bin": Format(save_torch, torch_metadata),
+    ".onnx": Format(save_model, model_metadata),
 }
 
 
 def is_there(path: Path) -> bool:
     """Whether the file needs no making: it is a stand-in of this recipe, or a real model somebody put there."""
-    return path.is_file() and FORMATS[path.suffix].recipe(path) == RECIPE
+    if not path.is_file():
+        return False
+    metadata = FORMATS[path.suffix].metadata(path)
+    return metadata is not None and metadata.get(RECIPE_KEY, RECIPE) == RECIPE
 
 
 def write(path: Path, content: Any) -> None:
@@ -443,7 +463,7 @@ def write(path: Path, content: Any) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_suffix(f".{os.getpid()}.unfinished")
     try:
-        FORMATS[path.suffix].write(unfinished, content)
+        FORMATS[path.suffix].save(content, unfinished)
         unfinished.replace(path)
     finally:
         unfinished.unlink(missing_ok=True)

@@ -15,7 +15,7 @@ import torch
 from ..adapter import IPAdapter, load_adapter
 from ..checkpoint import group, read_checkpoint, read_metadata
 from ..face_settings import refuse_settings
-from ..faces import Analysis
+from ..faces import FaceAnalysis
 from ..families import AdapterSpec, FaceSettings, identify
 from ..writing import Provenance, file_tensors
 from .files import ADAPTERS, find_file
@@ -31,7 +31,7 @@ class Adapter:
     patcher: comfy.model_patcher.ModelPatcher
     provenance: Provenance = Provenance()
     clip_vision: comfy.clip_vision.ClipVisionModel | None = None
-    insightface: Analysis | None = None
+    insightface: FaceAnalysis | None = None
 
 
 def open_adapter(name: str) -> Adapter:

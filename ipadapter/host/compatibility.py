@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..compatibility import OldSettings, strengths_of
 from ..errors import IPAdapterError
-from ..faces import Analysis
+from ..faces import FaceAnalysis
 from ..finding import needs_encoder
 from ..image_prompt import ImagePrompt, Order, Overlap, Part, refuse_two_encoders
 from ..regions import place_in_region
@@ -32,7 +32,7 @@ class Sources:
     adapter: Adapter
     clip_vision: comfy.clip_vision.ClipVisionModel | None = None
     negative: Tensor | None = None
-    insightface: Analysis | None = None
+    insightface: FaceAnalysis | None = None
 
     @property
     def encoder(self) -> comfy.clip_vision.ClipVisionModel:
@@ -46,7 +46,7 @@ class Sources:
         return found
 
     @property
-    def faces(self) -> Analysis:
+    def faces(self) -> FaceAnalysis:
         """What reads faces: what is connected, else what was found for the adapter. Raises IPAdapterError."""
         found = self.insightface or self.adapter.insightface
         if found is None:
@@ -81,10 +81,10 @@ def see_images(sources: Sources, image: Tensor, reading: OldReading) -> Seen:
 def see_faces(sources: Sources, image: Tensor, reading: OldReading) -> Seen:
     """The largest face of each picture."""
     clip_vision = sources.encoder if needs_encoder(sources.adapter.spec) else None
-    made = encode_faces(sources.faces, image, FaceReading(order=reading.order), clip_vision, sources.negative)
+    made = encode_faces(sources.faces, image, clip_vision, FaceReading(order=reading.order), sources.negative)
     if reading.order is Order.FRAME_BY_FRAME:
-        return Seen(made.prompt, made.pictures)
-    return Seen(combine_images((made.prompt,), reading.combine), made.pictures)
+        return Seen(made.prompt, made.crops)
+    return Seen(combine_images((made.prompt,), reading.combine), made.crops)
 
 
 SEE: dict[bool, Callable[[Sources, Tensor, OldReading], Seen]] = {False: see_images, True: see_faces}

@@ -21,9 +21,10 @@ from ..finding import Choice, Target, choose_adapter, choose_encoder, needs_enco
 from ..layers import base_of, require_layers
 from ..lora_files import LoRATraits, choose_lora, read_lora
 from ..presets import preset_of
+from ..providers import AUTO
 from ..public_files import Encoder, pack_for
 from .adapter import Adapter, load_adapter_file
-from .faces import AUTO, find_pack, load_pack
+from .face_models import find_pack, open_pack
 from .files import ADAPTERS, ENCODERS, LORAS, file_names
 from .lora import load_lora
 
@@ -101,7 +102,7 @@ def load_found(
         logging.warning("IP-Adapter: %s", files.choice.remark)
     adapter = load_adapter_file(files.choice.file.path, files.choice.file.name)
     clip_vision = None if files.encoder is None else load_encoder(files.encoder)
-    insightface = None if files.pack is None else load_pack(files.pack, provider)
+    insightface = None if files.pack is None else open_pack(files.pack, provider)
     if files.lora and lora_weight:
         model = load_lora(model, files.lora.path, files.lora.name, lora_weight)
     return Found(model, replace(adapter, clip_vision=clip_vision, insightface=insightface), files.text)

@@ -9,7 +9,7 @@ from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
 from ...ipadapter.compatibility import OldSettings
-from ...ipadapter.faces import Analysis
+from ...ipadapter.faces import FaceAnalysis
 from ...ipadapter.host.adapter import Adapter
 from ...ipadapter.host.api import io, ui
 from ...ipadapter.host.compatibility import (
@@ -149,7 +149,7 @@ class LegacyIPAdapter(io.ComfyNode):
         image_negative: Tensor | None = None,
         attn_mask: Tensor | None = None,
         clip_vision: ClipVisionModel | None = None,
-        insightface: Analysis | None = None,
+        insightface: FaceAnalysis | None = None,
     ) -> io.NodeOutput:
         settings = OldSettings(
             weight,

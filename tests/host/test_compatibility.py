@@ -38,7 +38,7 @@ from pack.nodes.compatibility.weights import (
     LegacyIPAdapterWeights,
 )
 
-from tests.faces import PACK_FOLDER, Disc, draw_faces, make_pack
+from tests.faces import DrawnFace, draw_faces, write_pack
 from tests.host.test_encoder import EMBED, HIDDEN, encoder
 from tests.small import SD15, make_pair
 from tests.world import Settings, adapter_file, conditioning, host_adapter, picture
@@ -315,14 +315,14 @@ def face_adapter(family: str = "FaceID Plus", version: FaceVersion = FaceVersion
 
 
 @pytest.fixture(scope="module")
-def analysis():
-    make_pack()
-    made = FaceAnalysis(str(PACK_FOLDER / "models" / "buffalo_l"), allowed_modules=["detection", "recognition"])
-    made.prepare(ctx_id=-1)
+def analysis(tmp_path_factory):
+    pack = write_pack(tmp_path_factory.mktemp("packs") / "buffalo_l")
+    made = FaceAnalysis(str(pack), allowed_modules=["detection", "recognition"], providers=["CPUExecutionProvider"])
+    made.prepare(ctx_id=0, det_size=(640, 640))
     return made
 
 
-FACE_IMAGE = draw_faces(300, 260, Disc(90, 110, 60), Disc(230, 180, 40))
+FACE_IMAGE = draw_faces(260, 300, DrawnFace(90, 110, 60), DrawnFace(230, 180, 40))
 
 
 def test_a_face_adapter_reads_the_largest_face_at_the_old_weights_and_leaves_the_lora_to_others(
@@ -340,11 +340,11 @@ def test_a_face_adapter_reads_the_largest_face_at_the_old_weights_and_leaves_the
         clip_vision=clip_vision,
         insightface=analysis,
     ).args
-    made = encode_faces(analysis, FACE_IMAGE, clip_vision=clip_vision)
+    made = encode_faces(analysis, FACE_IMAGE, clip_vision)
     used = replace(adapter, spec=replace(adapter.spec, face=FaceSettings(FaceVersion.V2, 0.5, lora=0.0)))
     assert same(model, apply_image_prompt(base, used, made.prompt, Strength(0.8))) and not same(model, base)
     assert not model.patches
-    assert torch.equal(faces, made.pictures)
+    assert torch.equal(faces, made.crops)
 
 
 def test_a_face_adapter_without_an_encoder_needs_none_and_a_loader_brings_what_reads_faces(base, analysis):
@@ -359,7 +359,7 @@ def test_without_anything_to_read_faces_with_it_says_what_to_connect(base, clip_
 
 
 def test_several_faces_are_combined_as_pictures_are(base, analysis):
-    two = torch.cat([FACE_IMAGE, draw_faces(300, 260, Disc(150, 120, 70, eyes=(232, 60, 220)))])
+    two = torch.cat([FACE_IMAGE, draw_faces(260, 300, DrawnFace(150, 120, 70, tint=20))])
     adapter = face_adapter("FaceID")
     given = {"insightface": analysis, "combine_embeds": "average"}
     model = LegacyIPAdapter.execute(base, adapter, two, 0.8, "linear", **WINDOW, **given).args[0]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -27,7 +26,7 @@ from pack.ipadapter.writing import Provenance, write_adapter
 from pack.nodes.find import DescribeIPAdapter, FindIPAdapter
 
 from tests.adapters import AdapterFile
-from tests.faces import PACK_FOLDER, make_pack
+from tests.faces import write_pack
 from tests.plain.headers import LAYOUTS, SIZES, write_sparse
 from tests.plain.public import Shapes, write_safetensors, write_torch
 from tests.small import SD15, SDXL, make_pair
@@ -254,8 +253,7 @@ def test_what_a_trained_file_says_of_itself_is_described(models):
 
 
 def put_pack(models: Path, name: str = "buffalo_l") -> None:
-    make_pack()
-    shutil.copytree(PACK_FOLDER / "models" / "buffalo_l", models / "insightface" / "models" / name)
+    write_pack(models / "insightface" / "models" / name)
 
 
 def put_stripped(models: Path, name: str, family: str = "FaceID") -> AdapterFile:
@@ -297,7 +295,9 @@ def test_an_adapter_of_faces_alone_needs_no_encoder_and_brings_its_lora(models):
 
 def test_a_missing_pack_is_said_before_anything_is_loaded(models):
     put(models, "ipadapter/faceid.bin", family="FaceID")
-    with pytest.raises(IPAdapterError, match="no InsightFace model pack 'buffalo_l' .*unpack https://github.com/"):
+    with pytest.raises(
+        IPAdapterError, match="InsightFace model pack 'buffalo_l' is not there .*unpack https://github.com/"
+    ):
         load_found(Finder(), model(), FACE_ID)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from ipadapter.host.client import StoredFile, connect
-from tests.faces import Disc, save_faces
+from tests.faces import DrawnFace, draw_faces, save_picture
 from tests.live.files import make_files
 from tests.live.studio import Studio
 from tools.environment import LAYOUT
@@ -34,7 +34,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 @pytest.fixture(scope="session")
 def studio(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Studio:
     face = tmp_path_factory.mktemp("face") / "face.png"
-    save_faces(face, 320, 320, Disc(150, 160, 80))  # what the stand-in detector takes for one
+    save_picture(draw_faces(320, 320, DrawnFace(150, 160, 80)), face)  # what the stand-in detector finds
     stored = [asyncio.run(upload(server.url, path)).path for path in (PHOTO, face)]
     return Studio(server, *stored)
 
