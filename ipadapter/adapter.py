@@ -13,7 +13,7 @@ from torch.nn.functional import normalize
 from .checkpoint import Checkpoint, Tensors
 from .errors import IPAdapterError
 from .families import AdapterSpec, Family, Unconditional
-from .image_prompt import Feature, ImageFeatures, ImagePrompt, Part, merge_features
+from .image_prompt import UNKNOWN, Feature, ImageFeatures, ImagePrompt, Part, merge_features
 from .lora import lora_tensors
 from .projection import build_projection
 
@@ -94,26 +94,27 @@ def features_for(spec: AdapterSpec, prompt: ImagePrompt, part: Part) -> tuple[Re
 
     Raises IPAdapterError where the prompt's encoder is not the one the adapter was made for.
     """
-    for feature, width in spec.projection.reads:
-        refuse_other_features(spec, prompt, part.positive.get(feature), feature, width)
-    return read(spec, part.positive), read(spec, unconditional(spec, prompt, part))
+    refuse_other_features(spec, prompt, part.positive)
+    nothing = unconditional(spec, prompt, part)
+    refuse_other_features(spec, prompt, nothing)
+    return read(spec, part.positive), read(spec, nothing)
 
 
-def refuse_other_features(
-    spec: AdapterSpec, prompt: ImagePrompt, found: Tensor | None, feature: Feature, width: int
-) -> None:
+def refuse_other_features(spec: AdapterSpec, prompt: ImagePrompt, features: ImageFeatures) -> None:
     """Refuse features that are not there, or not as the adapter's own encoder makes them."""
-    if found is None or found.ndim != DIMENSIONS[feature] or found.shape[-1] != width:
-        made = "not made by it" if found is None else f"shaped {' × '.join(map(str, found.shape))}"
-        raise IPAdapterError(
-            f"'{spec.name}' reads {feature.value} {width} wide, but the image prompt's encoder is {prompt.encoder}, "
-            f"whose {feature.value} are {made}: encode with {spec.encoder}."
-        )
-    if feature is Feature.FACE and spec.reads_raw_face and is_normalised(found):
-        raise IPAdapterError(
-            f"'{spec.name}' reads face embeddings as the recognition model makes them, but those of the image prompt "
-            f"({prompt.encoder}) are normalised to length 1: encode with {spec.encoder}."
-        )
+    for feature, width in spec.projection.reads:
+        found = features.get(feature)
+        if found is None or found.ndim != DIMENSIONS[feature] or found.shape[-1] != width:
+            made = "not made by it" if found is None else f"shaped {' × '.join(map(str, found.shape))}"
+            raise IPAdapterError(
+                f"'{spec.name}' reads {feature.value} {width} wide, but the image prompt's encoder is "
+                f"{prompt.encoder}, whose {feature.value} are {made}: encode with {spec.encoder}."
+            )
+        if feature is Feature.FACE and spec.reads_raw_face and is_normalised(found):
+            raise IPAdapterError(
+                f"'{spec.name}' reads face embeddings as the recognition model makes them, but those of the image "
+                f"prompt ({prompt.encoder}) are normalised to length 1: encode with {spec.encoder}."
+            )
 
 
 def is_normalised(face: Tensor) -> bool:
@@ -147,6 +148,11 @@ def unconditional(spec: AdapterSpec, prompt: ImagePrompt, part: Part) -> ImageFe
     """The user's negative image, else what the reference puts in place of an image."""
     if part.negative is not None:
         return part.negative
+    if prompt.encoder == UNKNOWN and spec.unconditional is Unconditional.ZERO_PIXELS:
+        raise IPAdapterError(
+            f"'{spec.name}' reads what the image encoder makes of no image, and the image prompt comes from "
+            f"{UNKNOWN}: connect that encoder to clip_vision of Load Image Prompt."
+        )
     if spec.unconditional is Unconditional.ZERO_EMBEDDING:
         return merge_features([prompt.zero_pixels], lambda tensors: torch.zeros_like(tensors[0]))
     return prompt.zero_pixels

@@ -107,7 +107,8 @@ class ImagePrompt:
     """Parts that act beside each other, each with an attention of its own, and the encoder that made them.
 
     `zero_pixels` are the features of a tensor of zeros in place of normalised pixels, which the unconditional of
-    the Plus families is made of (reference `ip_adapter.py`, `get_image_embeds`); its face embedding is zero.
+    the Plus families is made of (reference `ip_adapter.py`, `get_image_embeds`); its face embedding is zero. Of an
+    UNKNOWN encoder only the embedding's width is known.
     """
 
     parts: tuple[Part, ...]
@@ -118,6 +119,9 @@ class ImagePrompt:
     def nothing(self) -> ImageFeatures:
         """What adapters read in place of an image: zero embeddings, and the hidden states of zero pixels. N = 1."""
         return replace(self.zero_pixels, image_embeds=torch.zeros_like(self.zero_pixels.image_embeds))
+
+
+UNKNOWN = "an encoder that its file does not name"
 
 
 def join_prompts(first: ImagePrompt, second: ImagePrompt) -> ImagePrompt:

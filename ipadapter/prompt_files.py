@@ -21,7 +21,7 @@ from torch import Tensor
 
 from .checkpoint import Tensors, is_plain, read_head, refuse_other_files
 from .errors import IPAdapterError
-from .image_prompt import Feature, ImageFeatures, ImagePrompt, Order, Overlap, Part, Region
+from .image_prompt import UNKNOWN, Feature, ImageFeatures, ImagePrompt, Order, Overlap, Part, Region
 from .version import VERSION
 from .writing import replacing
 
@@ -53,6 +53,11 @@ class PromptFile:
 
 def write_prompt(path: Path, prompt: ImagePrompt) -> Path:
     """Write a file. Raises IPAdapterError where the disk does not take it; nothing is replaced then."""
+    if prompt.encoder == UNKNOWN:
+        raise IPAdapterError(
+            "the image prompt comes from another pack's file, which does not say which encoder made it: connect that "
+            "encoder to clip_vision of Load Image Prompt, so that the new file can say it."
+        )
     tensors = prompt_tensors(prompt)
     content = save(tensors, prompt_metadata(prompt, tensors))
     with replacing(path) as temporary:
@@ -291,20 +296,36 @@ def read_features(path: Path, name: str) -> Tensor:
     return loaded.float()
 
 
+def prompt_of_unknown(found: Tensor) -> ImagePrompt:
+    """Another pack's features without their encoder: base adapters read them, others with a negative prompt only."""
+    made = features_of(found)
+    return ImagePrompt((Part(made),), ImageFeatures(torch.zeros_like(made.image_embeds[:1])), UNKNOWN)
+
+
+def features_of(found: Tensor) -> ImageFeatures:
+    """Embeddings (N, E), or hidden states (N, S, D) with an embedding that is not known: 0 wide."""
+    return ImageFeatures(found) if found.ndim == 2 else ImageFeatures(found.new_zeros(len(found), 0), found)
+
+
 def prompt_of_features(found: Tensor, zero_pixels: ImageFeatures, encoder: str, name: str) -> ImagePrompt:
     """Another pack's features with what its encoder makes of no image.
 
     Raises IPAdapterError where the encoder is not the one that made them. Where only hidden states were saved, the
     image embedding is not known: it is 0 wide, which an adapter that reads it refuses.
     """
-    made = ImageFeatures(found, None) if found.ndim == 2 else ImageFeatures(found.new_zeros(len(found), 0), found)
-    if not features_fit(made, zero_pixels):
-        widths = [
-            tuple(one.shape[1:]) for one in (zero_pixels.image_embeds, zero_pixels.penultimate) if one is not None
-        ]
-        theirs = " and ".join(" × ".join(map(str, shape)) for shape in widths)
-        raise IPAdapterError(
-            f"'{name}' holds features shaped {' × '.join(map(str, found.shape[1:]))}, but the connected encoder is "
-            f"{encoder}, which makes {theirs}: connect the clip_vision that made them."
-        )
+    made = features_of(found)
+    refuse_other_encoder(made, zero_pixels, encoder, f"'{name}'")
     return ImagePrompt((Part(made),), zero_pixels, encoder)
+
+
+def refuse_other_encoder(made: ImageFeatures, zero_pixels: ImageFeatures, encoder: str, name: str) -> None:
+    """Refuse features that the encoder of these zero pixels cannot have made."""
+    if features_fit(made, zero_pixels):
+        return
+    made_by = (one for one in (zero_pixels.image_embeds, zero_pixels.penultimate) if one is not None)
+    theirs = " and ".join(" × ".join(map(str, one.shape[1:])) for one in made_by)
+    found = made.image_embeds if made.penultimate is None else made.penultimate
+    raise IPAdapterError(
+        f"{name} holds features shaped {' × '.join(map(str, found.shape[1:]))}, but the connected encoder is "
+        f"{encoder}, which makes {theirs}: connect the clip_vision that made them."
+    )

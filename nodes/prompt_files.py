@@ -74,8 +74,8 @@ class LoadImagePrompt(io.ComfyNode):
             node_id="LoadImagePrompt",
             display_name="Load Image Prompt",
             category=CATEGORY,
-            description="Reads an image prompt that Save Image Prompt wrote, every number as it was. With the image "
-            "encoder connected, .ipadpt files of other packs are read too.",
+            description="Reads an image prompt that Save Image Prompt wrote, every number as it was, and .ipadpt "
+            "files of other packs.",
             search_aliases=["load embeds", "IPAdapterLoadEmbeds", "open image prompt", "ipadpt"],
             inputs=[
                 io.Combo.Input(
@@ -86,7 +86,8 @@ class LoadImagePrompt(io.ComfyNode):
                 io.ClipVision.Input(
                     "clip_vision",
                     optional=True,
-                    tooltip="The image encoder that made the features. Only for .ipadpt files, which do not say it.",
+                    tooltip="The image encoder that made the features. Only for .ipadpt files, which do not say it: "
+                    "adapters of the Plus family need to know.",
                 ),
             ],
             outputs=[ImagePromptSocket.Output("image_prompt", tooltip="For Apply IP-Adapter.")],

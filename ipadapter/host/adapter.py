@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -36,7 +37,14 @@ class Adapter:
 
 def open_adapter(name: str) -> Adapter:
     """Load one of the user's adapter files by its listed name."""
-    return load_adapter_file(find_file(ADAPTERS, name), name)
+    adapter = load_adapter_file(find_file(ADAPTERS, name), name)
+    if adapter.spec.lacks_lora:
+        logging.warning(
+            "IP-Adapter: '%s' was trained with a LoRA that its file does not hold; add it with Load LoRA, or take the "
+            "adapter from Find IP-Adapter, which looks for it.",
+            name,
+        )
+    return adapter
 
 
 def load_adapter_file(path: Path, name: str) -> Adapter:

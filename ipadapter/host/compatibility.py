@@ -15,7 +15,7 @@ from ..compatibility import OldSettings, strengths_of
 from ..errors import IPAdapterError
 from ..faces import FaceAnalysis
 from ..finding import needs_encoder
-from ..image_prompt import ImagePrompt, Order, Overlap, Part, refuse_two_encoders
+from ..image_prompt import UNKNOWN, ImagePrompt, Order, Overlap, Part, refuse_two_encoders
 from ..regions import place_in_region
 from .adapter import Adapter
 from .faces import FaceReading, encode_faces
@@ -187,7 +187,8 @@ def pair_prompts(positive: ImagePrompt, negative: ImagePrompt | None, order: Ord
     parts = tuple(replace(part, order=order) for part in positive.parts)
     if negative is None:
         return replace(positive, parts=parts)
-    refuse_two_encoders(positive, negative)
+    if UNKNOWN not in (positive.encoder, negative.encoder):
+        refuse_two_encoders(positive, negative)
     away = negative.parts[0].positive
     return replace(positive, parts=tuple(replace(part, negative=away) for part in parts))
 

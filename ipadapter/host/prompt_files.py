@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import comfy.clip_vision
@@ -13,9 +13,17 @@ from PIL import Image
 from torch import Tensor
 
 from ..errors import IPAdapterError
-from ..image_prompt import ImageFeatures, ImagePrompt
+from ..image_prompt import UNKNOWN, ImageFeatures, ImagePrompt
 from ..pixels import zero_pixels
-from ..prompt_files import is_feature_file, prompt_of_features, read_features, read_prompt, write_prompt
+from ..prompt_files import (
+    is_feature_file,
+    prompt_of_features,
+    prompt_of_unknown,
+    read_features,
+    read_prompt,
+    refuse_other_encoder,
+    write_prompt,
+)
 from ..writing import replacing
 from .encoder import describe, encode_all, pixel_format, refuse_not_finite
 from .pictures import single_pictures, to_pil
@@ -98,17 +106,24 @@ def write_thumbnail(path: Path, picture: Image.Image) -> None:
 
 
 def load_prompt(name: str, clip_vision: comfy.clip_vision.ClipVisionModel | None = None) -> ImagePrompt:
-    """The prompt in a listed file. Other packs' files say nothing of the encoder that made them: it is asked for."""
+    """The prompt in a listed file. Other packs' files do not say which encoder made them: that may be connected."""
     path = find_prompt(name)
     if not is_feature_file(path):
         return read_prompt(path, name)
     found = read_features(path, name)
     if clip_vision is None:
-        raise IPAdapterError(
-            f"'{name}' holds another pack's features without a word of the encoder that made them: connect that "
-            "encoder to clip_vision."
-        )
+        return prompt_of_unknown(found)
     return prompt_of_features(found, *features_of_nothing(clip_vision), name)
+
+
+def with_encoder(prompt: ImagePrompt, clip_vision: comfy.clip_vision.ClipVisionModel | None) -> ImagePrompt:
+    """A prompt whose file did not name its encoder, with that encoder. Raises IPAdapterError where it is another."""
+    if prompt.encoder != UNKNOWN or clip_vision is None:
+        return prompt
+    nothing, encoder = features_of_nothing(clip_vision)
+    for part in prompt.parts:
+        refuse_other_encoder(part.positive, nothing, encoder, "the image prompt")
+    return replace(prompt, zero_pixels=nothing, encoder=encoder)
 
 
 def features_of_nothing(clip_vision: comfy.clip_vision.ClipVisionModel) -> tuple[ImageFeatures, str]:

@@ -112,7 +112,10 @@ NEW_NODES = by_id(
     ),
     Form(
         "LegacyIPAdapterEmbeds",
-        sockets(f"{MODEL_AND_ADAPTER} pos_embed:IMAGE_PROMPT neg_embed:IMAGE_PROMPT? attn_mask:MASK?"),
+        sockets(
+            f"{MODEL_AND_ADAPTER} pos_embed:IMAGE_PROMPT neg_embed:IMAGE_PROMPT? attn_mask:MASK? "
+            "clip_vision:CLIP_VISION?"
+        ),
         (WEIGHT, WEIGHT_TYPE, *WINDOW, SCALING, ORDER, MIDDLE),
         outputs("MODEL:MODEL"),
     ),

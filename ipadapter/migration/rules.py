@@ -125,8 +125,8 @@ INTERPOLATION = Note(
     lambda chosen: chosen.values.get("interpolation") != "BICUBIC",
 )
 LOAD_EMBEDS = Note(
-    "Files ending in .ipadpt do not say which encoder made them: connect the Load CLIP Vision of that encoder to "
-    "clip_vision, or encode the pictures again and save them with Save Image Prompt."
+    "Files ending in .ipadpt do not say which encoder made them. Adapters of the Plus family need to know it: connect "
+    "its Load CLIP Vision to clip_vision, here or where the embeds are applied, or encode the pictures again."
 )
 SAVE_EMBEDS = Note("The file is written as safetensors and says which encoder made it.")
 RANDOM = Note(
@@ -203,14 +203,12 @@ RULES: dict[str, Rule] = {
         Rule(
             "IPAdapterEmbeds",
             "LegacyIPAdapterEmbeds",
-            dropped={"clip_vision": "the image prompt brings what stands for no image"},
             notes=(MIDDLE, ONCE),
         ),
         Rule(
             "IPAdapterEmbedsBatch",
             "LegacyIPAdapterEmbeds",
             fixed=BY_FRAME,
-            dropped={"clip_vision": "the image prompt brings what stands for no image"},
             notes=(MIDDLE, ONCE, FRAMES),
         ),
         Rule("IPAdapterFromParams", "LegacyIPAdapterFromParams", notes=(Note(MIDDLE.text), BLACK_PICTURE, ONCE)),

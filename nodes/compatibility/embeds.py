@@ -12,6 +12,7 @@ from ...ipadapter.compatibility import OldSettings
 from ...ipadapter.host.adapter import Adapter
 from ...ipadapter.host.api import io
 from ...ipadapter.host.compatibility import Sources, apply_prompt, combine_embeds, encode_pair, pair_prompts
+from ...ipadapter.host.prompt_files import with_encoder
 from ...ipadapter.image_prompt import ImagePrompt, Order
 from ...ipadapter.migration.old_nodes import COMBINE_EMBEDS
 from ...ipadapter.strength import Scaling
@@ -126,6 +127,7 @@ class LegacyIPAdapterEmbeds(io.ComfyNode):
                 inputs.middle_block(),
                 inputs.embeds("neg_embed", "An image prompt to move away from.", optional=True),
                 inputs.attn_mask(),
+                inputs.clip_vision("The image encoder that made the embeds, where their file does not say it."),
             ],
             outputs=[inputs.model_output()],
         )
@@ -145,9 +147,10 @@ class LegacyIPAdapterEmbeds(io.ComfyNode):
         middle_block: bool = True,
         neg_embed: ImagePrompt | None = None,
         attn_mask: Tensor | None = None,
+        clip_vision: ClipVisionModel | None = None,
     ) -> io.NodeOutput:
         settings = OldSettings(
             weight, weight_type, start_at, end_at, Scaling(embeds_scaling), Order(order), middle_block
         )
-        prompt = pair_prompts(pos_embed, neg_embed, Order(order))
+        prompt = pair_prompts(with_encoder(pos_embed, clip_vision or ipadapter.clip_vision), neg_embed, Order(order))
         return io.NodeOutput(apply_prompt(model, ipadapter, prompt, settings, attn_mask))

@@ -102,10 +102,10 @@ def attn_mask() -> io.Mask.Input:
     return io.Mask.Input("attn_mask", optional=True, tooltip="Where in the output it acts.")
 
 
-def clip_vision() -> io.ClipVision.Input:
-    return io.ClipVision.Input(
-        "clip_vision", optional=True, tooltip="The image encoder, where Find IP-Adapter did not find it."
-    )
+def clip_vision(
+    tooltip: str = "The image encoder, where Find IP-Adapter did not find it.",
+) -> io.ClipVision.Input:
+    return io.ClipVision.Input("clip_vision", optional=True, tooltip=tooltip)
 
 
 def insightface() -> InsightFaceSocket.Input:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +17,7 @@ import torch
 from comfy.clip_model import CLIPVisionModelProjection
 from comfy.ops import manual_cast
 from pack.ipadapter.errors import IPAdapterError
-from pack.ipadapter.host.adapter import load_adapter_file
+from pack.ipadapter.host.adapter import load_adapter_file, open_adapter
 from pack.ipadapter.host.describing import describe
 from pack.ipadapter.host.files import ENDINGS
 from pack.ipadapter.host.finding import Finder, LateProgress, find_files, fingerprint, load_found
@@ -345,7 +346,9 @@ def test_a_lora_for_another_model_is_refused(models):
         load_lora(model(), path, path.name, 1.0)
 
 
-def test_an_adapter_without_its_lora_is_described_as_such(models):
+def test_an_adapter_without_its_lora_is_described_as_such_and_said_when_it_is_loaded(models, caplog):
     put_stripped(models, "x.safetensors")
-    adapter = load_adapter_file(models / "ipadapter" / "x.safetensors", "x.safetensors")
+    with caplog.at_level(logging.WARNING):
+        adapter = open_adapter("x.safetensors")
+    assert "'x.safetensors' was trained with a LoRA that its file does not hold" in caplog.text
     assert "LoRA: not in this file: take the adapter from Find IP-Adapter" in describe(adapter)

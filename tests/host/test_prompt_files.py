@@ -9,10 +9,11 @@ import folder_paths
 import pytest
 import torch
 from pack.ipadapter.errors import IPAdapterError
+from pack.ipadapter.host.compatibility import pair_prompts
 from pack.ipadapter.host.encoder import encode_image_prompt
 from pack.ipadapter.host.patching import apply_image_prompt
-from pack.ipadapter.host.prompt_files import load_prompt, prompt_names
-from pack.ipadapter.image_prompt import ImagePrompt
+from pack.ipadapter.host.prompt_files import load_prompt, prompt_names, with_encoder
+from pack.ipadapter.image_prompt import ImagePrompt, Order
 from pack.ipadapter.pixels import Fit
 from pack.ipadapter.strength import Strength
 from pack.nodes.prompt_files import LoadImagePrompt, SaveImagePrompt
@@ -120,13 +121,11 @@ def test_a_file_that_is_there_is_valid_and_another_when_it_changes(folders):
     assert LoadImagePrompt.fingerprint_inputs("gone.safetensors") == ""
 
 
-def test_another_packs_file_asks_for_its_encoder_and_then_does_as_an_encoded_picture_does(folders):
+def test_another_packs_file_with_its_encoder_does_as_an_encoded_picture_does(folders):
     prompt = encode_image_prompt(encoder(), torch.rand(2, 56, 56, 3), Fit.CROP)
     features = prompt.parts[0].positive
     torch.save(features.penultimate, folders / "input" / "plus.ipadpt")
     torch.save(features.image_embeds, folders / "input" / "base.ipadpt")
-    with pytest.raises(IPAdapterError, match="'plus.ipadpt' holds another pack's features without a word"):
-        load_prompt("plus.ipadpt")
     for family, sizes in {"plus": {"hidden": HIDDEN}, "base": {"embed": EMBED}}.items():
         adapter = host_adapter(adapter_file(MICRO, family, **sizes))
         given = load_prompt(f"{family}.ipadpt", encoder())
@@ -136,6 +135,47 @@ def test_another_packs_file_asks_for_its_encoder_and_then_does_as_an_encoded_pic
             for one in (prompt, given)
         ]
         assert torch.equal(*drawn)
+
+
+def keep(folders) -> tuple[ImagePrompt, dict]:
+    """Features as another pack keeps them; the prompt they are of, and adapters for either file."""
+    prompt = encode_image_prompt(encoder(), torch.rand(1, 56, 56, 3), Fit.CROP)
+    torch.save(prompt.parts[0].positive.penultimate, folders / "input" / "plus.ipadpt")
+    torch.save(prompt.parts[0].positive.image_embeds, folders / "input" / "base.ipadpt")
+    sizes = {"plus": {"hidden": HIDDEN}, "base": {"embed": EMBED}}
+    return prompt, {family: host_adapter(adapter_file(MICRO, family, **size)) for family, size in sizes.items()}
+
+
+def drawn(adapter, prompt) -> torch.Tensor:
+    return picture(apply_image_prompt(make_pair(MICRO).host, adapter, prompt, Strength()), MICRO)
+
+
+def test_a_base_adapter_reads_another_packs_file_without_its_encoder(folders):
+    prompt, adapters = keep(folders)
+    assert torch.equal(drawn(adapters["base"], load_prompt("base.ipadpt")), drawn(adapters["base"], prompt))
+
+
+def test_a_plus_adapter_asks_for_it_unless_there_is_a_negative(folders):
+    prompt, adapters = keep(folders)
+    loaded = load_prompt("plus.ipadpt")
+    with pytest.raises(IPAdapterError, match="connect that encoder to clip_vision of Load Image Prompt"):
+        drawn(adapters["plus"], loaded)
+    assert torch.equal(drawn(adapters["plus"], with_encoder(loaded, encoder())), drawn(adapters["plus"], prompt))
+    paired = [pair_prompts(one, loaded, Order.TOGETHER) for one in (loaded, prompt)]
+    assert torch.equal(*(drawn(adapters["plus"], one) for one in paired))
+
+
+def test_another_encoder_than_the_files_is_refused_where_it_is_given_later(folders):
+    torch.save(torch.zeros(1, EMBED + 8), folders / "input" / "base.ipadpt")
+    with pytest.raises(IPAdapterError, match="the image prompt holds features shaped .* connect the clip_vision"):
+        with_encoder(load_prompt("base.ipadpt"), encoder())
+
+
+def test_a_prompt_of_an_unknown_encoder_is_not_saved(folders):
+    keep(folders)
+    with pytest.raises(IPAdapterError, match="so that the new file can say it"):
+        SaveImagePrompt.execute(load_prompt("base.ipadpt"), PREFIX)
+    assert not list((folders / "output").rglob("*.safetensors"))
 
 
 def test_another_packs_file_of_another_encoder_is_refused(folders):

@@ -65,6 +65,11 @@ def write_lora(path: Path) -> None:
     path.symlink_to(LAYOUT.models / "loras" / "stand-in_sd15.safetensors")
 
 
+def write_composition(path: Path) -> None:
+    """Told from a plus adapter by its name alone."""
+    path.symlink_to(LAYOUT.models / "ipadapter" / "ip-adapter-plus_sd15.safetensors")
+
+
 WRITERS: dict[str, Callable[[Path], None]] = {
     f"clip_vision/{SMALL_ENCODER}": write_tower,
     f"ipadapter/{SMALL_ADAPTER}": write_adapter_for_tower,
@@ -72,6 +77,7 @@ WRITERS: dict[str, Callable[[Path], None]] = {
     "ipadapter/empty.safetensors": write_empty,
     "ipadapter/pickle.bin": write_pickle,
     "ipadapter/lora.safetensors": write_lora,
+    "ipadapter/ip_plus_composition_sd15.safetensors": write_composition,
 }
 
 

@@ -53,7 +53,7 @@ def test_it_looks_again_when_a_file_has_come(studio: Studio) -> None:
 @pytest.mark.parametrize(
     ("preset", "words"),
     [
-        ("FACEID PLUS V2", ("FaceID is not supported", "choose 'PLUS FACE (portraits)'")),
+        ("FACEID", ("put ip-adapter-faceid_sd15.bin there", "https://huggingface.co/h94/IP-Adapter-FaceID/")),
         ("LIGHT - SD1.5 only (low strength)", ("put ip-adapter_sd15_light_v11.bin there", "https://huggingface.co/")),
         ("VIT-G (medium strength)", ("'ip-adapter_sd15.safetensors' reads ViT-H", "ip-adapter_sd15_vit-G")),
     ],

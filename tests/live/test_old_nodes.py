@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from ipadapter.host.client import ExecutionFailedError, PromptRejectedError
+from ipadapter.host.client import ExecutionFailedError
 from ipadapter.migration.old_nodes import OLD_NODES
 from tests.live.files import SMALL_ADAPTER, SMALL_ENCODER
 from tests.live.graph import Graph, Link
@@ -17,16 +17,15 @@ from tests.old_graphs import graph_of
 pytestmark = pytest.mark.live
 
 CHECKPOINT = "v1-5-pruned-emaonly-fp16.safetensors"
+BASE, PLUS = "ip-adapter_sd15.safetensors", "ip-adapter-plus_sd15.safetensors"  # stand-ins
+VIT_H = "CLIP-ViT-H-14-laion2B-s32B-b79K.safetensors"
+KEPT = {PLUS: "kept.ipadpt", BASE: "kept_base.ipadpt"}
 STANDARD = {"preset": "STANDARD (medium strength)"}
 VALUES = {  # of presets whose files are there
     "IPAdapterUnifiedLoader": STANDARD,
     "IPAdapterUnifiedLoaderFaceID": {"preset": "FACEID PLUS V2"},
 }
 PROMPT = {"IPAdapterPromptScheduleFromWeightsStrategy": {"prompt": "a\nb"}}
-REFUSED = {  # what no graph of the old pack can have here, and why
-    "IPAdapterUnifiedLoaderCommunity": "found no adapter for this",
-    "IPAdapterLoadEmbeds": "without a word of the encoder that made them",
-}
 
 
 def runnable(kind: str, photo: str) -> Graph:
@@ -78,12 +77,13 @@ def sampled(graph: Graph, model: Link, checkpoint: Link) -> Link:
 
 @pytest.fixture(scope="module", autouse=True)
 def kept_embeds(studio: Studio) -> None:
-    """A file of the old pack in the input folder."""
+    """Files of the old pack in the input folder."""
     with torch.inference_mode(False):
-        torch.save(torch.randn(1, 257, 1280), studio.server.input / "kept.ipadpt")
+        torch.save(torch.randn(1, 257, 1280), studio.server.input / KEPT[PLUS])
+        torch.save(torch.randn(1, 1024), studio.server.input / KEPT[BASE])
 
 
-@pytest.mark.parametrize("kind", sorted(set(OLD_NODES) - set(REFUSED)))
+@pytest.mark.parametrize("kind", sorted(OLD_NODES))
 def test_a_graph_of_an_old_node_runs(kind: str, studio: Studio) -> None:
     graph = runnable(kind, studio.photo)
     outcome = studio.run(graph).outcome
@@ -91,11 +91,25 @@ def test_a_graph_of_an_old_node_runs(kind: str, studio: Studio) -> None:
     assert not outcome.faults and sinks <= set(outcome.outputs)
 
 
-@pytest.mark.parametrize("kind", REFUSED)
-def test_what_cannot_run_says_why(kind: str, studio: Studio) -> None:
-    with pytest.raises((ExecutionFailedError, PromptRejectedError)) as error:
-        studio.run(runnable(kind, studio.photo))
-    assert REFUSED[kind] in str(error.value)
+def test_a_preset_whose_file_is_not_there_says_which_to_get(studio: Studio) -> None:
+    graph = runnable("IPAdapterUnifiedLoaderCommunity", studio.photo).change(
+        "IPAdapterUnifiedLoaderCommunity", preset="Kolors"
+    )
+    with pytest.raises(ExecutionFailedError, match="found no adapter for this"):
+        studio.run(graph)
+
+
+@pytest.mark.parametrize(("adapter", "encoder"), [(BASE, False), (PLUS, True)])
+def test_kept_embeds_are_applied_with_what_their_adapter_needs(studio: Studio, adapter: str, encoder: bool) -> None:
+    graph = Graph({})
+    checkpoint = graph.add("CheckpointLoaderSimple", ckpt_name=CHECKPOINT)
+    embeds = graph.add("IPAdapterLoadEmbeds", embeds=KEPT[adapter])
+    loader = graph.add("IPAdapterModelLoader", ipadapter_file=adapter)
+    vision = {"clip_vision": graph.add("CLIPVisionLoader", clip_name=VIT_H)} if encoder else {}
+    weights = {"weight": 0.8, "weight_type": "linear", "start_at": 0.0, "end_at": 1.0, "embeds_scaling": "V only"}
+    applied = graph.add("IPAdapterEmbeds", model=checkpoint, ipadapter=loader, pos_embed=embeds, **weights, **vision)
+    graph.add("PreviewAny", source=sampled(graph, applied, checkpoint))
+    assert not studio.run(graph).outcome.faults
 
 
 def test_a_graph_of_faces_runs_with_its_loader(studio: Studio) -> None:

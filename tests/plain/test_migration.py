@@ -137,11 +137,11 @@ def test_a_batch_node_goes_frame_by_frame():
 
 
 def test_a_link_that_is_not_needed_is_cut_at_both_ends_and_reported():
-    workflow, changes, _ = migrate_workflow(graph_of("IPAdapterEmbeds").ui)
-    encoders = node_of(workflow, "TestCLIP_VISION")["outputs"][0]["links"] or []
-    target = node_of(workflow, "LegacyIPAdapterEmbeds")["id"]
-    assert not [row for row in workflow["links"] if row[0] in encoders and row[3] == target]
-    assert any("clip_vision (linked)" in dropped for change in changes for dropped in change.dropped)
+    workflow, changes, _ = migrate_workflow(graph_of("IPAdapterUnifiedLoader").ui)
+    assert node_of(workflow, "LoadIPAdapter")["outputs"][0]["links"] == []
+    finder = node_of(workflow, "FindIPAdapter")["id"]
+    assert not [row for row in workflow["links"] if row[5] == "IP_ADAPTER" and row[3] == finder]
+    assert any("ipadapter (linked)" in dropped for change in changes for dropped in change.dropped)
 
 
 def test_what_reads_faces_stays_linked():

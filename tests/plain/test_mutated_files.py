@@ -26,8 +26,10 @@ FAMILIES: dict[str, dict[str, int]] = {
     "base": {"embed": 24, "tokens": 3},
     "plus": {"hidden": 24, "tokens": 3, "dim": 64, "inner": 64, "depth": 1},
     "full-face": {"hidden": 24},
+    "FaceID": {"tokens": 3, "dim": 8},
+    "FaceID Plus": {"hidden": 24, "tokens": 3, "depth": 1},
 }
-FILES = {family: random_adapter(family, FEW, 32, **sizes).flat() for family, sizes in FAMILIES.items()}
+FILES = {family: random_adapter(family, FEW, 64, **sizes).flat() for family, sizes in FAMILIES.items()}
 
 quick = settings(
     max_examples=150,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .graph import Note
+from .models import FACE_ID as FACE_FILE
 
 IMAGE_PROMPT = Note(
     "An image prompt",
@@ -126,6 +127,7 @@ FACE_ID = Note(
     "FaceID adapters follow who somebody is, not how one picture of them looks: a recognition model says who it is, "
     "and FaceID Plus also looks at the face. Its file holds a LoRA, which Apply IP-Adapter puts on the model.",
     (
+        f"**IP-Adapter**: [{FACE_FILE.name}]({FACE_FILE.url}), into models/ipadapter.",
         "It needs the Python package insightface and the model pack "
         "[buffalo_l](https://github.com/deepinsight/insightface/releases/download/model-zoo/buffalo_l.zip), unpacked "
         "into models/insightface/models/buffalo_l. The pack may be used for research that is not commercial only.",

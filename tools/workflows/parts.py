@@ -107,7 +107,12 @@ def load_checkpoint(file: ModelFile) -> Node:
 
 
 def load_ip_adapter(file: ModelFile) -> Node:
-    return Node("LoadIPAdapter", {"ip_adapter_name": file.name}, models=(file,))
+    return Node("LoadIPAdapter", {"ip_adapter_name": file.name}, models=offered(file))
+
+
+def offered(file: ModelFile) -> tuple[ModelFile, ...]:
+    """What the front end offers to download, which is safetensors only; a note names other files."""
+    return (file,) if file.name.endswith(".safetensors") else ()
 
 
 def load_image_encoder() -> Node:
