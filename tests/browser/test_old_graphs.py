@@ -1,0 +1,63 @@
+"""A graph of every node of another pack, opened where that pack is not: the front end's own button puts it right."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page
+
+from ipadapter.migration.api_format import migrate_prompt
+from ipadapter.migration.old_nodes import OLD_NODES
+from tests.browser.graphs import nodes, prompt
+from tests.old_graphs import OldGraph
+from tools.browser import open_workflow
+
+
+def every_old_node() -> OldGraph:
+    """One of each, linked among themselves."""
+    graph = OldGraph()
+    for kind in sorted(OLD_NODES):
+        graph.add_old(kind)
+    return graph
+
+
+def only_old(graph: OldGraph) -> OldGraph:
+    """Without the nodes that the tests make up."""
+    kept = {number for number, (kind, _, _) in graph.nodes.items() if kind in OLD_NODES}
+    return OldGraph(
+        {
+            number: (kind, values, {name: link for name, link in links.items() if link[0] in kept})
+            for number, (kind, values, links) in graph.nodes.items()
+            if number in kept
+        }
+    )
+
+
+@pytest.fixture(scope="module")
+def replaced(page: Page) -> tuple[OldGraph, dict[str, dict[str, Any]]]:
+    """The graph, and what the front end would queue of it after its button was pressed."""
+    graph = only_old(every_old_node())
+    open_workflow(page, graph.ui)
+    page.get_by_test_id("error-overlay-see-errors").click()
+    page.get_by_test_id("error-group-swap-nodes").get_by_role("button", name="Replace All").click()
+    page.wait_for_function("() => !window.app.graph.nodes.some(node => node.type.startsWith('IPA'))")
+    return graph, prompt(page)
+
+
+def test_no_old_node_is_left_and_none_is_unknown(page: Page, replaced) -> None:
+    found = nodes(page)
+    assert found and not {node["type"] for node in found} & set(OLD_NODES)
+    assert all(node["known"] for node in found)
+
+
+def test_it_is_the_graph_that_the_command_makes(replaced) -> None:
+    graph, made = replaced
+    expected, _, _ = migrate_prompt(graph.api)
+    assert made.keys() == expected.keys()
+    for number, node in expected.items():
+        given = made[number]
+        assert given["class_type"] == node["class_type"]
+        assert {name: given["inputs"].get(name) for name in node["inputs"]} == node["inputs"], graph.nodes[int(number)][
+            0
+        ]
