@@ -189,7 +189,7 @@ ENCODERS = {
     (Feature.PENULTIMATE, 1664): "CLIP ViT-bigG/14 (CLIP-ViT-bigG-14-laion2B-39B-b160k)",
     (Feature.IMAGE_EMBEDS, 768): "CLIP ViT-L/14 (clip-vit-large-patch14)",
     (Feature.PENULTIMATE, 1024): "CLIP ViT-L/14-336 (clip-vit-large-patch14-336)",
-    (Feature.FACE, 512): "InsightFace (buffalo_l)",
+    (Feature.FACE, 512): "InsightFace",
 }
 
 

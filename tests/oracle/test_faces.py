@@ -18,7 +18,7 @@ from torch.nn.functional import normalize
 from tests.adapters import AdapterFile
 from tests.oracle.reference import Reference, reference_with, roles_by_cfg
 from tests.small import SD15, SDXL, Layout, make_pair, make_reference_unet
-from tests.world import DEFAULTS, Settings, adapter_file, face_prompt, host_adapter, sample
+from tests.world import DEFAULTS, Settings, adapter_file, face_prompt, host_adapter, image_prompt, sample
 
 TOLERANCE = 1e-5
 FAMILIES = ["FaceID", "FaceID Plus", "FaceID Portrait"]
@@ -44,14 +44,19 @@ def rows_of(prompt: ImagePrompt, raw: bool) -> dict[int, Rows]:
 def reference_faces(layout: Layout, file: AdapterFile, scale: float, face: FaceSettings) -> Reference:
     """diffusers' side: the adapter by its loader, the LoRA by peft, the settings where its pipelines keep them."""
     reference = reference_with(layout, [file], scale, make_reference_unet(layout))
+    add_loras(reference, file, face.lora)
+    module = projection_of(reference)
+    module.shortcut, module.shortcut_scale = face.version is FaceVersion.V2, face.structure
+    return reference
+
+
+def add_loras(reference: Reference, file: AdapterFile, weight: float) -> None:
+    """What diffusers' pipelines do with the LoRA in a file."""
     loras = reference.unet._load_ip_adapter_loras([file.nested])
     with torch.inference_mode(False):
         for lora in loras.values():
             reference.unet.load_lora_adapter(lora, prefix="unet", adapter_name=NAME)
-            reference.unet.set_adapters([NAME], [face.lora])
-    module = projection_of(reference)
-    module.shortcut, module.shortcut_scale = face.version is FaceVersion.V2, face.structure
-    return reference
+            reference.unet.set_adapters([NAME], [weight])
 
 
 def projection_of(reference: Reference):
@@ -146,3 +151,30 @@ def test_the_comparison_would_notice_a_missing_lora():
         return apply_once(model, host_adapter(bare), prompt, weight)
 
     assert worst(SD15, file, FaceSettings(), face_prompt(), apply=without_lora) > 100 * TOLERANCE
+
+
+def test_a_face_beside_another_adapter_equals_the_reference():
+    face_file, plus_file = adapter_file(SD15, "FaceID"), adapter_file(SD15, "plus", seed=9)
+    face, seen = face_prompt(), image_prompt(seed=6)
+    with_face = apply_once(make_pair(SD15).host, host_adapter(face_file), face, 0.7)
+    _, calls = sample(apply_once(with_face, host_adapter(plus_file), seen, 0.9), SD15)
+    reference = reference_with(SD15, [face_file, plus_file], [0.7, 0.9], make_reference_unet(SD15))
+    add_loras(reference, face_file, 1.0)
+    faces, hidden = rows_of(face, raw=False), seen.parts[0].positive.penultimate
+    given = {0: [faces[0].face, hidden], 1: [faces[1].face, seen.zero_pixels.penultimate]}
+    for call in calls:
+        inputs = [tensor.chunk(2) for tensor in (call.x, call.timestep, call.context)]
+        rows = zip(*inputs, roles_by_cfg(call), strict=True)
+        made = [reference.predict(x, t, c, None, given[role], None, {}) for x, t, c, role in rows]
+        assert (torch.cat(made) - call.output).abs().max() <= TOLERANCE
+
+
+def test_the_lora_acts_outside_the_window_and_in_every_layer():
+    """As the reference's does: it is part of the UNet, whatever the image prompt does."""
+    file, prompt = adapter_file(SD15, "FaceID"), face_prompt()
+    late = Strength(1.0, 0.99, 1.0)
+    applied = apply_image_prompt(make_pair(SD15).host, host_adapter(file), prompt, late)
+    _, calls = sample(applied, SD15, Settings(steps=3))
+    reference = reference_faces(SD15, file, 0.0, FaceSettings())
+    given = rows_of(prompt, raw=False)
+    assert (noise(reference, calls[0], given) - calls[0].output).abs().max() <= TOLERANCE
