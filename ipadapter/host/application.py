@@ -33,7 +33,8 @@ from .adapter import Adapter
 class Application:
     """What one part of an applied image prompt adds to a model.
 
-    `frames` are weights by picture. With `bound` it acts only where a conditioning carries that name.
+    `frames` are weights by picture. With `bound` it acts only where a conditioning carries that name. With `spare`
+    there may be frames and masks for more pictures than are sampled, and masks for fewer, of which the last is held.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Application:
     mask: Tensor | None  # (M, H, W)
     frames: tuple[float, ...] | None = None
     bound: str | None = None
+    spare: bool = False
 
     @property
     def by_frame(self) -> bool:
@@ -64,6 +66,7 @@ class Target:
     dtype: torch.dtype
     bound: str | None
     narrow: nn.Linear | None = None
+    spare: bool = False
 
     @property
     def acting(self) -> list[int]:
@@ -107,7 +110,8 @@ def make_application(adapter: Adapter, part: Part, tokens: Tokens, target: Targe
     stored = target.dtype if tokens.positives > 1 else torch.float32
     kept = packed.to(comfy.model_management.intermediate_device(), stored)
     layers = tuple(target.layers[index] for index in target.acting)
-    return Application(adapter.spec.name, layers, tokens.rows.shape[1], kept, strength, mask, frames, target.bound)
+    about = (mask, frames, target.bound, target.spare)
+    return Application(adapter.spec.name, layers, tokens.rows.shape[1], kept, strength, *about)
 
 
 def project_tokens(adapter: Adapter, part: Part, positive: Read, negative: Read) -> Tokens:

@@ -161,7 +161,7 @@ class CallRows:
         dials = {index: self.dial(index, call) for index in self.meant(call)}
         for index, dial in dials.items():
             app = self.applications[index]
-            mask = None if app.mask is None else place_mask(app.mask, call)
+            mask = None if app.mask is None else place_mask(app.mask, call, app.spare)
             for layer, pair in zip(app.layers, unpack(dial.rows, app.layers, app.tokens), strict=True):
                 branches[layer.place] = (*branches.get(layer.place, ()), Branch(*pair, mask))
         return Prepared(branches, dials)
@@ -217,11 +217,12 @@ def frame_column(weights: tuple[float, ...], frames: tuple[int, ...], groups: in
     return like.new_tensor(chosen).repeat(groups)[:, None]
 
 
-def place_mask(mask: Tensor, call: CallShape) -> LayerMask:
-    """A mask on the call's device with the sizes its layers will ask for."""
+def place_mask(mask: Tensor, call: CallShape, spare: bool) -> LayerMask:
+    """A mask on the call's device with the sizes its layers will ask for. With `spare` the last of a batch is held."""
     mask = mask.to(call.device, call.dtype)
     if mask.shape[0] > 1:
-        mask = mask[list(refuse_beyond(mask, call.seen.frames(call.batch)))]
+        frames = call.seen.frames(call.batch)
+        mask = mask[[min(frame, mask.shape[0] - 1) for frame in frames] if spare else list(refuse_beyond(mask, frames))]
     if any(call.cuts):
         placed = LayerMask(cut_for_groups(mask, call), 1)
     else:

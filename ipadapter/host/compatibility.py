@@ -112,7 +112,7 @@ def apply_prompt(
 ) -> ModelPatcher:
     """A model that follows a prompt."""
     for strength in strengths_of(settings):
-        model = apply_image_prompt(model, without_lora(adapter), prompt, strength, mask)
+        model = apply_image_prompt(model, without_lora(adapter), prompt, strength, mask, spare=True)
     return model
 
 

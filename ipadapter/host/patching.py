@@ -38,15 +38,17 @@ def apply_image_prompt(
     strength: Strength,
     mask: Tensor | None = None,
     bound: str | None = None,
+    spare: bool = False,
 ) -> ModelPatcher:
     """A model that follows the prompt; the one given is untouched. Weight 0 patches nothing.
 
     The LoRA of a FaceID adapter acts in every layer and step. With `bound` only conditionings that carry this name
-    follow the prompt. Raises IPAdapterError where adapter, model, encoder and mask do not fit each other.
+    follow the prompt. With `spare` frames and masks may be of another number than the pictures, as in old graphs.
+    Raises IPAdapterError where adapter, model, encoder and mask do not fit each other.
     """
     unet, dtype = model.model.diffusion_model, model.model.get_dtype_inference()
     layers, narrow = match_layers(adapter.spec, unet), narrowing_of(adapter.spec, unet)
-    target = Target(layers, weigh_layers(strength.layers, layers), strength, dtype, bound, narrow)
+    target = Target(layers, weigh_layers(strength.layers, layers), strength, dtype, bound, narrow, spare)
     made, rows = make_applications(adapter, prompt, target, mask), rows_of(model)
     if not made:
         return model.clone()
@@ -137,7 +139,7 @@ def needs_clock(applications: tuple[Application, ...]) -> bool:
 
 def refuse_batches(applications: tuple[Application, ...], batch: int) -> None:
     """A batch of masks must have one for each picture; frames must not be more than pictures."""
-    for app in applications:
+    for app in (app for app in applications if not app.spare):
         frames = max(app.packed.positives, len(app.frames or ()))
         if frames > batch:
             raise IPAdapterError(

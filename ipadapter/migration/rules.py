@@ -92,7 +92,6 @@ ONCE = Note(
 )
 APPLYING = (MIDDLE, BLACK_PICTURE, ONCE)
 EXPANDED_MIDDLE = Note(MIDDLE.text, lambda chosen: bool(chosen.values.get("expand_style")))
-FRAMES = Note("More references than pictures in the batch are refused, where the old pack left the rest out.")
 FACES = Note(
     "The largest face of each reference is read, where the old pack read the first that was found; weight_faceidv2 and "
     "the LoRA act as they did. Without a FaceID adapter the whole reference is shown to the model."
@@ -145,14 +144,14 @@ RULES: dict[str, Rule] = {
     for rule in (
         Rule("IPAdapter", "LegacyIPAdapter", notes=APPLYING),
         Rule("IPAdapterAdvanced", "LegacyIPAdapter", notes=APPLYING),
-        Rule("IPAdapterBatch", "LegacyIPAdapter", fixed=BY_FRAME, dropped=CHUNK, notes=(*APPLYING, FRAMES)),
+        Rule("IPAdapterBatch", "LegacyIPAdapter", fixed=BY_FRAME, dropped=CHUNK, notes=APPLYING),
         Rule("IPAdapterFaceID", "LegacyIPAdapter", notes=(*APPLYING, FACES)),
         Rule(
             "IPAdapterFaceIDKolors",
             "LegacyIPAdapter",
             notes=(*APPLYING, FACES),
         ),
-        Rule("IPAAdapterFaceIDBatch", "LegacyIPAdapter", fixed=BY_FRAME, notes=(*APPLYING, FACES, FRAMES)),
+        Rule("IPAAdapterFaceIDBatch", "LegacyIPAdapter", fixed=BY_FRAME, notes=(*APPLYING, FACES)),
         Rule("IPAdapterMS", "LegacyIPAdapter", notes=(*APPLYING, IGNORED_TYPE, PRECISE_BY_LAYER)),
         Rule("IPAdapterClipVisionEnhancer", "LegacyIPAdapter", notes=APPLYING),
         Rule(
@@ -160,14 +159,14 @@ RULES: dict[str, Rule] = {
             "LegacyIPAdapter",
             fixed=BY_FRAME,
             dropped=CHUNK,
-            notes=(*APPLYING, FRAMES),
+            notes=APPLYING,
         ),
         Rule("IPAdapterPreciseStyleTransfer", "LegacyIPAdapter", fixed=PRECISE_STYLE, notes=(BLACK_PICTURE, ONCE)),
         Rule(
             "IPAdapterPreciseStyleTransferBatch",
             "LegacyIPAdapter",
             fixed=PRECISE_STYLE | BY_FRAME,
-            notes=(BLACK_PICTURE, ONCE, FRAMES),
+            notes=(BLACK_PICTURE, ONCE),
         ),
         Rule(
             "IPAdapterPreciseComposition",
@@ -179,7 +178,7 @@ RULES: dict[str, Rule] = {
             "IPAdapterPreciseCompositionBatch",
             "LegacyIPAdapter",
             fixed=PRECISE_COMPOSITION | BY_FRAME,
-            notes=(BOOST_MIDDLE, BLACK_PICTURE, ONCE, FRAMES),
+            notes=(BOOST_MIDDLE, BLACK_PICTURE, ONCE),
         ),
         Rule("IPAdapterTiled", "LegacyIPAdapterTiled", notes=(*APPLYING, TILES)),
         Rule(
@@ -187,7 +186,7 @@ RULES: dict[str, Rule] = {
             "LegacyIPAdapterTiled",
             fixed=BY_FRAME,
             dropped=CHUNK,
-            notes=(*APPLYING, TILES, FRAMES),
+            notes=(*APPLYING, TILES),
         ),
         Rule(
             "IPAdapterStyleComposition",
@@ -198,7 +197,7 @@ RULES: dict[str, Rule] = {
             "IPAdapterStyleCompositionBatch",
             "LegacyIPAdapterStyleComposition",
             fixed=BY_FRAME,
-            notes=(EXPANDED_MIDDLE, BLACK_PICTURE, ONCE, FRAMES),
+            notes=(EXPANDED_MIDDLE, BLACK_PICTURE, ONCE),
         ),
         Rule(
             "IPAdapterEmbeds",
@@ -209,7 +208,7 @@ RULES: dict[str, Rule] = {
             "IPAdapterEmbedsBatch",
             "LegacyIPAdapterEmbeds",
             fixed=BY_FRAME,
-            notes=(MIDDLE, ONCE, FRAMES),
+            notes=(MIDDLE, ONCE),
         ),
         Rule("IPAdapterFromParams", "LegacyIPAdapterFromParams", notes=(Note(MIDDLE.text), BLACK_PICTURE, ONCE)),
         Rule("IPAdapterRegionalConditioning", "LegacyIPAdapterRegion"),

@@ -304,6 +304,31 @@ def test_two_lists_of_weights_become_one():
     assert LegacyIPAdapterCombineWeights.execute([0.1, 0.2], 0.3).args == ([0.1, 0.2, 0.3], 3)
 
 
+def test_references_weights_and_masks_past_the_pictures_are_left_out(base, adapter, clip_vision):
+    """As in the old pack, whose graphs are full of them."""
+    image, masks = images(4), torch.rand(4, 16, 16, generator=torch.Generator().manual_seed(3))
+    weights = [1.0, 0.5, 0.2, 0.1]
+
+    def applied(count: int):
+        given = {"attn_mask": masks[:count], "clip_vision": clip_vision, **FRAMES}
+        return LegacyIPAdapter.execute(base, adapter, image[:count], weights[:count], "linear", **WINDOW, **given).args[
+            0
+        ]
+
+    assert close(applied(4), applied(2))
+
+
+def test_the_last_mask_is_held_where_there_are_fewer(base, adapter, clip_vision):
+    masks = torch.rand(2, 16, 16, generator=torch.Generator().manual_seed(3))
+    three = Settings(steps=1, batch=3)
+
+    def drawn(mask):
+        given = {"attn_mask": mask, "clip_vision": clip_vision}
+        return draw(LegacyIPAdapter.execute(base, adapter, images(), 1.0, "linear", **WINDOW, **given).args[0], three)
+
+    assert torch.equal(drawn(masks), drawn(masks[[0, 1, 1]]))
+
+
 # FaceID
 
 

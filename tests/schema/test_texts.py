@@ -70,7 +70,7 @@ def test_a_help_page_names_every_input_and_output(info, node_id, language):
 @pytest.mark.parametrize(("node_id", "language"), PAGES)
 def test_a_help_page_quotes_errors_that_exist(source, node_id, language):
     quotes = quoted_errors(help_page(node_id, language).read_text(encoding="utf-8"))
-    assert len(quotes) >= 2
+    assert len(quotes) >= (2 if node_id in CURRENT else 1)
     assert [quote for quote in quotes if quote not in source] == []
 
 
