@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from enum import Enum
 
 from .errors import IPAdapterError
+from .image_weights import Weights
 
-Weights = tuple[float, ...]
 UNTIL_THE_END = 9999
 
 

@@ -21,7 +21,7 @@ from torch import Generator, Tensor
 from torch.nn.functional import conv2d, grid_sample, interpolate, pad
 
 from .errors import IPAdapterError
-from .pixels import refuse_unusable
+from .pixels import colours, refuse_unusable
 
 FIELD = 8  # random displacements along each side, smoothed in between
 REACH = 1 / 3  # of the picture's side: the largest displacement
@@ -48,16 +48,15 @@ def make_noise(image: Tensor | None, kind: Noise, strength: float, blur: float, 
             "type is 'shuffle', which moves the pixels of a picture, but there is no image: connect one, or choose "
             "another type."
         )
-    x = torch.full((1, 3, size, size), GREY) if image is None else colours(image)
+    x = torch.full((1, 3, size, size), GREY) if image is None else picture(image)
     generator = Generator(device="cpu").manual_seed(seed)
     return blurred(KINDS[kind](x, strength, generator).clamp(0, 1), blur).movedim(1, -1)
 
 
-def colours(image: Tensor) -> Tensor:
+def picture(image: Tensor) -> Tensor:
     """(N, H, W, 1 | 3 | 4) to (N, 3, H, W)."""
     refuse_unusable(image)
-    pixels = image.movedim(-1, 1).float()
-    return pixels.expand(-1, 3, -1, -1) if pixels.shape[1] == 1 else pixels[:, :3]
+    return colours(image.movedim(-1, 1).float())
 
 
 def uniform(x: Tensor, generator: Generator) -> Tensor:

@@ -49,11 +49,15 @@ def prepare_pixels(image: Tensor, mask: Tensor | None, fit: Fit, form: PixelForm
     refuse_unusable(image)
     pixels = image.movedim(-1, 1).float()  # (N, channels, H, W)
     counts = counting_part(pixels, mask)
-    colour = pixels.expand(-1, 3, -1, -1) if pixels.shape[1] == 1 else pixels[:, :3]
-    normalised = normalise(resize(colour, fit, form.size), form)
+    normalised = normalise(resize(colours(pixels), fit, form.size), form)
     if counts is not None:
         normalised = normalised * refuse_nothing(resize(counts, fit, form.size))
     return letterbox(normalised, form.size)
+
+
+def colours(pixels: Tensor) -> Tensor:
+    """(N, 1 | 3 | 4, H, W) to (N, 3, H, W)."""
+    return pixels.expand(-1, 3, -1, -1) if pixels.shape[1] == 1 else pixels[:, :3]
 
 
 def refuse_unusable(image: Tensor) -> None:

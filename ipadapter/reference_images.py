@@ -17,7 +17,7 @@ from torch.nn.functional import interpolate, max_pool2d, pad
 
 from .boxes import Box
 from .errors import IPAdapterError
-from .pixels import SMALLEST_SIDE, counting_part, crop_size, refuse_unusable
+from .pixels import SMALLEST_SIDE, colours, counting_part, crop_size, refuse_unusable
 
 GREY = 0.5  # of what is added around a picture
 
@@ -54,7 +54,7 @@ def prepare_reference(
     """
     refuse_unusable(image)
     pixels = image.movedim(-1, 1).float()  # (N, c, H, W)
-    colour = pixels.expand(-1, 3, -1, -1) if pixels.shape[1] == 1 else pixels[:, :3]
+    colour = colours(pixels)
     marked = counting_part(pixels, mask)
     counts = torch.ones_like(colour[:, :1]) if marked is None else marked.expand(len(colour), -1, -1, -1)
     windows = windows_of(colour, marked if marked is None else counts, crop, size, margin)

@@ -69,6 +69,11 @@ def trained_adapter(adapter: IPAdapter, provenance: Provenance) -> Adapter:
 def with_face(adapter: Adapter, face: FaceSettings) -> Adapter:
     """A FaceID adapter that is used in another way. Raises IPAdapterError for settings it does not have."""
     refuse_settings(adapter.spec, face)
+    return using(adapter, face)
+
+
+def using(adapter: Adapter, face: FaceSettings) -> Adapter:
+    """An adapter with settings of faces, whether it reads them or not."""
     return replace(adapter, spec=replace(adapter.spec, face=face))
 
 

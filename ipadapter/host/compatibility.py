@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import comfy.clip_vision
-import node_helpers
 import torch
 from comfy.model_patcher import ModelPatcher
 from torch import Tensor
@@ -17,7 +16,8 @@ from ..faces import FaceAnalysis
 from ..finding import needs_encoder
 from ..image_prompt import UNKNOWN, ImagePrompt, Order, Overlap, Part, refuse_two_encoders
 from ..regions import place_in_region
-from .adapter import Adapter
+from .adapter import Adapter, using
+from .conditioning import Conditioning, within
 from .faces import FaceReading, encode_faces
 from .finding import FINDER, Found, load_found
 from .lora import add_lora
@@ -92,13 +92,12 @@ SEE: dict[bool, Callable[[Sources, Tensor, OldReading], Seen]] = {False: see_ima
 
 def weigh_faces(adapter: Adapter, structure: float, narrowed: float) -> Adapter:
     """An adapter with the old nodes' weights of FaceID; other adapters do not read them."""
-    face = replace(adapter.spec.face, structure=structure, narrowed=narrowed)
-    return replace(adapter, spec=replace(adapter.spec, face=face))
+    return using(adapter, replace(adapter.spec.face, structure=structure, narrowed=narrowed))
 
 
 def without_lora(adapter: Adapter) -> Adapter:
     """An adapter whose LoRA is put on the model elsewhere, as old graphs do: by a loader, or by Load LoRA."""
-    return replace(adapter, spec=replace(adapter.spec, face=replace(adapter.spec.face, lora=0.0)))
+    return using(adapter, replace(adapter.spec.face, lora=0.0))
 
 
 def load_face_adapter(model: ModelPatcher, preset: str, lora: float, provider: str) -> Found:
@@ -232,9 +231,6 @@ def apply_regions(
     return model
 
 
-def place_text(conditioning: list | None, mask: Tensor | None, strength: float) -> list | None:
-    """A text prompt that acts within a mask."""
-    if conditioning is None or mask is None:
-        return conditioning
-    values = {"mask": mask, "set_area_to_bounds": False, "mask_strength": strength}
-    return node_helpers.conditioning_set_values(conditioning, values)
+def place_text(conditioning: Conditioning | None, mask: Tensor | None, strength: float) -> Conditioning | None:
+    """A text prompt that acts within a mask, or everywhere without one."""
+    return conditioning if mask is None else within(conditioning, mask, strength)

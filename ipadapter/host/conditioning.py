@@ -12,11 +12,11 @@ from .roles import COND_KEY
 Conditioning = list[list[Any]]
 
 
-def within(conditioning: Conditioning | None, mask: Tensor) -> Conditioning | None:
+def within(conditioning: Conditioning | None, mask: Tensor, strength: float = 1.0) -> Conditioning | None:
     """A conditioning that speaks only inside a mask, as the host's ConditioningSetMask makes it."""
     if conditioning is None:
         return None
-    values = {"mask": mask, "set_area_to_bounds": False, "mask_strength": 1.0}
+    values = {"mask": mask, "set_area_to_bounds": False, "mask_strength": strength}
     return node_helpers.conditioning_set_values(conditioning, values)
 
 

@@ -13,11 +13,12 @@ from typing import Any
 
 import folder_paths
 
-from ..errors import IPAdapterError
+from ..errors import IPAdapterError, refusal
 from ..faces import SIDES, FaceAnalysis
 from ..families import FACE_WIDTH
 from ..providers import AUTO, execution_providers
 from ..public_files import PACK, pack_address
+from .files import searched
 
 FACES = "insightface"
 MODULES = ("detection", "recognition")
@@ -49,7 +50,7 @@ def packs() -> dict[str, Path]:
 
 def candidates() -> Iterator[Path]:
     """Folders that may be packs: in `models`, where InsightFace puts them, and beside it."""
-    for folder in searched():
+    for folder in map(Path, searched(FACES)):
         for place in (folder / "models", folder):
             yield from (one for one in sorted(place.glob("*")) if one.is_dir() and one != folder / "models")
 
@@ -60,16 +61,11 @@ def inside(directory: Path) -> Path | None:
     return next((place for place in places if any(place.glob("*.onnx"))), None)
 
 
-def searched() -> list[Path]:
-    """The model folders on this machine."""
-    return [Path(path) for path in dict.fromkeys(folder_paths.get_folder_paths(FACES))]
-
-
 def find_pack(name: str) -> Path:
     """The folder of a listed pack. Raises IPAdapterError saying where to get one."""
     there = packs()
     if name not in there:
-        folders = ", ".join(map(str, searched()))
+        folders = ", ".join(searched(FACES))
         choose = f"choose one of {', '.join(sorted(there))}, or " if there else ""
         raise IPAdapterError(
             f"the InsightFace model pack '{name}' is not there (searched: {folders}): {choose}{get_pack(name)}"
@@ -79,17 +75,13 @@ def find_pack(name: str) -> Path:
 
 def missing_pack(name: str) -> str | None:
     """The sentence for a pack that a graph names and nobody has, or None where it is there."""
-    try:
-        find_pack(name)
-    except IPAdapterError as error:
-        return str(error)
-    return None
+    return refusal(lambda: find_pack(name))
 
 
 def get_pack(name: str) -> str:
     """What to do without one; without one that is not published, where to get the usual one."""
     public = name if pack_address(name) else PACK
-    place = searched()[0] / "models" / public
+    place = Path(searched(FACES)[0], "models") / public
     return f"unpack {pack_address(public)} ({TERMS}) into {place} and press R."
 
 

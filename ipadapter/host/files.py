@@ -6,7 +6,7 @@ from pathlib import Path
 
 import folder_paths
 
-from ..errors import IPAdapterError
+from ..errors import IPAdapterError, refusal
 
 ADAPTERS = "ipadapter"
 ENCODERS = "clip_vision"
@@ -30,22 +30,23 @@ def file_names(folder: str) -> list[str]:
     return folder_paths.get_filename_list(folder)
 
 
+def searched(folder: str) -> list[str]:
+    """Where a model folder is on this machine, each place once."""
+    return list(dict.fromkeys(folder_paths.get_folder_paths(folder)))
+
+
 def find_file(folder: str, name: str) -> Path:
     """The path of a listed file. Raises IPAdapterError naming the folders that were searched."""
     path = folder_paths.get_full_path(folder, name)
     if path is None:
-        searched = ", ".join(folder_paths.get_folder_paths(folder))
-        raise IPAdapterError(f"'{name}' is not in the model folder '{folder}' (searched: {searched}): {advice(folder)}")
+        folders = ", ".join(searched(folder))
+        raise IPAdapterError(f"'{name}' is not in the model folder '{folder}' (searched: {folders}): {advice(folder)}")
     return Path(path)
 
 
 def missing_file(folder: str, name: str) -> str | None:
     """The sentence for a file that a graph names and nobody has, or None where it is there."""
-    try:
-        find_file(folder, name)
-    except IPAdapterError as error:
-        return str(error)
-    return None
+    return refusal(lambda: find_file(folder, name))
 
 
 def advice(folder: str) -> str:

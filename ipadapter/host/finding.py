@@ -25,7 +25,7 @@ from ..providers import AUTO
 from ..public_files import Encoder, pack_for
 from .adapter import Adapter, load_adapter_file
 from .face_models import find_pack, open_pack
-from .files import ADAPTERS, ENCODERS, LORAS, file_names
+from .files import ADAPTERS, ENCODERS, LORAS, file_names, searched
 from .lora import load_lora
 
 PATIENCE = 2.0  # seconds without a progress bar
@@ -136,11 +136,6 @@ def fingerprint(*folders: str) -> str:
     """Another text whenever a file of these model folders comes, goes or changes."""
     lines = [f"{file.path}\0{file.size}\0{file.changed}" for folder in folders for file in listing(folder)]
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
-
-
-def searched(folder: str) -> list[str]:
-    """Where a model folder is on this machine."""
-    return list(dict.fromkeys(folder_paths.get_folder_paths(folder)))
 
 
 class LateProgress:

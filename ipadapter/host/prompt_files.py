@@ -12,7 +12,7 @@ import folder_paths
 from PIL import Image
 from torch import Tensor
 
-from ..errors import IPAdapterError
+from ..errors import IPAdapterError, refusal
 from ..image_prompt import UNKNOWN, ImageFeatures, ImagePrompt
 from ..pixels import zero_pixels
 from ..prompt_files import (
@@ -73,11 +73,7 @@ def find_prompt(name: str) -> Path:
 
 def missing_prompt(name: str) -> str | None:
     """The sentence for a file that a graph names and nobody has, or None where it is there."""
-    try:
-        find_prompt(name)
-    except IPAdapterError as error:
-        return str(error)
-    return None
+    return refusal(lambda: find_prompt(name))
 
 
 def prompt_fingerprint(name: str) -> str:

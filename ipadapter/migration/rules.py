@@ -91,6 +91,7 @@ ONCE = Note(
     "same model, acted more strongly. If the picture is too weak now, raise weight."
 )
 APPLYING = (MIDDLE, BLACK_PICTURE, ONCE)
+ALWAYS_MIDDLE = Note(MIDDLE.text)
 EXPANDED_MIDDLE = Note(MIDDLE.text, lambda chosen: bool(chosen.values.get("expand_style")))
 FACES = Note(
     "The largest face of each reference is read, where the old pack read the first that was found; weight_faceidv2 and "
@@ -137,7 +138,6 @@ CHUNK = {"encode_batch_size": "pictures are always encoded a few at a time"}
 LOADER = {"ipadapter": "loaders need no chain, since every file is loaded once"}
 BY_FRAME = {"order": FRAME_BY_FRAME}
 PRECISE_STYLE, PRECISE_COMPOSITION = {"weight_type": BOOSTED_STYLE}, {"weight_type": BOOSTED_COMPOSITION}
-BOOST_MIDDLE = Note(MIDDLE.text)
 
 RULES: dict[str, Rule] = {
     rule.old: rule
@@ -172,13 +172,13 @@ RULES: dict[str, Rule] = {
             "IPAdapterPreciseComposition",
             "LegacyIPAdapter",
             fixed=PRECISE_COMPOSITION,
-            notes=(BOOST_MIDDLE, BLACK_PICTURE, ONCE),
+            notes=(ALWAYS_MIDDLE, BLACK_PICTURE, ONCE),
         ),
         Rule(
             "IPAdapterPreciseCompositionBatch",
             "LegacyIPAdapter",
             fixed=PRECISE_COMPOSITION | BY_FRAME,
-            notes=(BOOST_MIDDLE, BLACK_PICTURE, ONCE),
+            notes=(ALWAYS_MIDDLE, BLACK_PICTURE, ONCE),
         ),
         Rule("IPAdapterTiled", "LegacyIPAdapterTiled", notes=(*APPLYING, TILES)),
         Rule(
@@ -210,7 +210,7 @@ RULES: dict[str, Rule] = {
             fixed=BY_FRAME,
             notes=(MIDDLE, ONCE),
         ),
-        Rule("IPAdapterFromParams", "LegacyIPAdapterFromParams", notes=(Note(MIDDLE.text), BLACK_PICTURE, ONCE)),
+        Rule("IPAdapterFromParams", "LegacyIPAdapterFromParams", notes=(ALWAYS_MIDDLE, BLACK_PICTURE, ONCE)),
         Rule("IPAdapterRegionalConditioning", "LegacyIPAdapterRegion"),
         Rule("IPAdapterCombineParams", "LegacyIPAdapterCombineParams"),
         Rule("IPAdapterEncoder", "LegacyIPAdapterEncoder", notes=(NEUTRAL,)),

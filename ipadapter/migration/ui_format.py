@@ -18,7 +18,7 @@ from .rules import PACK, RENAMED_KINDS, RULES, Chosen, Rule
 
 FIELDS = ("id", "origin_id", "origin_slot", "target_id", "target_slot", "type")
 PASSING = ("Reroute", "PrimitiveNode", "SetNode", "GetNode", "Reroute (rgthree)")  # they have their neighbours' types
-INSIDE_IN, INSIDE_OUT = -10, -20
+INSIDE_IN = -10
 OPTIONAL_SHAPE = 7  # the socket of an optional input is drawn as a ring
 CONTROL = "fixed"  # what becomes of a seed after a run
 FOREIGN_IDS = ("aux_id", "ver")

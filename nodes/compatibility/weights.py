@@ -1,4 +1,4 @@
-"""The old nodes for weights by frame, and a stand-in for a loader of what is not used."""
+"""The old nodes for weights and text prompts by frame."""
 
 from __future__ import annotations
 
