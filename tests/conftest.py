@@ -1,49 +1,30 @@
-"""The real host, in process, for every test that needs it: on its path, on the CPU, with folders of its own."""
+"""What every layer shares: the pack under a name tests can import, and how torch runs. No layer needs more of this.
+
+Layers that need ComfyUI start it in a conftest of their own; the plain layer does without.
+"""
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
-import os
 import sys
+from importlib.machinery import ModuleSpec
+from importlib.util import module_from_spec
 from pathlib import Path
-from types import ModuleType
 
 import pytest
+import torch
 
 ROOT = Path(__file__).resolve().parent.parent
 SERVED = ("live", "browser")
-HOST = Path(os.environ.get("COMFYUI_PATH", ROOT / ".host" / "ComfyUI"))
 
 
-def start_host() -> None:
-    """Put the host first on the path and parse its options as its own `main.py` would."""
-    sys.path[:0] = [str(HOST)]
-    import comfy.options
-
-    comfy.options.enable_args_parsing()
-    argv, sys.argv = sys.argv, ["main.py", "--cpu", "--use-pytorch-cross-attention"]
-    try:
-        importlib.import_module("comfy.cli_args")
-    finally:
-        sys.argv = argv
+def name_pack() -> None:
+    """Make `pack` the package of this checkout, for its relative imports; its `__init__`, the host's, is not run."""
+    spec = ModuleSpec("pack", None, is_package=True)
+    spec.submodule_search_locations = [str(ROOT)]
+    sys.modules["pack"] = module_from_spec(spec)
 
 
-def import_pack() -> ModuleType:
-    """The pack as one package, so that its relative imports work under a name tests can import."""
-    spec = importlib.util.spec_from_file_location("pack", ROOT / "__init__.py", submodule_search_locations=[str(ROOT)])
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["pack"] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-start_host()
-import_pack()
-
-import torch  # noqa: E402 (after the host, whose options decide how torch is set up)
-
+name_pack()
 torch.set_num_threads(1)  # the models here are too small to share out, and other work may run beside
 
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, Page
 
+from tests.comfyui import start_host
 from tests.live.training_pictures import put_training_pictures
 from tools.browser import BrowserError, chromium, find_chromium, open_front_end, write_user_settings
 from tools.chosen import PHOTO
@@ -18,6 +19,8 @@ from tools.environment import LAYOUT
 from tools.server import Server, Settings, running
 from tools.standins import SETS, make
 from tools.workflows.models import VIT_L
+
+start_host()
 
 EXAMPLE = "example.png"  # the image that the shipped workflows name
 

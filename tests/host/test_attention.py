@@ -22,8 +22,9 @@ from pack.ipadapter.strength import Strength
 from pack.nodes.attention import ImagePromptAttention, RecordImagePromptAttention
 
 import nodes as host_nodes
+from tests.image_prompts import image_prompt
 from tests.small import MICRO, SD15, SDXL, Layout, make_pair
-from tests.world import Settings, adapter_file, conditioning, host_adapter, image_prompt, picture
+from tests.world import Settings, adapter_file, conditioning, host_adapter, picture
 from tools.bench import counting
 
 FOUR_STEPS = Settings(steps=4)

@@ -16,8 +16,9 @@ from pack.ipadapter.strength import Strength
 from pack.nodes.combine import CombineImagePrompts
 from torch import Tensor
 
+from tests.image_prompts import image_prompt
 from tests.small import MICRO, make_pair
-from tests.world import Settings, adapter_file, host_adapter, image_prompt, picture
+from tests.world import Settings, adapter_file, host_adapter, picture
 
 FAMILIES = pytest.mark.parametrize("family", ["base", "plus"])
 QUICK = Settings(steps=1)

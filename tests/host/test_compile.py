@@ -18,8 +18,9 @@ from pack.ipadapter.strength import Scaling, Strength
 from pack.ipadapter.weight_curve import WeightCurve
 
 from nodes import ConditioningCombine, ConditioningSetArea
+from tests.image_prompts import image_prompt
 from tests.small import MICRO, make_pair
-from tests.world import Settings, adapter_file, conditioning, host_adapter, image_prompt, picture
+from tests.world import Settings, adapter_file, conditioning, host_adapter, picture
 
 SETTINGS = Settings(steps=4, cfg=3.0)
 

@@ -14,6 +14,7 @@ from pack.ipadapter.layers import find_layers
 from pack.ipadapter.packing import NEGATIVE, POSITIVE
 from pack.ipadapter.strength import Strength
 
+from tests.image_prompts import image_prompt
 from tests.oracle.reference import Features, reference_with
 from tests.small import SD15, SDXL, Layout, host_model, make_pair, reference_weights
 from tests.world import (
@@ -24,7 +25,6 @@ from tests.world import (
     channels_of,
     conditioning,
     host_adapter,
-    image_prompt,
     noise_for,
     sample,
 )

@@ -10,10 +10,11 @@ from pack.ipadapter.strength import Strength
 from pack.nodes.apply import ApplyIPAdapterToConditioning
 
 from nodes import ConditioningCombine, ConditioningSetArea, ConditioningSetMask, ConditioningSetTimestepRange
+from tests.image_prompts import image_prompt
 from tests.oracle.reference import Features, reference_with
 from tests.oracle.test_masks import halves
 from tests.small import SD15, make_pair
-from tests.world import Settings, adapter_file, conditioning, host_adapter, image_prompt, picture, sample
+from tests.world import Settings, adapter_file, conditioning, host_adapter, picture, sample
 from tools.bench import counting
 
 TOLERANCE = 1e-5

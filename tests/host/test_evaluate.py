@@ -8,12 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import comfy.model_management
+import comfy.samplers
 import execution
 import folder_paths
 import open_clip
 import pytest
 import torch
+from comfy.model_sampling import ModelSamplingDiscrete
+from diffusers import DDIMScheduler
 from pack.ipadapter.errors import IPAdapterError
+from pack.ipadapter.evaluate.graph import Recipe
 from pack.nodes.evaluate import EvaluateImagePrompt
 from pack.nodes.load import LoadOpenCLIPVision
 from safetensors.torch import save_file
@@ -192,3 +196,12 @@ def test_a_missing_file_is_named_while_the_graph_is_validated(monkeypatch):
     assert "'gone.safetensors' is not in the model folder 'clip_vision'" in validated(
         monkeypatch, clip_name="gone.safetensors"
     )
+
+
+def test_the_commands_own_schedule_is_the_references():
+    """DDIM as SD1.5's own scheduler configuration spaces 50 steps: every 20th timestep, from 981 to 1."""
+    scheduler = DDIMScheduler(beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012, steps_offset=1)
+    scheduler.set_timesteps(50)
+    sampling = ModelSamplingDiscrete()
+    sigmas = comfy.samplers.calculate_sigmas(sampling, Recipe().scheduler, Recipe().steps)
+    assert sampling.timestep(sigmas[:-1]).tolist() == scheduler.timesteps.tolist()

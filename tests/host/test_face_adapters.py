@@ -22,9 +22,10 @@ from pack.ipadapter.strength import Strength
 from pack.nodes.face_settings import AS_NAMED, FaceIDSettings
 
 from tests.adapters import random_adapter
+from tests.image_prompts import face_prompt
 from tests.plain.public import write_torch
 from tests.small import SD15, SDXL, make_pair
-from tests.world import Settings, adapter_file, channels_of, face_prompt, host_adapter, lora_file, picture
+from tests.world import Settings, adapter_file, channels_of, host_adapter, lora_file, picture
 
 ONE_STEP = Settings(steps=1)
 

@@ -14,8 +14,9 @@ from pack.ipadapter.host.patching import KEY, apply_image_prompt
 from pack.ipadapter.image_prompt import ImagePrompt, Order
 from pack.ipadapter.strength import Strength
 
+from tests.image_prompts import image_prompt
 from tests.small import SD15, make_pair
-from tests.world import Settings, adapter_file, host_adapter, image_prompt, predict, sample
+from tests.world import Settings, adapter_file, host_adapter, predict, sample
 
 TOLERANCE = 1e-5
 FRAMES = 6

@@ -15,8 +15,9 @@ from pack.ipadapter.image_prompt import ImageFeatures, ImagePrompt, Part
 from pack.ipadapter.layers import match_layers
 from pack.ipadapter.strength import Strength
 
+from tests.image_prompts import image_prompt
 from tests.small import SD15, SDXL, make_pair
-from tests.world import Settings, adapter_file, host_adapter, image_prompt, sample
+from tests.world import Settings, adapter_file, host_adapter, sample
 
 ALWAYS = Strength()
 

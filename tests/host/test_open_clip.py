@@ -327,6 +327,8 @@ class Without(PathFinder):
 
 sys.meta_path = [Without if finder is PathFinder else finder for finder in sys.meta_path]
 import tests.conftest
+from tests.comfyui import start_host
+start_host()
 from pathlib import Path
 from pack.ipadapter.errors import IPAdapterError
 from pack.ipadapter.host.open_clip import architectures, load_encoder_file

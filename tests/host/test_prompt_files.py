@@ -20,8 +20,9 @@ from pack.nodes.prompt_files import LoadImagePrompt, SaveImagePrompt
 from PIL import Image
 
 from tests.host.test_encoder import EMBED, HIDDEN, encoder
+from tests.image_prompts import image_prompt
 from tests.small import MICRO, make_pair
-from tests.world import adapter_file, host_adapter, image_prompt, picture
+from tests.world import adapter_file, host_adapter, picture
 
 PREFIX = "image_prompts/prompt"
 SAVED = "image_prompts/prompt_00001_.safetensors [output]"

@@ -9,8 +9,9 @@ from pack.ipadapter.layer_weights import PresetRule, TypedRule
 from pack.ipadapter.strength import Scaling, Strength
 from pack.ipadapter.weight_curve import Interpolation, WeightCurve
 
+from tests.image_prompts import image_prompt
 from tests.small import MICRO, SD15, make_pair
-from tests.world import Settings, adapter_file, host_adapter, image_prompt, picture, predict, sample
+from tests.world import Settings, adapter_file, host_adapter, picture, predict, sample
 
 TOLERANCE = 1e-5
 

@@ -11,8 +11,9 @@ from pack.ipadapter.strength import Strength, make_strength
 from pack.nodes.apply import ApplyIPAdapter
 from pack.nodes.strength import ImagePromptCurve, ImagePromptFrames, ImagePromptLayers
 
+from tests.image_prompts import image_prompt
 from tests.small import SD15, SDXL, make_pair
-from tests.world import Settings, adapter_file, host_adapter, image_prompt, picture
+from tests.world import Settings, adapter_file, host_adapter, picture
 
 
 def layers(layout=SD15, preset="linear", second=1.0, weights="", strength=None, **levels):

@@ -16,7 +16,8 @@ from safetensors.torch import load_file, save_file
 
 from ipadapter.errors import IPAdapterError
 from ipadapter.train.__main__ import main
-from tests.conftest import HOST, ROOT
+from tests.comfyui import HOST
+from tests.conftest import ROOT
 from tests.host.train_cli_world import Job, carry_out
 
 STAND_IN = ROOT / ".models" / "checkpoints" / "v1-5-pruned-emaonly-fp16.safetensors"

@@ -9,7 +9,8 @@ from pack.ipadapter.families import Family
 from pack.ipadapter.host.launch import find_host
 from pack.ipadapter.host.training_models import HostEncoders, HostText, ModelFiles, open_base, open_text_and_vae
 
-from tests.conftest import HOST, ROOT
+from tests.comfyui import HOST
+from tests.conftest import ROOT
 from tests.small import POOLED, SD15, SDXL, make_pair
 
 STAND_IN = ROOT / ".models" / "checkpoints" / "v1-5-pruned-emaonly-fp16.safetensors"

@@ -26,8 +26,9 @@ from pack.ipadapter.training.loop import DivergedError
 from pack.ipadapter.training.recipe import Drops, Recipe
 
 from tests.host.test_encoder import encoder
+from tests.image_prompts import image_prompt
 from tests.small import MICRO, SD15, SDXL, host_model, make_pair, reference_weights
-from tests.world import adapter_file, conditioning, host_adapter, image_prompt, picture
+from tests.world import adapter_file, conditioning, host_adapter, picture
 
 PICTURES = 3
 RECIPE = Recipe(Family.BASE, steps=3, batch_size=2, seed=1)

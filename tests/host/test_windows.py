@@ -11,8 +11,9 @@ from pack.ipadapter.host.patching import KEY, apply_image_prompt
 from pack.ipadapter.host.windows import SigmaWindow, StepClock, Timing, acting
 from pack.ipadapter.strength import Strength
 
+from tests.image_prompts import image_prompt
 from tests.small import MICRO, make_pair
-from tests.world import Settings, adapter_file, conditioning, host_adapter, image_prompt, noise_for
+from tests.world import Settings, adapter_file, conditioning, host_adapter, noise_for
 
 OWN_LEVELS = {"dpm_fast", "dpm_adaptive"}  # they choose noise levels themselves
 SAMPLERS = sorted({*comfy.samplers.SAMPLER_NAMES, *comfy.samplers.KSAMPLER_NAMES})

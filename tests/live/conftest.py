@@ -9,12 +9,15 @@ from pathlib import Path
 import pytest
 
 from ipadapter.host.client import StoredFile, connect
+from tests.comfyui import start_host
 from tests.faces import DrawnFace, draw_faces, save_picture
 from tests.live.files import make_files
 from tests.live.studio import Studio
 from tools.environment import LAYOUT
 from tools.server import Server, Settings, running
 from tools.standins import SETS, make
+
+start_host()
 
 # Between runs, results of the latest prompt and no others are kept, however much memory there is.
 KEEP = "--cache-classic"

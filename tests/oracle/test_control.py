@@ -11,9 +11,10 @@ from pack.ipadapter.host.patching import apply_image_prompt
 from pack.ipadapter.strength import Strength
 
 from nodes import ControlNetApplyAdvanced
+from tests.image_prompts import image_prompt
 from tests.oracle.reference import Features, reference_with, roles_by_cfg
 from tests.small import SD15, make_pair, scatter
-from tests.world import Settings, adapter_file, conditioning, host_adapter, image_prompt, picture, sample
+from tests.world import Settings, adapter_file, conditioning, host_adapter, picture, sample
 
 CPU = torch.device("cpu")
 LORA_KEY = "middle_block.1.transformer_blocks.0.attn2.to_q.weight"

@@ -16,9 +16,10 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from tests.adapters import AdapterFile
+from tests.image_prompts import face_prompt, image_prompt
 from tests.oracle.reference import Reference, reference_with, roles_by_cfg
 from tests.small import SD15, SDXL, Layout, make_pair, make_reference_unet
-from tests.world import DEFAULTS, Settings, adapter_file, face_prompt, host_adapter, image_prompt, sample
+from tests.world import DEFAULTS, Settings, adapter_file, host_adapter, sample
 
 TOLERANCE = 1e-5
 FAMILIES = ["FaceID", "FaceID Plus", "FaceID Portrait"]

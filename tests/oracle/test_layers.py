@@ -8,10 +8,11 @@ from pack.ipadapter.host.patching import apply_image_prompt
 from pack.ipadapter.layer_weights import PresetRule, read_layer_weights
 from pack.ipadapter.strength import Strength
 
+from tests.image_prompts import image_prompt
 from tests.oracle.reference import reference_with, roles_by_cfg
 from tests.oracle.test_equality import features
 from tests.small import SD15, SDXL, Layout, make_pair
-from tests.world import adapter_file, host_adapter, image_prompt, sample
+from tests.world import adapter_file, host_adapter, sample
 
 TOLERANCE = 1e-5
 

@@ -7,9 +7,10 @@ import torch
 from pack.ipadapter.host.patching import apply_image_prompt
 from pack.ipadapter.strength import Strength
 
+from tests.image_prompts import image_prompt
 from tests.oracle.reference import Features, reference_with, roles_by_cfg
 from tests.small import SD15, SDXL, make_pair
-from tests.world import Settings, adapter_file, host_adapter, image_prompt, sample
+from tests.world import Settings, adapter_file, host_adapter, sample
 
 TOLERANCE = 1e-5
 

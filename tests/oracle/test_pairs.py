@@ -18,10 +18,11 @@ from pack.ipadapter.strength import Strength
 from pack.ipadapter.weight_curve import WeightCurve
 from torch import Tensor
 
+from tests.image_prompts import image_prompt
 from tests.oracle.reference import reference_with
 from tests.oracle.test_masks import halves, soft
 from tests.small import SD15, make_pair
-from tests.world import Settings, adapter_file, conditioning, host_adapter, image_prompt, sample
+from tests.world import Settings, adapter_file, conditioning, host_adapter, sample
 
 TOLERANCE = 2e-5  # twice the usual: a picture alone and in a batch already differ by half of it
 BATCH = 3

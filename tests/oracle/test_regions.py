@@ -9,10 +9,11 @@ from pack.ipadapter.image_prompt import Overlap
 from pack.ipadapter.regions import add_region, place_in_region
 from pack.ipadapter.strength import Strength
 
+from tests.image_prompts import image_prompt
 from tests.oracle.reference import Features, reference_with, roles_by_cfg, set_scales
 from tests.oracle.test_masks import halves, soft
 from tests.small import SD15, SDXL, make_pair
-from tests.world import Settings, adapter_file, host_adapter, image_prompt, sample
+from tests.world import Settings, adapter_file, host_adapter, sample
 
 TOLERANCE = 1e-5
 PROMPTS = [image_prompt(seed=seed) for seed in (3, 4, 5)]

@@ -139,3 +139,10 @@ def assert_is_a_sentence(error: IPAdapterError, name: str) -> None:
     assert name in text
     assert text.endswith(".") and "\n" not in text and len(text) < 500
     assert "Traceback" not in text and "Error(" not in text
+
+
+def assert_same(checkpoint: Checkpoint, file: AdapterFile) -> None:
+    """Tensor for tensor, under the same names."""
+    for found, given in ((checkpoint.image_proj, file.image_proj), (checkpoint.ip_adapter, file.ip_adapter)):
+        assert found.keys() == given.keys()
+        assert all(torch.equal(found[key], tensor) for key, tensor in given.items())

@@ -10,32 +10,23 @@ from pack.ipadapter.families import Family, Unconditional, identify
 from pack.ipadapter.image_prompt import Feature
 
 from tests.adapters import AdapterFile, random_adapter, random_read
-from tests.oracle.reference import reference_with
 from tests.plain.public import (
     KINDS,
     SD15_CHANNELS,
     SDXL_CHANNELS,
     Kind,
+    assert_same,
     checkpoint_of,
     on_meta,
     write_safetensors,
     write_torch,
 )
-from tests.small import SD15, SDXL
-from tests.world import adapter_file
 
 FEW = (8, 16, 8)  # widths of three layers, for files where only the layout matters
 
 
 def small_file(family: str = "base", **sizes: int) -> AdapterFile:
     return random_adapter(family, FEW, 64, **sizes)
-
-
-def assert_same(checkpoint: Checkpoint, file: AdapterFile) -> None:
-    """Tensor for tensor, under the same names."""
-    for found, given in ((checkpoint.image_proj, file.image_proj), (checkpoint.ip_adapter, file.ip_adapter)):
-        assert found.keys() == given.keys()
-        assert all(torch.equal(found[key], tensor) for key, tensor in given.items())
 
 
 def bytes_in_half_precision(kind: Kind) -> int:
@@ -170,22 +161,6 @@ def test_the_ending_of_a_name_does_not_matter(tmp_path):
     file = small_file()
     assert_same(read_checkpoint(write_safetensors(tmp_path / "a.bin", file.flat())), file)
     assert_same(read_checkpoint(write_torch(tmp_path / "b.safetensors", file.nested)), file)
-
-
-@pytest.mark.parametrize("prefix", ["", "unet."])
-@pytest.mark.parametrize("family", ["base", "plus", "full-face"])
-def test_a_diffusers_unet_gives_its_adapter_back(family, prefix, tmp_path):
-    file = adapter_file(SD15, family)
-    state = reference_with(SD15, [file], 1.0).unet.state_dict()
-    path = write_safetensors(tmp_path / "a.safetensors", {prefix + key: tensor for key, tensor in state.items()})
-    assert_same(read_checkpoint(path), file)
-
-
-def test_a_diffusers_sdxl_unet_gives_its_seventy_layers_back_in_order(tmp_path):
-    file = adapter_file(SDXL, "base")
-    state = reference_with(SDXL, [file], 1.0).unet.state_dict()
-    kept = {key: tensor for key, tensor in state.items() if "processor" in key or "encoder_hid_proj" in key}
-    assert_same(read_checkpoint(write_torch(tmp_path / "a.bin", kept)), file)
 
 
 def test_a_full_size_file_is_read_and_keeps_its_precision(tmp_path):

@@ -275,19 +275,6 @@ def test_the_built_in_graph_has_the_papers_settings():
     assert graph["latent"]["inputs"]["width"] == graph["latent"]["inputs"]["height"] == 512
 
 
-def test_its_schedule_is_the_references():
-    """DDIM as SD1.5's own scheduler configuration spaces 50 steps: every 20th timestep, from 981 to 1."""
-    import comfy.samplers
-    from comfy.model_sampling import ModelSamplingDiscrete
-    from diffusers import DDIMScheduler
-
-    scheduler = DDIMScheduler(beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012, steps_offset=1)
-    scheduler.set_timesteps(50)
-    sampling = ModelSamplingDiscrete()
-    sigmas = comfy.samplers.calculate_sigmas(sampling, Recipe().scheduler, Recipe().steps)
-    assert sampling.timestep(sigmas[:-1]).tolist() == scheduler.timesteps.tolist()
-
-
 def test_an_image_and_a_seed_go_into_a_workflow(tmp_path):
     template = make_template(build_graph(Recipe()))
     filled = template.fill("x.png", 7)

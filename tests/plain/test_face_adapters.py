@@ -15,8 +15,8 @@ from pack.ipadapter.writing import Provenance, write_adapter
 from torch.nn.functional import normalize
 
 from tests.adapters import FACE, random_adapter
+from tests.image_prompts import face_prompt, image_prompt
 from tests.plain.public import assert_is_a_sentence, checkpoint_of, write_safetensors, write_torch
-from tests.world import face_prompt, image_prompt
 
 FEW = (8, 16, 8)
 NAMES = {

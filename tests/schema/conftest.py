@@ -6,7 +6,10 @@ from typing import Any
 
 import pytest
 
+from tests.comfyui import start_host
 from tests.schema.texts import load_pack, object_info
+
+start_host()
 
 
 @pytest.fixture(scope="session")

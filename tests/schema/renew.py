@@ -11,7 +11,7 @@ import json
 import sys
 from pathlib import Path
 
-from tests import conftest  # noqa: F401  (puts the host on the path)
+from tests.comfyui import start_host
 from tests.schema.texts import GOLDEN, ROOT, Json, english, load_pack, object_info
 
 
@@ -22,6 +22,7 @@ def write(path: Path, content: Json) -> None:
 
 
 def main() -> int:
+    start_host()
     taken, classes = load_pack()
     if not taken:
         print("error: the host did not take the pack; its own message is above.", file=sys.stderr)
