@@ -10,6 +10,7 @@ is mounted there by a symbolic link, and models are found in the checkout's `.mo
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import socket
 import subprocess
@@ -115,7 +116,8 @@ def link(place: Path, target: Path) -> None:
 
 def model_paths(models: Path) -> str:
     """An extra_model_paths.yaml that names every kind of model folder below `models`."""
-    lines = ["pack:", f'  base_path: "{models.resolve()}"', *(f"  {name}: {name}" for name in MODEL_FOLDERS)]
+    base = json.dumps(str(models.resolve()))  # which is YAML too, whatever is in the path
+    lines = ["pack:", f"  base_path: {base}", *(f"  {name}: {name}" for name in MODEL_FOLDERS)]
     return "\n".join(lines) + "\n"
 
 
