@@ -19,7 +19,6 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-COMFY = Path(sys.executable).with_name("comfy")
 OFFLINE = {"DO_NOT_TRACK": "1", "COMFY_CLI_NO_REMOTE_REFRESH": "1"}
 ACCELERATORS = ("NVIDIA CUDA", "AMD ROCm", "Intel Arc", "Apple Metal")
 KNOWN_CLASSIFIERS = {"Operating System :: OS Independent", *(f"Environment :: GPU :: {name}" for name in ACCELERATORS)}
@@ -35,7 +34,7 @@ def config():
 
 def comfy(*arguments: str, folder: Path = ROOT) -> subprocess.CompletedProcess[str]:
     """comfy-cli's answer, without a network."""
-    command = [str(COMFY), "--skip-prompt", *arguments]
+    command = [sys.executable, "-m", "comfy_cli", "--skip-prompt", *arguments]
     return subprocess.run(
         command, cwd=folder, env={**os.environ, **OFFLINE}, capture_output=True, text=True, timeout=300, check=False
     )
