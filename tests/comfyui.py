@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import os
 import sys
 from pathlib import Path
 
-HOST = Path(os.environ.get("COMFYUI_PATH") or Path(__file__).resolve().parent.parent / ".host" / "ComfyUI")
+import pytest
+
+USUAL = Path(__file__).resolve().parent.parent / ".host" / "ComfyUI"
+HOST = Path(os.environ.get("COMFYUI_PATH") or USUAL)
 
 
 def start_host() -> None:
@@ -21,3 +25,15 @@ def start_host() -> None:
         importlib.import_module("comfy.cli_args")
     finally:
         sys.argv = argv
+    importlib.import_module("utils.extra_config")  # as there, before `nodes` puts a module of that name on the path
+
+
+def has(module: str, name: str = "") -> bool:
+    """Whether the host in this process has a module, and in it a name."""
+    return importlib.util.find_spec(module) is not None and (not name or hasattr(importlib.import_module(module), name))
+
+
+def needs(module: str, name: str = "") -> pytest.MarkDecorator:
+    """Leaves a test out, and says why, on a host that lacks what the test is about. The usual one has everything."""
+    lacks = HOST != USUAL and not has(module, name)
+    return pytest.mark.skipif(lacks, reason=f"this ComfyUI has no {'.'.join(filter(None, (module, name)))}")

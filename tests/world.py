@@ -9,6 +9,7 @@ import comfy.sample
 import comfy.samplers
 import torch
 from comfy.patcher_extension import WrappersMP
+from comfy_extras.nodes_context_windows import ContextWindowsManualNode
 from pack.ipadapter.adapter import load_adapter
 from pack.ipadapter.checkpoint import Checkpoint
 from pack.ipadapter.families import identify
@@ -163,3 +164,12 @@ def predict(model: Any, call: Call) -> Tensor:
     x = call.x * (sigma**2 + 1).sqrt().view(-1, 1, 1, 1)
     recorded.model.apply_model(x, sigma, c_crossattn=call.context, transformer_options=options)
     return recorder.calls[0].output
+
+
+def windowed(model: Any, length: int, dim: int = 0) -> Any:
+    """A model that the host calls with some pictures (0), rows (2) or columns (3) at a time."""
+    known = {one.id for one in ContextWindowsManualNode.define_schema().inputs}
+    whole = {"causal_window_fix": False} if "causal_window_fix" in known else {}  # no frame of another window beside
+    return ContextWindowsManualNode.execute(
+        model, length, 0, "standard_static", 1, False, "flat", dim, False, **whole
+    ).result[0]

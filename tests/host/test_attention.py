@@ -8,7 +8,6 @@ import folder_paths
 import pytest
 import torch
 from comfy.patcher_extension import WrappersMP
-from comfy_extras.nodes_context_windows import ContextWindowsManualNode
 from comfy_extras.nodes_torch_compile import TorchCompileModel
 from pack.ipadapter.attention_maps import LARGEST, AttentionRecord
 from pack.ipadapter.attention_selection import Choice, describe, select
@@ -24,7 +23,7 @@ from pack.nodes.attention import ImagePromptAttention, RecordImagePromptAttentio
 import nodes as host_nodes
 from tests.image_prompts import image_prompt
 from tests.small import MICRO, SD15, SDXL, Layout, make_pair
-from tests.world import Settings, adapter_file, conditioning, host_adapter, picture
+from tests.world import Settings, adapter_file, conditioning, host_adapter, picture, windowed
 from tools.bench import counting
 
 FOUR_STEPS = Settings(steps=4)
@@ -190,13 +189,6 @@ def test_a_conditioning_with_an_area_shows_where_it_is():
     inside = torch.zeros(16, 16, dtype=torch.bool)
     inside[4:16, 8:16] = True
     assert (shares[:, inside] > 0).all() and (shares[:, ~inside] == 0).all()
-
-
-def windowed(model, length: int, dim: int):
-    """A model that is called with some pictures (0), rows (2) or columns (3) at a time."""
-    return ContextWindowsManualNode.execute(
-        model, length, 0, "standard_static", 1, False, "flat", dim, False, causal_window_fix=False
-    ).result[0]
 
 
 def test_context_windows_over_pictures_leave_every_map_as_it_is():

@@ -35,7 +35,7 @@ from pack.nodes.sockets import InsightFaceSocket
 from torch import Tensor
 
 from tests.faces import PACK_FILES, DrawnFace, draw_faces, settings_of, write_pack
-from tests.host.test_encoder import CLIP, EMBED, HIDDEN, PATCHES, encoder, picture
+from tests.host.test_encoder import CLIP, EMBED, HIDDEN, PATCHES, encoder, picture, vision_model
 
 PROVIDERS = ["CPUExecutionProvider"]
 LARGE, SMALL = DrawnFace(300, 200, 90), DrawnFace(90, 330, 60, turned=30, tint=20)
@@ -96,7 +96,7 @@ def features(made: FacePrompt):
 @cache
 def encoder_of(size: int) -> comfy.clip_vision.ClipVisionModel:
     """A random image encoder of another size."""
-    model = comfy.clip_vision.ClipVisionModel(dict(CLIP, image_size=size))
+    model = vision_model(CLIP | {"image_size": size})
     generator = torch.Generator().manual_seed(8)
     for key, parameter in model.model.named_parameters():
         noise = torch.randn(parameter.shape, generator=generator) * 0.1

@@ -7,7 +7,6 @@ from dataclasses import replace
 import pytest
 import torch
 from comfy.patcher_extension import WrappersMP
-from comfy_extras.nodes_context_windows import ContextWindowsManualNode
 from pack.ipadapter.errors import IPAdapterError
 from pack.ipadapter.host.frames import seen_by
 from pack.ipadapter.host.patching import KEY, apply_image_prompt
@@ -16,7 +15,7 @@ from pack.ipadapter.strength import Strength
 
 from tests.image_prompts import image_prompt
 from tests.small import SD15, make_pair
-from tests.world import Settings, adapter_file, host_adapter, predict, sample
+from tests.world import Settings, adapter_file, host_adapter, predict, sample, windowed
 
 TOLERANCE = 1e-5
 FRAMES = 6
@@ -73,13 +72,6 @@ def test_weights_by_frame_scale_each_pictures_prompt():
     for frame, weight in enumerate(weights):
         alone = sample(apply(image_prompt(), weight=weight), SD15, settings)[1][0]
         assert (frame_of(call.output, frame, 3) - frame_of(alone.output, frame, 3)).abs().max() <= TOLERANCE
-
-
-def windowed(model, length: int, dim: int = 0):
-    """The host's own context windows."""
-    return ContextWindowsManualNode.execute(
-        model, length, 0, "standard_static", 1, False, "flat", dim, False, causal_window_fix=False
-    ).result[0]
 
 
 @pytest.mark.parametrize("mask", [None, "batch"])

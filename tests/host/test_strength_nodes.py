@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 import torch
-from comfy_api.input import LinearCurve
 from pack.ipadapter.errors import IPAdapterError
 from pack.ipadapter.layer_weights import LEVELS
 from pack.ipadapter.strength import Strength, make_strength
 from pack.nodes.apply import ApplyIPAdapter
 from pack.nodes.strength import ImagePromptCurve, ImagePromptFrames, ImagePromptLayers
 
+from tests.comfyui import needs
 from tests.image_prompts import image_prompt
 from tests.small import SD15, SDXL, make_pair
 from tests.world import Settings, adapter_file, host_adapter, picture
@@ -62,7 +62,10 @@ def test_the_node_applies_what_the_strength_says():
     assert torch.equal(drawn(1.0, layers(preset="style transfer")[0]), drawn(1.0, layers="style transfer"))
 
 
+@needs("comfy_api.input", "LinearCurve")
 def test_a_curve_of_the_editor_takes_the_place_of_the_keyframes():
+    from comfy_api.input import LinearCurve
+
     strength, drawn = curve(curve=LinearCurve([(0.0, 1.0), (1.0, 0.0)]), low=0.2, high=1.2)
     (made,) = strength.curves
     assert made.value(0.0) == pytest.approx(1.2) and made.value(1.0) == pytest.approx(0.2)

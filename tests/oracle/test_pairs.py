@@ -7,7 +7,6 @@ from itertools import combinations
 
 import pytest
 import torch
-from comfy_extras.nodes_context_windows import ContextWindowsManualNode
 from pack.ipadapter.host.conditioning import carrying
 from pack.ipadapter.host.patching import apply_image_prompt
 from pack.ipadapter.image_prompt import ImagePrompt, Order, Overlap
@@ -22,7 +21,7 @@ from tests.image_prompts import image_prompt
 from tests.oracle.reference import reference_with
 from tests.oracle.test_masks import halves, soft
 from tests.small import SD15, make_pair
-from tests.world import Settings, adapter_file, conditioning, host_adapter, sample
+from tests.world import Settings, adapter_file, conditioning, host_adapter, sample, windowed
 
 TOLERANCE = 2e-5  # twice the usual: a picture alone and in a batch already differ by half of it
 BATCH = 3
@@ -88,9 +87,7 @@ def run(case: Case):
         make_pair(SD15).host, host_adapter(FILE), case.prompt, case.strength, case.mask, case.bound
     )
     if case.windows:
-        model = ContextWindowsManualNode.execute(
-            model, 1, 0, "standard_static", 1, False, "flat", 0, False, causal_window_fix=False
-        ).result[0]
+        model = windowed(model, 1)
     texts = tuple(carrying(text, case.bound) for text in TEXTS) if case.bound else TEXTS
     return sample(model, SD15, Settings(steps=4, batch=BATCH), conds=texts)[1]
 
