@@ -1,68 +1,21 @@
-"""What a user drags: the pack's nodes, gathered for the host."""
+"""The host's way in. Nothing of the host is imported before it is known to have what the pack needs."""
 
 from __future__ import annotations
 
-from ..ipadapter.host.api import ComfyExtension, io
-from ..ipadapter.host.face_models import register_face_folder
-from ..ipadapter.host.files import register_adapter_folder
-from ..ipadapter.host.replacing import register_replacements
-from .apply import ApplyIPAdapter, ApplyIPAdapterToConditioning
-from .attention import ImagePromptAttention, RecordImagePromptAttention
-from .combine import CombineImagePrompts
-from .compatibility import COMPATIBILITY_NODES
-from .encode import EncodeImagePrompt
-from .evaluate import EvaluateImagePrompt
-from .face_settings import FaceIDSettings
-from .faces import EncodeFacePrompt, LoadInsightFace
-from .find import DescribeIPAdapter, FindIPAdapter
-from .grid import ImagePromptGrid
-from .load import LoadIPAdapter, LoadOpenCLIPVision
-from .prompt_files import LoadImagePrompt, SaveImagePrompt
-from .reference import ImagePromptNoise, PrepareReferenceImage
-from .region import ImagePromptRegion
-from .strength import ImagePromptCurve, ImagePromptFrames, ImagePromptLayers
-from .train import SaveIPAdapter, TrainIPAdapter
+from typing import TYPE_CHECKING
 
+from ..ipadapter.host.features import ENTRY, NEEDED, require
 
-class IPAdapterExtension(ComfyExtension):
-    """The pack as the host loads it."""
+if TYPE_CHECKING:
+    from .extension import IPAdapterExtension
 
-    async def on_load(self) -> None:
-        register_adapter_folder()
-        register_face_folder()
-        await register_replacements()
-
-    async def get_node_list(self) -> list[type[io.ComfyNode]]:
-        return [
-            LoadIPAdapter,
-            FindIPAdapter,
-            DescribeIPAdapter,
-            LoadOpenCLIPVision,
-            LoadInsightFace,
-            EncodeFacePrompt,
-            FaceIDSettings,
-            PrepareReferenceImage,
-            EncodeImagePrompt,
-            CombineImagePrompts,
-            ImagePromptNoise,
-            ImagePromptRegion,
-            SaveImagePrompt,
-            LoadImagePrompt,
-            ApplyIPAdapter,
-            ApplyIPAdapterToConditioning,
-            ImagePromptLayers,
-            ImagePromptCurve,
-            ImagePromptFrames,
-            RecordImagePromptAttention,
-            ImagePromptAttention,
-            TrainIPAdapter,
-            SaveIPAdapter,
-            EvaluateImagePrompt,
-            ImagePromptGrid,
-            *COMPATIBILITY_NODES,
-        ]
+# A host without this never calls the entrypoint, and would pass over the pack in silence.
+require(ENTRY)
 
 
 async def comfy_entrypoint() -> IPAdapterExtension:
-    """The host's way in."""
+    """The pack's nodes. Raises HostError; the host writes its one sentence into the log."""
+    require(*NEEDED)
+    from .extension import IPAdapterExtension
+
     return IPAdapterExtension()

@@ -1,0 +1,63 @@
+"""What a user drags: the pack's nodes, gathered for the host."""
+
+from __future__ import annotations
+
+from ..ipadapter.host.api import ComfyExtension, io
+from ..ipadapter.host.face_models import register_face_folder
+from ..ipadapter.host.files import register_adapter_folder
+from ..ipadapter.host.replacing import register_replacements
+from .apply import ApplyIPAdapter, ApplyIPAdapterToConditioning
+from .attention import ImagePromptAttention, RecordImagePromptAttention
+from .combine import CombineImagePrompts
+from .compatibility import COMPATIBILITY_NODES
+from .encode import EncodeImagePrompt
+from .evaluate import EvaluateImagePrompt
+from .face_settings import FaceIDSettings
+from .faces import EncodeFacePrompt, LoadInsightFace
+from .find import DescribeIPAdapter, FindIPAdapter
+from .grid import ImagePromptGrid
+from .load import LoadIPAdapter, LoadOpenCLIPVision
+from .prompt_files import LoadImagePrompt, SaveImagePrompt
+from .reference import ImagePromptNoise, PrepareReferenceImage
+from .region import ImagePromptRegion
+from .strength import ImagePromptCurve, ImagePromptFrames, ImagePromptLayers
+from .train import SaveIPAdapter, TrainIPAdapter
+
+
+class IPAdapterExtension(ComfyExtension):
+    """The pack as the host loads it."""
+
+    async def on_load(self) -> None:
+        register_adapter_folder()
+        register_face_folder()
+        await register_replacements()
+
+    async def get_node_list(self) -> list[type[io.ComfyNode]]:
+        return [
+            LoadIPAdapter,
+            FindIPAdapter,
+            DescribeIPAdapter,
+            LoadOpenCLIPVision,
+            LoadInsightFace,
+            EncodeFacePrompt,
+            FaceIDSettings,
+            PrepareReferenceImage,
+            EncodeImagePrompt,
+            CombineImagePrompts,
+            ImagePromptNoise,
+            ImagePromptRegion,
+            SaveImagePrompt,
+            LoadImagePrompt,
+            ApplyIPAdapter,
+            ApplyIPAdapterToConditioning,
+            ImagePromptLayers,
+            ImagePromptCurve,
+            ImagePromptFrames,
+            RecordImagePromptAttention,
+            ImagePromptAttention,
+            TrainIPAdapter,
+            SaveIPAdapter,
+            EvaluateImagePrompt,
+            ImagePromptGrid,
+            *COMPATIBILITY_NODES,
+        ]
