@@ -194,9 +194,12 @@ if sys.platform == "win32":
     def wait_for(lock: int) -> None:
         """Take the lock on an open file; the system lets go of it with the file."""
         while True:
-            with contextlib.suppress(OSError):
-                return msvcrt.locking(lock, msvcrt.LK_NBLCK, 1)
-            time.sleep(0.5)
+            try:
+                msvcrt.locking(lock, msvcrt.LK_NBLCK, 1)
+            except OSError:  # somebody else has it
+                time.sleep(0.5)
+            else:
+                return
 
 else:
     import fcntl
