@@ -19,6 +19,11 @@ def test_hosts_are_known_oldest_first():
     assert known_hosts(ROOT) == ["0.18.2", "0.20.1", "0.24.0", "0.27.0", "0.30.0"]
 
 
+def test_the_readme_lists_them():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert f"{', '.join(known_hosts(ROOT)[:-1])} or {known_hosts(ROOT)[-1]}" in readme
+
+
 @pytest.mark.parametrize("version", known_hosts(ROOT))
 def test_every_host_is_pinned_by_a_hash_and_says_its_version(version):
     text = (layout_for(ROOT, version).pins / "host.txt").read_text(encoding="utf-8")
