@@ -16,6 +16,7 @@ from pack.ipadapter.weight_curve import WeightCurve
 
 from tests import small, world
 from tests.adapters import AdapterFile
+from tests.image_prompts import image_prompt
 from tools.bench import adapters, counting
 from tools.bench.adapters import AdapterKind
 from tools.bench.memory import cpu_extra
@@ -37,7 +38,7 @@ def applied(layout, families=("base",), mask=None, strength=ALWAYS):
     model = small.make_pair(layout).host
     for seed, family in enumerate(families):
         adapter = world.host_adapter(world.adapter_file(layout, family, seed))
-        model = apply_image_prompt(model, adapter, world.image_prompt(seed=seed), strength, mask)
+        model = apply_image_prompt(model, adapter, image_prompt(seed=seed), strength, mask)
     return model
 
 
