@@ -27,12 +27,12 @@ NAMES = {
 }
 
 
-def small(family: str = "FaceID", context: int = 64):
-    return random_adapter(family, FEW, context)
+def small(family: str = "FaceID", context: int = 64, **sizes: int):
+    return random_adapter(family, FEW, context, **sizes)
 
 
-def spec_of(family: str = "FaceID", name: str = "adapter.safetensors", context: int = 64) -> AdapterSpec:
-    return identify(checkpoint_of(small(family, context), name))
+def spec_of(family: str = "FaceID", name: str = "adapter.safetensors", context: int = 64, **sizes: int) -> AdapterSpec:
+    return identify(checkpoint_of(small(family, context, **sizes), name))
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -41,7 +41,7 @@ def test_only_the_files_own_name_tells_the_versions_of_face_id_plus(name):
 
 
 def test_for_sdxl_there_has_only_been_the_second_version():
-    assert spec_of("FaceID Plus", "mine.bin", context=2048).face.version is FaceVersion.V2
+    assert spec_of("FaceID Plus", "mine.bin", context=2048, depth=1).face.version is FaceVersion.V2
 
 
 def test_the_first_version_has_no_part_of_the_identity_itself():
