@@ -4,6 +4,8 @@ PYTHON ?= python3
 HOST_OPTION := $(if $(filter command line,$(origin HOST)),$(if $(HOST),--host "$(HOST)"))
 # The browser's tests are of the usual ComfyUI's front end.
 LEFT_OUT := $(if $(HOST_OPTION),--ignore=tests/browser)
+# What needs no server and little time; without ComfyUI, the plain layer.
+QUICK := $(if $(findstring "none",$(HOST_OPTION)),tests/plain,--ignore=tests/live --ignore=tests/browser -m "not slow")
 ENVIRONMENT := $(PYTHON) tools/environment.py $(HOST_OPTION)
 VENV := $(ENVIRONMENT) run
 # Processes the tests are spread over; each layer with a server stays in one.
@@ -11,7 +13,7 @@ WORKERS ?= 2
 export CHECKPOINT ADAPTER ENCODER IMAGE DEVICE PORT PEER
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo serve test lint bench lab evidence screenshot lock clean
+.PHONY: help env demo serve lint quick test bench lab evidence screenshot lock clean
 
 help:  ## show this list
 	@echo "make TARGET [VARIABLE=value ...]"
@@ -30,6 +32,9 @@ lint: env  ## ruff and mypy
 	@$(VENV) -m ruff check .
 	@$(VENV) -m ruff format --check .
 	@$(VENV) -m mypy
+
+quick: lint  ## lint, and the tests that need no server and little time [ARGS=; HOST=none does without ComfyUI]
+	@OMP_NUM_THREADS=1 $(VENV) -m pytest -n $(WORKERS) --dist loadgroup $(QUICK) $(ARGS)
 
 test: lint  ## every check and every test [ARGS="-k name"; HOST=0.24.0 leaves out the browser's]
 	@$(VENV) -m tools.standins all

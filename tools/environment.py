@@ -32,6 +32,8 @@ OLDEST_PYTHON = (3, 10)
 NEWEST_PYTHON = (3, 14)
 # The host that everything is developed on; the others are folders of tools/hosts.
 USUAL_HOST = "0.30.0"
+# In the place of a version: an environment without ComfyUI, for lint and the plain tests.
+NO_HOST = "none"
 WINDOWS = os.name == "nt"
 HOST_IN_SDIST = "vendor/ComfyUI/"
 
@@ -56,7 +58,7 @@ class SetupError(Exception):
 
 @dataclass(frozen=True)
 class Layout:
-    """Where things are in a checkout, for one of the pinned hosts."""
+    """Where things are in a checkout, for one of the pinned hosts or for none."""
 
     root: Path
     version: str = USUAL_HOST
@@ -66,13 +68,18 @@ class Layout:
         return self.version == USUAL_HOST
 
     @property
+    def has_host(self) -> bool:
+        return self.version != NO_HOST
+
+    @property
     def tools(self) -> Path:
         return self.root / "tools"
 
     @property
     def pins(self) -> Path:
         """Folder of host.txt, the host's source package, and of constraints.txt, the exact versions beside it."""
-        return self.tools if self.is_usual else self.tools / "hosts" / self.version
+        shared = self.is_usual or not self.has_host
+        return self.tools if shared else self.tools / "hosts" / self.version
 
     @property
     def home(self) -> Path:
@@ -103,7 +110,12 @@ class Layout:
     def host(self) -> Path:
         """ComfyUI's folder: the one COMFYUI_PATH names, otherwise the pinned one."""
         chosen = os.environ.get("COMFYUI_PATH")
-        return Path(chosen).expanduser().resolve() if chosen else self.pinned_host
+        return Path(chosen).expanduser().resolve() if chosen and self.has_host else self.pinned_host
+
+    @property
+    def makes_host(self) -> bool:
+        """Whether the host is one that is got and kept here."""
+        return self.has_host and self.host == self.pinned_host
 
     @property
     def models(self) -> Path:
@@ -147,11 +159,12 @@ def known_hosts(root: Path) -> list[str]:
 
 
 def layout_for(root: Path, version: str) -> Layout:
-    """The layout of a checkout for a pinned host. Raise SetupError where no host is pinned under that version."""
-    if version in known_hosts(root):
+    """The layout of a checkout for a pinned host, or none. Raise SetupError where nothing is pinned as that version."""
+    known = [*known_hosts(root), NO_HOST]
+    if version in known:
         return Layout(root, version)
     raise SetupError(
-        f"HOST={version} is no pinned ComfyUI: there are {', '.join(known_hosts(root))}; let COMFYUI_PATH name a "
+        f"HOST={version} is no pinned ComfyUI: there are {', '.join(known)}; let COMFYUI_PATH name a "
         "checkout of any other."
     )
 
@@ -273,7 +286,7 @@ def replace_folder(new: Path, old: Path) -> None:
 
 def make_host(layout: Layout) -> None:
     wanted = host_digest(layout)
-    if layout.host != layout.pinned_host or is_stamped(layout.host_stamp, wanted):
+    if not layout.makes_host or is_stamped(layout.host_stamp, wanted):
         return
     print(f"Getting ComfyUI {layout.version}", flush=True)
     layout.home.mkdir(parents=True, exist_ok=True)
@@ -319,7 +332,9 @@ def uv_environment(layout: Layout) -> dict[str, str]:
 
 
 def requirement_files(layout: Layout) -> list[Path]:
-    return [layout.host / "requirements.txt", layout.tools / "torch.txt", layout.tools / "requirements.txt"]
+    """What is installed: what the host requires, or where there is none this pack itself, and the tools."""
+    first = layout.host if layout.has_host else layout.root
+    return [first / "requirements.txt", layout.tools / "torch.txt", layout.tools / "requirements.txt"]
 
 
 def constraints(layout: Layout) -> list[str | Path]:
@@ -333,10 +348,10 @@ def install_uv(layout: Layout) -> None:
 
 
 def install(layout: Layout) -> None:
-    print("Installing torch, the host's requirements and the tools", flush=True)
+    print(f"Installing {'torch, what the host requires' if layout.has_host else 'torch'} and the tools", flush=True)
     install_uv(layout)
     not_installed = (
-        f"The packages of {layout.host / 'requirements.txt'} and tools/*.txt could not be installed (uv's own message "
+        f"The packages of {requirement_files(layout)[0]} and tools/*.txt could not be installed (uv's own message "
         "is above): a network or a package index in pip's or uv's configuration, and some 8 GB of disk, are needed."
     )
     files = [word for path in requirement_files(layout) for word in ("-r", path)]
@@ -366,8 +381,7 @@ def lock(layout: Layout) -> None:
 
 
 def is_ready(layout: Layout) -> bool:
-    pinned = layout.host == layout.pinned_host
-    if pinned and not is_stamped(layout.host_stamp, host_digest(layout)):
+    if layout.makes_host and not is_stamped(layout.host_stamp, host_digest(layout)):
         return False
     return layout.python.exists() and is_stamped(layout.environment_stamp, environment_digest(layout))
 

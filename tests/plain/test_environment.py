@@ -9,7 +9,17 @@ import sys
 
 import pytest
 
-from tools.environment import LAYOUT, USUAL_HOST, SetupError, check_choice, known_hosts, layout_for
+from tools.environment import (
+    LAYOUT,
+    NO_HOST,
+    USUAL_HOST,
+    SetupError,
+    check_choice,
+    constraints,
+    known_hosts,
+    layout_for,
+    requirement_files,
+)
 
 ROOT = LAYOUT.root
 OTHERS = [version for version in known_hosts(ROOT) if version != USUAL_HOST]
@@ -49,6 +59,16 @@ def test_each_host_is_in_a_folder_of_its_own():
         assert len({getattr(layout, part) for layout in layouts}) == len(layouts)
     assert layout_for(ROOT, USUAL_HOST) == LAYOUT
     assert LAYOUT.venv == ROOT / ".venv" and LAYOUT.pinned_host == ROOT / ".host" / "ComfyUI"
+
+
+def test_without_a_host_there_is_an_environment_of_its_own_with_what_the_pack_requires(monkeypatch, tmp_path):
+    monkeypatch.setenv("COMFYUI_PATH", str(tmp_path))
+    layout = layout_for(ROOT, NO_HOST)
+    check_choice(layout)
+    assert not layout.makes_host and not layout.host.exists()
+    assert layout.venv not in {layout_for(ROOT, version).venv for version in known_hosts(ROOT)}
+    assert requirement_files(layout)[0] == ROOT / "requirements.txt"
+    assert constraints(layout) == ["--constraint", LAYOUT.pins / "constraints.txt"]
 
 
 def test_an_unknown_host_is_refused_with_those_that_are_known():
