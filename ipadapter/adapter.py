@@ -10,7 +10,7 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from .checkpoint import Checkpoint, Tensors
+from .checkpoint import Checkpoint, Shapes, Tensors, shapes
 from .errors import IPAdapterError
 from .families import AdapterSpec, Family, Unconditional
 from .image_prompt import UNKNOWN, Feature, ImageFeatures, ImagePrompt, Part, merge_features
@@ -59,7 +59,7 @@ def load_adapter(checkpoint: Checkpoint, spec: AdapterSpec, operations: Any = nn
     with torch.device("meta"):
         adapter = IPAdapter(spec, operations)
     weights = module_names(checkpoint)
-    refuse_other_shapes(checkpoint.name, dict(adapter.state_dict()), weights)
+    refuse_other_shapes(checkpoint.name, expected_shapes(spec), shapes(weights))
     adapter.load_state_dict(weights, assign=True)
     adapter.lora = lora_tensors(checkpoint)
     return adapter.requires_grad_(False).eval()
@@ -74,10 +74,18 @@ def module_names(checkpoint: Checkpoint) -> Tensors:
     return tensors
 
 
-def refuse_other_shapes(name: str, expected: Tensors, found: Tensors) -> None:
+def expected_shapes(spec: AdapterSpec) -> Shapes:
+    """What a file must hold under the module's names. Asked of torch's own layers: the host's may come without theirs
+    until a file is loaded.
+    """
+    with torch.device("meta"):
+        return shapes(dict(IPAdapter(spec).state_dict()))
+
+
+def refuse_other_shapes(name: str, expected: Shapes, found: Shapes) -> None:
     """Compare names and shapes, and name the first tensor that differs."""
     for key in sorted(expected.keys() | found.keys()):
-        want, have = (list(tensors[key].shape) if key in tensors else None for tensors in (expected, found))
+        want, have = (list(tensors[key]) if key in tensors else None for tensors in (expected, found))
         if want != have:
             raise IPAdapterError(
                 f"'{name}': {key} is {have or 'missing'}, where its other tensors ask for {want or 'no such tensor'}; "

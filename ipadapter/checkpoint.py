@@ -22,6 +22,7 @@ from .diffusers_layout import from_diffusers, is_diffusers_layout
 from .errors import IPAdapterError
 
 Tensors = dict[str, Tensor]
+Shapes = dict[str, tuple[int, ...]]
 
 GROUPS = {
     "image_proj": "image_proj",
@@ -224,6 +225,11 @@ def is_usable(tensor: Tensor) -> bool:
     """Whether every number is one that half precision has; 8-bit floats are widened, as torch cannot compare them."""
     low, high = torch.aminmax(tensor.float() if tensor.element_size() == 1 else tensor)
     return bool((low >= -LARGEST) & (high <= LARGEST))  # both are false for NaN
+
+
+def shapes(tensors: Tensors) -> Shapes:
+    """Names and shapes, to compare a file with what it should be."""
+    return {key: tuple(tensor.shape) for key, tensor in tensors.items()}
 
 
 def shape(checkpoint: Checkpoint, group: str, key: str, ndim: int) -> tuple[int, ...]:

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from .checkpoint import Tensors, flatten, read_tensors
+from .checkpoint import Tensors, flatten, read_tensors, shapes
 from .errors import IPAdapterError
 
 AUTO = "auto"
@@ -149,11 +149,6 @@ def read_visual(path: Path, name: str) -> Tensors:
         f"'{name}' has no open_clip image tower (no 'visual.' tensors): for files in the transformers layout use "
         "Load CLIP Vision."
     )
-
-
-def shapes(tensors: Tensors) -> dict[str, tuple[int, ...]]:
-    """Names and shapes, to compare a file with an architecture."""
-    return {key: tuple(tensor.shape) for key, tensor in tensors.items()}
 
 
 def could_be(architecture: Architecture, tower: Tensors) -> bool:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from .checkpoint import Tensors, flatten, read_tensors
+from .checkpoint import Tensors, flatten, read_tensors, shapes
 from .errors import IPAdapterError
 from .open_clip_tower import (
     AUTO,
@@ -31,7 +31,6 @@ from .open_clip_tower import (
     load_tower,
     no_progress,
     read_architecture,
-    shapes,
 )
 from .pixels import Fit, PixelFormat
 from .transformers_layout import from_transformers, is_transformers_layout

@@ -1,0 +1,30 @@
+"""The host's dynamic VRAM, its default on NVIDIA cards, as far as a CPU has it.
+
+There the host builds its layers without parameters, gives them theirs when a file is loaded, and maps files into memory
+rather than reading them. What needs a card (weights that come and go while a model runs) is in `tests/gpu`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import folder_paths
+import pytest
+
+from tests.dynamic.vram import dynamic_vram
+
+
+@pytest.fixture(autouse=True)
+def as_on_a_card() -> Iterator[None]:
+    with dynamic_vram(True):
+        yield
+
+
+@pytest.fixture
+def output(tmp_path: Path) -> Iterator[Path]:
+    """The user's output folder."""
+    before = folder_paths.get_output_directory()
+    folder_paths.set_output_directory(str(tmp_path))
+    yield tmp_path
+    folder_paths.set_output_directory(before)
