@@ -1,0 +1,57 @@
+"""Training against a model whose layers had no weights until they were loaded: the same numbers as without."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from pack.ipadapter.families import Family
+from pack.ipadapter.host.adapter import load_adapter_file
+from pack.ipadapter.host.saving import save_to_output
+from pack.ipadapter.host.train_adapter import Trained, train_adapter
+from pack.ipadapter.host.watching import Watch
+from pack.ipadapter.training.recipe import Recipe
+
+from tests.dynamic.vram import both_ways, dynamic_vram, is_lazy
+from tests.host.test_encoder import random_encoder
+from tests.host.test_training import micro, pictures
+
+STEPS = 4
+
+
+def trained(kind: Family, checkpointing: bool = False, start=None) -> Trained:
+    """A run on a model that is built now."""
+    lazy = is_lazy()
+    with dynamic_vram(False):
+        encoder = random_encoder("CLIP")
+    with dynamic_vram(lazy):
+        recipe = Recipe(kind, steps=STEPS, batch_size=2, seed=1)
+        watch = Watch(recipe.steps, lambda line: None)
+        return train_adapter(micro(), encoder, pictures(), recipe, "auto", checkpointing, start, watch)
+
+
+def state(adapter) -> dict[str, torch.Tensor]:
+    return adapter.patcher.model.state_dict()
+
+
+def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    return one.keys() == other.keys() != set() and all(torch.equal(one[key], other[key]) for key in one)
+
+
+@pytest.mark.parametrize("checkpointing", [False, True], ids=["", "checkpointed"])
+@pytest.mark.parametrize("kind", [Family.BASE, Family.PLUS], ids=lambda kind: kind.value)
+def test_a_run_learns_what_it_learns_without(kind, checkpointing):
+    dynamic, plain = both_ways(lambda: trained(kind, checkpointing))
+    assert dynamic.losses == plain.losses and len(set(plain.losses)) == STEPS
+    assert same(state(dynamic.adapter), state(plain.adapter))
+
+
+def test_what_was_learned_is_saved_read_again_and_gone_on_from(output):
+    def gone_on() -> list[float]:
+        first = trained(Family.PLUS).adapter
+        path = save_to_output(first, "ipadapter/mine")
+        again = load_adapter_file(path, path.name)
+        assert same(state(first), state(again))
+        return trained(Family.PLUS, start=again).losses
+
+    dynamic, plain = both_ways(gone_on)
+    assert dynamic == plain
