@@ -14,13 +14,16 @@ USUAL = Path(__file__).resolve().parent.parent / ".host" / "ComfyUI"
 HOST = Path(os.environ.get("COMFYUI_PATH") or USUAL)
 
 
-def start_host() -> None:
-    """Put the host first on the path and parse its options as its own `main.py` would, on the CPU. Once a process."""
+ON_A_CPU = ("--cpu", "--use-pytorch-cross-attention")
+
+
+def start_host(arguments: tuple[str, ...] = ON_A_CPU) -> None:
+    """Put the host first on the path and parse its options as its own `main.py` would. Once a process."""
     if "comfy.cli_args" in sys.modules:
         return
     sys.path[:0] = [str(HOST)]
     importlib.import_module("comfy.options").enable_args_parsing()
-    argv, sys.argv = sys.argv, ["main.py", "--cpu", "--use-pytorch-cross-attention"]
+    argv, sys.argv = sys.argv, ["main.py", *arguments]
     try:
         importlib.import_module("comfy.cli_args")
     finally:

@@ -129,12 +129,13 @@ def host_model(
     names = comfy.utils.unet_to_diffusers(layout.host_config)
     config = layout.host_class(dict(layout.host_config))
     config.set_inference_dtype(dtype, cast)
+    offload = comfy.model_management.unet_offload_device()
     with torch.inference_mode(False):
-        model = MODEL_CLASSES[layout.host_class](config, device="cpu")
+        model = MODEL_CLASSES[layout.host_class](config, device=offload)
         model.diffusion_model.load_state_dict({names[key]: tensor for key, tensor in weights.items()}, strict=True)
         model.eval().requires_grad_(False)
-    device = torch.device("cpu")
-    return comfy.model_patcher.CoreModelPatcher(model, load_device=device, offload_device=device)
+    device = comfy.model_management.get_torch_device()
+    return comfy.model_patcher.CoreModelPatcher(model, load_device=device, offload_device=offload)
 
 
 MODEL_CLASSES = {

@@ -13,7 +13,8 @@ from comfy_extras.nodes_context_windows import ContextWindowsManualNode
 from pack.ipadapter.adapter import load_adapter
 from pack.ipadapter.checkpoint import Checkpoint
 from pack.ipadapter.families import identify
-from pack.ipadapter.host.adapter import Adapter
+from pack.ipadapter.host.adapter import Adapter, hand_over
+from pack.ipadapter.writing import Provenance
 from torch import Tensor
 
 from tests.adapters import AdapterFile, kohya, random_adapter
@@ -40,16 +41,10 @@ def lora_file(file: AdapterFile, layout: Layout | None = None) -> dict[str, Tens
 
 def host_adapter(file: AdapterFile, name: str = "ip-adapter_test.safetensors") -> Adapter:
     """The pack's object for a random adapter, weights under the host's memory management."""
-    import comfy.model_patcher
     import comfy.ops
 
     checkpoint = Checkpoint(name, dict(file.image_proj), dict(file.ip_adapter), {})
-    spec = identify(checkpoint)
-    device = torch.device("cpu")
-    patcher = comfy.model_patcher.CoreModelPatcher(
-        load_adapter(checkpoint, spec, comfy.ops.manual_cast), device, device
-    )
-    return Adapter(spec, patcher)
+    return hand_over(load_adapter(checkpoint, identify(checkpoint), comfy.ops.manual_cast), Provenance())
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from tools.environment import LAYOUT
@@ -65,6 +65,11 @@ class Settings:
     @property
     def log(self) -> Path:
         return self.directory / "server.log"
+
+    def beside(self, directory: Path, custom_nodes: Mapping[str, Path], arguments: tuple[str, ...] = ()) -> Settings:
+        """Another server of the kind, with more node packages and arguments."""
+        packages, words = {**self.custom_nodes, **custom_nodes}, (*self.arguments, *arguments)
+        return replace(self, directory=directory, port=None, custom_nodes=packages, arguments=words)
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,9 @@ import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from ipadapter.host.client import StoredFile, connect
 from tests.comfyui import start_host
@@ -36,10 +38,26 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @pytest.fixture(scope="session")
 def studio(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Studio:
-    face = tmp_path_factory.mktemp("face") / "face.png"
+    return studio_of(server, tmp_path_factory)
+
+
+def studio_of(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Studio:
+    """A server with the pictures that graphs read."""
+    folder = tmp_path_factory.mktemp("pictures")
+    face, hole = folder / "face.png", folder / "photo_with_hole.png"
     save_picture(draw_faces(320, 320, DrawnFace(150, 160, 80)), face)  # what the stand-in detector finds
-    stored = [asyncio.run(upload(server.url, path)).path for path in (PHOTO, face)]
+    save_with_hole(PHOTO, hole)
+    stored = [asyncio.run(upload(server.url, path)).path for path in (PHOTO, face, hole)]
     return Studio(server, *stored)
+
+
+def save_with_hole(picture: Path, path: Path) -> None:
+    """A picture after somebody painted a mask over its middle."""
+    painted = Image.open(picture).convert("RGB")
+    alpha = np.full((painted.height, painted.width), 255, np.uint8)
+    alpha[painted.height // 4 : -painted.height // 4, painted.width // 4 : -painted.width // 4] = 0
+    painted.putalpha(Image.fromarray(alpha))
+    painted.save(path)
 
 
 async def upload(url: str, image: Path) -> StoredFile:

@@ -49,11 +49,12 @@ class Run:
 
 @dataclass(frozen=True)
 class Studio:
-    """One server, and the names under which it has the photo and a picture with a face."""
+    """One server, and the names under which it has the photo, a face, and the photo with a hole to be painted anew."""
 
     server: Server
     photo: str
     face: str
+    hole: str
 
     def quick(self, name: str) -> Graph:
         """A shipped graph on the photo, small and in few steps."""

@@ -77,6 +77,10 @@ def sampled(graph: Graph, model: Link, checkpoint: Link) -> Link:
 
 @pytest.fixture(scope="module", autouse=True)
 def kept_embeds(studio: Studio) -> None:
+    keep_embeds(studio)
+
+
+def keep_embeds(studio: Studio) -> None:
     """Files of the old pack in the input folder."""
     with torch.inference_mode(False):
         torch.save(torch.randn(1, 257, 1280), studio.server.input / KEPT[PLUS])

@@ -1,0 +1,51 @@
+"""Everything that is shipped, and every old node, on a server with the host's dynamic VRAM as far as a CPU has it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ipadapter.migration.old_nodes import OLD_NODES
+from tests.live.conftest import studio_of
+from tests.live.studio import Studio
+from tests.live.test_old_nodes import keep_embeds, runnable
+from tests.live.test_shipped import NAMES, quick
+from tests.live.training_pictures import put_training_pictures
+from tools.server import running
+
+pytestmark = pytest.mark.live
+
+SWITCH = {"dynamic_vram": Path(__file__).with_name("dynamic_vram")}
+# The stand-ins are in fp16. Bringing weights to another precision is the part of dynamic VRAM that needs a card.
+AS_STORED = ("--fp16-unet", "--fp16-text-enc")
+
+
+@pytest.fixture(scope="module")
+def dynamic(studio: Studio, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studio]:
+    """A second server with the first one's models, on which the host builds layers without weights."""
+    settings = studio.server.settings.beside(tmp_path_factory.mktemp("dynamic"), SWITCH, AS_STORED)
+    with running(settings) as server:
+        made = studio_of(server, tmp_path_factory)
+        for each in (studio, made):
+            put_training_pictures(each.server.input)
+            keep_embeds(each)
+        yield made
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_shipped_workflow_draws_what_it_draws_without(name: str, studio: Studio, dynamic: Studio) -> None:
+    ours, theirs = (each.run(quick(name, each)).pictures for each in (dynamic, studio))
+    assert ours.keys() == theirs.keys() != set()
+    for node in theirs:
+        for pair in zip(ours[node], theirs[node], strict=True):
+            np.testing.assert_array_equal(*pair)
+
+
+@pytest.mark.parametrize("kind", sorted(OLD_NODES))
+def test_a_graph_of_an_old_node_runs(kind: str, dynamic: Studio) -> None:
+    graph = runnable(kind, dynamic.photo)
+    outcome = dynamic.run(graph).outcome
+    assert not outcome.faults and set(graph.ids("PreviewAny")) <= set(outcome.outputs)
