@@ -13,7 +13,7 @@ WORKERS ?= 2
 export CHECKPOINT ADAPTER ENCODER IMAGE DEVICE PORT PEER
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo serve lint quick test bench lab evidence screenshot lock clean
+.PHONY: help env demo serve lint quick test bench gpu lab evidence screenshot lock clean
 
 help:  ## show this list
 	@echo "make TARGET [VARIABLE=value ...]"
@@ -42,6 +42,9 @@ test: lint  ## every check and every test [ARGS="-k name"; HOST=0.24.0 leaves ou
 
 bench: env  ## what the pack costs beside the bare model [DEVICE=cuda PEER=another pack's checkout ARGS=]
 	@$(VENV) -m tools.bench $(if $(DEVICE),--device $(DEVICE)) $(if $(PEER),--peer $(PEER)) $(ARGS)
+
+gpu: env  ## everything that only a card shows, in six minutes at most [ARGS="--only equality memory"]
+	@$(VENV) -m tools.gpu $(ARGS)
 
 lab: env  ## make the laboratory's models that are not there yet, from a seed
 	@OMP_NUM_THREADS=1 $(VENV) -m lab.build $(ARGS)

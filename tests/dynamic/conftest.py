@@ -9,10 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-import folder_paths
 import pytest
 
-from tests.dynamic.vram import dynamic_vram
+from tests.comfyui import start_host
+
+start_host()
+
+from tests.dynamic.vram import dynamic_vram  # noqa: E402 (of the host, which is there only now)
 
 
 @pytest.fixture(autouse=True)
@@ -24,6 +27,8 @@ def as_on_a_card() -> Iterator[None]:
 @pytest.fixture
 def output(tmp_path: Path) -> Iterator[Path]:
     """The user's output folder."""
+    import folder_paths
+
     before = folder_paths.get_output_directory()
     folder_paths.set_output_directory(str(tmp_path))
     yield tmp_path

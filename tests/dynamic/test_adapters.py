@@ -16,9 +16,10 @@ from pack.ipadapter.strength import Strength
 
 from tests.adapters import PROJECTIONS, WITH_LORA
 from tests.dynamic.vram import both_ways, is_lazy
+from tests.image_prompts import face_prompt, image_prompt
 from tests.plain.public import write_safetensors, write_torch
 from tests.small import SD15, SDXL, host_model, reference_weights
-from tests.world import Settings, adapter_file, face_prompt, image_prompt, picture
+from tests.world import Settings, adapter_file, picture
 
 DRAWN = [(family, SDXL if family == "FaceID Portrait unnorm" else SD15) for family in PROJECTIONS]
 DRAWN += [("plus", SDXL)]
