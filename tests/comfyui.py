@@ -22,6 +22,7 @@ def start_host(arguments: tuple[str, ...] = ON_A_CPU) -> None:
     if "comfy.cli_args" in sys.modules:
         return
     sys.path[:0] = [str(HOST)]
+    load_aimdo()
     importlib.import_module("comfy.options").enable_args_parsing()
     argv, sys.argv = sys.argv, ["main.py", *arguments]
     try:
@@ -29,6 +30,11 @@ def start_host(arguments: tuple[str, ...] = ON_A_CPU) -> None:
     finally:
         sys.argv = argv
     importlib.import_module("utils.extra_config")  # as there, before `nodes` puts a module of that name on the path
+
+
+def load_aimdo() -> bool:
+    """What dynamic VRAM is made with, before the host's modules look for it; whether it is there and loads."""
+    return importlib.util.find_spec("comfy_aimdo") is not None and importlib.import_module("comfy_aimdo.control").init()
 
 
 def has(module: str, name: str = "") -> bool:

@@ -103,8 +103,8 @@ def open_metric_encoder(name: str, architecture: str) -> MetricEncoder:
 
 def embed_clip(comparison: Comparison, encoder: MetricEncoder) -> tuple[str, Embedded, Tensor | None]:
     """The encoder's label, the pictures' embeddings, and the captions' where there are any."""
-    watch, device = Watcher(comparison.steps), load(encoder)
-    captions = comparison.captions
+    watch, patcher = Watcher(comparison.steps), load(encoder)  # the host sees what somebody holds
+    device, captions = patcher.load_device, comparison.captions
     texts = embed_captions(encoder, captions, comparison.prefix, device, watch) if captions else None
     pictures, references = (
         embed_pictures(encoder, given, device, watch) for given in (comparison.generated, comparison.references)
@@ -112,15 +112,15 @@ def embed_clip(comparison: Comparison, encoder: MetricEncoder) -> tuple[str, Emb
     return encoder.label, Embedded(pictures, references), texts
 
 
-def load(encoder: MetricEncoder) -> torch.device:
-    """Have the host make room for the towers and put them on its device, which is returned."""
+def load(encoder: MetricEncoder) -> comfy.model_patcher.ModelPatcher:
+    """Have the host make room for the towers and put them on its device."""
     patcher = comfy.model_patcher.CoreModelPatcher(
         encoder.towers,
         load_device=comfy.model_management.text_encoder_device(),
         offload_device=comfy.model_management.text_encoder_offload_device(),
     )
     comfy.model_management.load_models_gpu([patcher])
-    return patcher.load_device
+    return patcher
 
 
 class Watcher:

@@ -158,10 +158,20 @@ def frozen_unet(model: ModelPatcher, dtype: torch.dtype | None, gradient_checkpo
 
 def own_clone(model: ModelPatcher, dtype: torch.dtype | None) -> ModelPatcher:
     """A clone whose weights stay where they are: weights that come and go cannot be trained against."""
+    refuse_unrepeatable(model)
     clone = model.clone(disable_dynamic=True)
     if dtype is not None and dtype != clone.model.get_dtype_inference():
         clone.set_model_compute_dtype(dtype)
     return clone
+
+
+def refuse_unrepeatable(model: ModelPatcher) -> None:
+    """With dynamic VRAM such a clone is the file loaded again, which not every loader has told the host how to do."""
+    if model.is_dynamic() and model.cached_patcher_init is None:
+        raise IPAdapterError(
+            "the model comes from a loader that ComfyUI cannot repeat, and training needs it once more without dynamic "
+            "VRAM: load it with Load Checkpoint or Load Diffusion Model, or start ComfyUI with --disable-dynamic-vram."
+        )
 
 
 def patched_options(

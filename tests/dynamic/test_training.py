@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import pytest
 import torch
+from comfy.model_patcher import ModelPatcherDynamic
+from pack.ipadapter.errors import IPAdapterError
 from pack.ipadapter.families import Family
 from pack.ipadapter.host.adapter import load_adapter_file
 from pack.ipadapter.host.saving import save_to_output
 from pack.ipadapter.host.train_adapter import Trained, train_adapter
+from pack.ipadapter.host.training import own_clone
 from pack.ipadapter.host.watching import Watch
 from pack.ipadapter.training.recipe import Recipe
 
@@ -55,3 +58,17 @@ def test_what_was_learned_is_saved_read_again_and_gone_on_from(output):
 
     dynamic, plain = both_ways(gone_on)
     assert dynamic == plain
+
+
+def test_a_model_that_cannot_be_loaded_again_is_refused_in_a_sentence():
+    dynamic = ModelPatcherDynamic(micro().model, torch.device("meta"), torch.device("cpu"))
+    assert dynamic.is_dynamic()
+    with pytest.raises(IPAdapterError, match="Load Checkpoint.*--disable-dynamic-vram"):
+        own_clone(dynamic, None)
+
+
+def test_a_model_of_the_hosts_loaders_is_loaded_again_without_dynamic_vram():
+    dynamic = ModelPatcherDynamic(micro().model, torch.device("meta"), torch.device("cpu"))
+    dynamic.cached_patcher_init = (lambda disable_dynamic: micro(), ())
+    clone = own_clone(dynamic, None)
+    assert not clone.is_dynamic() and clone.model is not dynamic.model

@@ -5,38 +5,32 @@
 
 from __future__ import annotations
 
-import importlib
 import os
-import sys
 
 import torch
 
-from tests.comfyui import HOST, ON_A_CPU, start_host
+from tests.comfyui import ON_A_CPU, load_aimdo, start_host
 
 DEVICE = os.environ.get("TEST_DEVICE", "cuda")
 ARGUMENTS = {"cpu": ON_A_CPU, "cuda": ()}
 
 
 def start_host_on_card() -> None:
-    """The host's defaults for the device; nothing where it has been started."""
-    if "comfy.cli_args" in sys.modules:
-        return
-    sys.path[:0] = [str(HOST)]
-    aimdo = importlib.import_module("comfy_aimdo.control")
-    mapped = DEVICE == "cuda" and aimdo.init()  # before the host's modules look for it
+    """The host's defaults for the device."""
     start_host(ARGUMENTS[DEVICE])
-    if mapped:
-        switch_dynamic_vram_on(aimdo)
+    if DEVICE == "cuda" and load_aimdo():
+        switch_dynamic_vram_on()
 
 
-def switch_dynamic_vram_on(aimdo) -> None:
+def switch_dynamic_vram_on() -> None:
     """What the host does on an NVIDIA card, on the conditions it does it on."""
     import comfy.memory_management
     import comfy.model_management
     import comfy.model_patcher
+    import comfy_aimdo.control
 
     nvidia = comfy.model_management.is_nvidia() and not comfy.model_management.is_wsl()
-    if nvidia and aimdo.init_devices(range(torch.cuda.device_count())):
+    if nvidia and comfy_aimdo.control.init_devices(range(torch.cuda.device_count())):
         comfy.model_patcher.CoreModelPatcher = comfy.model_patcher.ModelPatcherDynamic
         comfy.memory_management.aimdo_enabled = True
 

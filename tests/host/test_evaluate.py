@@ -18,6 +18,7 @@ from comfy.model_sampling import ModelSamplingDiscrete
 from diffusers import DDIMScheduler
 from pack.ipadapter.errors import IPAdapterError
 from pack.ipadapter.evaluate.graph import Recipe
+from pack.ipadapter.open_clip_towers import Towers
 from pack.nodes.evaluate import EvaluateImagePrompt
 from pack.nodes.load import LoadOpenCLIPVision
 from safetensors.torch import save_file
@@ -205,3 +206,17 @@ def test_the_commands_own_schedule_is_the_references():
     sampling = ModelSamplingDiscrete()
     sigmas = comfy.samplers.calculate_sigmas(sampling, Recipe().scheduler, Recipe().steps)
     assert sampling.timestep(sigmas[:-1]).tolist() == scheduler.timesteps.tolist()
+
+
+def test_the_host_knows_of_the_encoder_as_long_as_it_measures(monkeypatch):
+    """What nobody holds is out of the host's sight: it could neither count nor evict it."""
+    known = []
+
+    def looking(towers: Towers, pixels: Tensor) -> Tensor:
+        known.append(towers in [patcher.model for patcher in comfy.model_management.loaded_models()])
+        return embed(towers, pixels)
+
+    embed = Towers.embed_pixels
+    monkeypatch.setattr(Towers, "embed_pixels", looking)
+    measure([batch(2)], [batch(1)])
+    assert known and all(known)
