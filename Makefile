@@ -10,6 +10,9 @@ ENVIRONMENT := $(PYTHON) tools/environment.py $(HOST_OPTION)
 VENV := $(ENVIRONMENT) run
 # Processes the tests are spread over; each layer with a server stays in one.
 WORKERS ?= 2
+# Many Pythons start in a run: what one of them has compiled is kept for the others, apart from the sources.
+unexport PYTHONDONTWRITEBYTECODE
+export PYTHONPYCACHEPREFIX ?= $(CURDIR)/.run/pycache
 export CHECKPOINT ADAPTER ENCODER IMAGE DEVICE PORT PEER
 
 .DEFAULT_GOAL := help
