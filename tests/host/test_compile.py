@@ -22,6 +22,8 @@ from tests.image_prompts import image_prompt
 from tests.small import MICRO, make_pair
 from tests.world import Settings, adapter_file, conditioning, host_adapter, picture
 
+pytestmark = pytest.mark.slow
+
 SETTINGS = Settings(steps=4, cfg=3.0)
 
 

@@ -24,6 +24,8 @@ from tools.bench.models import FULL_WIDTH, META, NARROW_WIDTH, SD15, SDXL, build
 from tools.bench.packs import ThisPack
 from tools.bench.training import MODES, TrainingCase, both_sides, measure, refuse_different
 
+pytestmark = pytest.mark.slow
+
 OPS_A_BRANCH = 6
 LAYOUTS = {"sd15": small.SD15, "sdxl": small.SDXL}
 MASKS = {"everywhere": None, "masked": torch.tensor([[[0.0, 1.0], [1.0, 0.5]]])}

@@ -20,6 +20,8 @@ from tests.comfyui import HOST
 from tests.conftest import ROOT
 from tests.host.train_cli_world import Job, carry_out
 
+pytestmark = pytest.mark.slow
+
 STAND_IN = ROOT / ".models" / "checkpoints" / "v1-5-pruned-emaonly-fp16.safetensors"
 
 

@@ -13,6 +13,8 @@ from tests.comfyui import HOST
 from tests.conftest import ROOT
 from tests.small import POOLED, SD15, SDXL, make_pair
 
+pytestmark = pytest.mark.slow
+
 STAND_IN = ROOT / ".models" / "checkpoints" / "v1-5-pruned-emaonly-fp16.safetensors"
 
 

@@ -11,7 +11,17 @@ from lab.evidence.__main__ import MEASURED, PAGE, load, page
 from lab.evidence.claims import CLAIMS
 from lab.evidence.verdicts import VERDICTS
 
+pytestmark = pytest.mark.slow
+
 REFERENCES = 4
+
+
+def of_claim(name: str) -> pytest.MarkDecorator:
+    """Keeps the tests of a claim in one process, which measures it once."""
+    return pytest.mark.xdist_group(f"claim {name}")
+
+
+EVERY_CLAIM = pytest.mark.parametrize("name", [pytest.param(name, marks=of_claim(name)) for name in CLAIMS])
 
 
 def test_the_page_is_what_the_kept_numbers_say():
@@ -32,7 +42,7 @@ def measured_now(name: str):
         return CLAIMS[name](REFERENCES)
 
 
-@pytest.mark.parametrize("name", CLAIMS)
+@EVERY_CLAIM
 def test_a_claim_measured_again_says_the_same(name: str):
     """The very pictures of the page's first references: the same numbers, up to what another machine rounds."""
     now, kept = measured_now(name), load(name)
@@ -48,7 +58,7 @@ def test_a_claim_measured_again_says_the_same(name: str):
         assert same >= 0.8 * len(before), key
 
 
-@pytest.mark.parametrize("name", CLAIMS)
+@EVERY_CLAIM
 def test_what_holds_clearly_on_the_page_holds_here(name: str):
     """Statements whose interval is far from zero, on the mean of the few."""
     clear = [
@@ -58,6 +68,7 @@ def test_what_holds_clearly_on_the_page_holds_here(name: str):
     assert all(now[verdict.statement] > 0 for verdict in clear)
 
 
+@of_claim("nothing_at_zero")
 def test_nothing_at_zero_is_exact():
     for row in measured_now("nothing_at_zero").rows.values():
         assert set(row.values) == {0.0}

@@ -23,6 +23,8 @@ from tests.oracle.test_masks import halves, soft
 from tests.small import SD15, make_pair
 from tests.world import Settings, adapter_file, conditioning, host_adapter, sample, windowed
 
+pytestmark = pytest.mark.slow
+
 TOLERANCE = 2e-5  # twice the usual: a picture alone and in a batch already differ by half of it
 BATCH = 3
 FILE = adapter_file(SD15, "base")
