@@ -16,8 +16,8 @@ import torch
 from tests.gpu.card import DEVICE
 from tests.live.conftest import KEEP, studio_of
 from tests.live.files import make_files
+from tests.live.shipped import LEAST, NAMES, quick
 from tests.live.studio import Pixels, Studio, difference
-from tests.live.test_shipped import LEAST, NAMES, quick
 from tests.live.training_pictures import put_training_pictures
 from tools.environment import LAYOUT
 from tools.server import Settings, running

@@ -10,9 +10,9 @@ import pytest
 
 from ipadapter.migration.old_nodes import OLD_NODES
 from tests.live.conftest import studio_of
+from tests.live.shipped import NAMES, quick
 from tests.live.studio import Studio
 from tests.live.test_old_nodes import keep_embeds, runnable
-from tests.live.test_shipped import NAMES, quick
 from tests.live.training_pictures import put_training_pictures
 from tools.server import running
 

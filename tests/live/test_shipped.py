@@ -13,19 +13,16 @@ import pytest
 from comfy_cli.workflow_to_api import convert_ui_to_api
 from PIL import Image
 
-from tests.live.files import SMALL_ENCODER
 from tests.live.graph import Graph
+from tests.live.shipped import FRAMES, LEAST, NAMES, quick
 from tests.live.studio import MEGAPIXELS, SIDE, Pixels, Studio, difference
-from tests.live.training_pictures import put_training_pictures, quick_training
+from tests.live.training_pictures import put_training_pictures
 from tools.workflows.files import WORKFLOWS, pack_version, texts, thumbnails
 from tools.workflows.shipped import SHIPPED
 
 pytestmark = pytest.mark.live
 
-NAMES = [workflow.name for workflow in SHIPPED]
 ON_A_PHOTO = ("image_to_image", "inpainting")
-FRAMES = {"animation": 2}
-LEAST = {"attention_map": 0.01}  # what is recorded needs an image prompt, however weak
 CELL, COLUMNS = 256, 4  # of the sheet of evaluate_image_prompt
 FRONT_END_NODES = ("MarkdownNote",)
 
@@ -49,16 +46,6 @@ def scaled(photo: Image.Image) -> tuple[int, int]:
 @pytest.fixture(scope="module", autouse=True)
 def training_pictures(studio: Studio) -> None:
     put_training_pictures(studio.server.input)
-
-
-def quick(name: str, studio: Studio) -> Graph:
-    """A shipped graph small and in few steps, measured with a small encoder."""
-    graph = quick_training(studio.quick(name)).change("EvaluateImagePrompt", clip_name=SMALL_ENCODER)
-    if name == "inpainting":
-        graph.nodes[graph.inputs("SetLatentNoiseMask")["mask"][0]]["inputs"]["image"] = studio.hole
-    if name in FRAMES:
-        graph = graph.change("EmptyLatentImage", batch_size=FRAMES[name])
-    return graph.change("ImagePromptFrames", frames=FRAMES.get(name, 1))
 
 
 def has_the_size(picture: Pixels, name: str, photo: Image.Image) -> bool:
