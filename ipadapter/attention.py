@@ -1,11 +1,13 @@
 """Decoupled cross-attention (paper eq. 5 and 8): Z = Attn(Q, K, V) + λ · Attn(Q, K', V').
 
 This is the hot path: it runs in every cross-attention layer of every step. Nothing here depends on a number that
-changes between runs other than through tensors; λ is already inside V'.
+changes between runs other than through tensors; λ is already inside V'. Heads are taken apart once for both attentions
+and brought together once, so that a layer does no more than without an image prompt.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -22,39 +24,80 @@ CALL_KEY = "ip_adapter"  # where a model call's branches travel in the host's tr
 TextAttention = Callable[[Tensor, Tensor, Tensor, dict[str, Any]], Tensor]
 
 
+class HeadsAttention(ABC):
+    """A text attention that can be asked with its heads apart too: the host's own."""
+
+    @abstractmethod
+    def __call__(self, q: Tensor, k: Tensor, v: Tensor, extra_options: dict[str, Any]) -> Tensor:
+        """Queries (R, L, H · d), keys and values (R, T, H · d) to (R, L, H · d)."""
+
+    @abstractmethod
+    def takes_heads(self, extra_options: dict[str, Any]) -> bool:
+        """Whether it may be asked so in this call."""
+
+    @abstractmethod
+    def by_heads(self, q: Tensor, k: Tensor, v: Tensor, extra_options: dict[str, Any]) -> Tensor:
+        """Queries (R, H, L, d), keys and values (R, H, T, d) to (R, H, L, d)."""
+
+
 class Branch(NamedTuple):
-    """K' and V' of one image prompt at one layer, a row for each conditioning of the call: (G, H, T, d)."""
+    """K' and V' of one image prompt at one layer, a row for each row of the call: (R, H, T, d)."""
 
     keys: Tensor
     values: Tensor
     mask: LayerMask | None
+    alike: bool = False  # whether every row is the same, so that they serve any number of rows
 
 
 Branches = dict[Place, tuple[Branch, ...]]
 
 
-def image_attention(query: Tensor, keys: Tensor, values: Tensor) -> Tensor:
-    """Attn(Q, K', V') of the text attention's own query (paper eq. 4).
-
-    Rows of one conditioning share K' and V', so they are attended to as one long row: query (G · b, L, H · d) with
-    keys and values (G, H, T, d) to (G · b, L, H · d).
-    """
-    groups, heads, _, dim = keys.shape
-    query_heads = query.reshape(groups, -1, heads, dim).transpose(1, 2)  # (G, H, b · L, d)
-    out = scaled_dot_product_attention(query_heads, keys, values)
-    return out.transpose(1, 2).reshape(query.shape)
+def split_heads(x: Tensor, heads: int) -> Tensor:
+    """(R, L, H · d) to (R, H, L, d), a view."""
+    return x.unflatten(-1, (heads, -1)).transpose(1, 2)
 
 
-def add_branch(text: Tensor, query: Tensor, branch: Branch, options: dict[str, Any]) -> Tensor:
-    """The text attention's output plus one image branch, within its mask."""
-    return add_image(text, image_attention(query, branch.keys, branch.values), branch.mask, options)
+def join_heads(x: Tensor) -> Tensor:
+    """(R, H, L, d) to (R, L, H · d); what has its heads together stays as it is."""
+    return x if x.ndim == 3 else x.transpose(1, 2).flatten(2)
+
+
+def text_attention(
+    text: TextAttention, query: Tensor, q: Tensor, k: Tensor, v: Tensor, options: dict[str, Any]
+) -> Tensor:
+    """Attn(Q, K, V): heads apart as in `query` (R, H, L, d) where it can be had so, else together as in `q`."""
+    if not (isinstance(text, HeadsAttention) and text.takes_heads(options)):
+        return text(q, k, v, options)
+    heads = query.shape[1]
+    return text.by_heads(query, split_heads(k, heads), split_heads(v, heads), options)
+
+
+def image_attention(query: Tensor, branch: Branch) -> Tensor:
+    """Attn(Q, K', V') of the text attention's own query (paper eq. 4), (R, H, L, d)."""
+    keys, values = branch.keys, branch.values
+    if keys.shape[0] != query.shape[0]:
+        keys, values = (for_rows(each, branch.alike, query.shape[0]) for each in (keys, values))
+    return scaled_dot_product_attention(query, keys, values)
+
+
+def for_rows(x: Tensor, alike: bool, rows: int) -> Tensor:
+    """K' or V' for another number of rows than the call's. Raises IPAdapterError where it matters whose they are."""
+    if not alike:
+        raise IPAdapterError(
+            f"a cross-attention layer was given {rows} rows in a call of {x.shape[0]}: a node that repeats rows (for "
+            "regional prompts, say) works on the same model, and the image prompt cannot tell whose they are; use one "
+            "of the two, for example with masks on ApplyIPAdapter in place of regional prompts."
+        )
+    return x[:1].expand(rows, -1, -1, -1)
 
 
 def add_image(text: Tensor, image: Tensor, mask: LayerMask | None, options: dict[str, Any]) -> Tensor:
-    """An attention's output plus an image branch's, within a mask."""
+    """An attention's output plus an image branch's (R, H, L, d), within a mask. Heads are as the former has them."""
+    image = image if text.ndim == image.ndim else join_heads(image)
     if mask is None:
         return text + image
-    return torch.addcmul(text, image, mask.at(options["activations_shape"]))
+    within = mask.at(options["activations_shape"])  # (1 or R, 1, L, 1)
+    return torch.addcmul(text, image, within if text.ndim == within.ndim else within.squeeze(1))
 
 
 def branches_at(place: Place, options: dict[str, Any]) -> tuple[Branch, ...]:
@@ -82,10 +125,19 @@ class CrossAttentionPatch:
 
     def __call__(self, q: Tensor, k: Tensor, v: Tensor, extra_options: dict[str, Any]) -> Tensor:
         branches = branches_at(self.place, extra_options)
-        out = self.text(q, k, v, extra_options)
+        if not branches:
+            return self.text(q, k, v, extra_options)
+        query = split_heads(q, extra_options["n_heads"])
+        text = text_attention(self.text, query, q, k, v, extra_options)
+        return join_heads(self.add_branches(text, query, branches, extra_options))
+
+    def add_branches(
+        self, text: Tensor, query: Tensor, branches: tuple[Branch, ...], options: dict[str, Any]
+    ) -> Tensor:
+        """The text attention's output plus every image branch, each within its mask."""
         for branch in branches:
-            out = add_branch(out, q, branch, extra_options)
-        return out
+            text = add_image(text, image_attention(query, branch), branch.mask, options)
+        return text
 
     def to(self, device_or_dtype: Any) -> CrossAttentionPatch:
         """Follow the host's move: only a wrapped patch holds anything to move."""

@@ -59,8 +59,9 @@ class LayerMask:
         self.sizes: dict[Size, Tensor] = {}
 
     def prepare(self, size: Size) -> Tensor:
-        """Make, keep and return the mask for activations of `size`: (1 or G · b, h · w, 1)."""
-        self.sizes[size] = resize_mask(self.mask.float(), size).to(self.mask.dtype).repeat(self.groups, 1, 1)
+        """Make, keep and return the mask for activations of `size`, one for all heads: (1 or G · b, 1, h · w, 1)."""
+        resized = resize_mask(self.mask.float(), size).to(self.mask.dtype).repeat(self.groups, 1, 1)
+        self.sizes[size] = resized.unsqueeze(1)
         return self.sizes[size]
 
     def prepare_levels(self, latent: Size, levels: int = 5) -> None:

@@ -62,19 +62,28 @@ class CallShape:
 
 
 class Dial:
-    """K' and V' of one application for calls of one shape, at a level that may change from call to call."""
+    """K' and V' of one application for calls of one shape, at a level that may change from call to call.
 
-    def __init__(self, still: Tensor, scaled: Tensor | None) -> None:
-        self.still = still
-        self.scaled = scaled
-        self.rows = still if scaled is None else still + scaled
+    Made from `still` and `scaled` (G, N), it holds a row for each picture: (G · pictures, N).
+    """
+
+    def __init__(self, still: Tensor, scaled: Tensor | None, pictures: int) -> None:
+        self.still = spread(still, pictures)
+        self.scaled = None if scaled is None else spread(scaled, pictures)
+        self.turned = spread(still if scaled is None else still + scaled, pictures).contiguous()
+        self.rows = self.turned.flatten(0, 1)
         self.level = 1.0
 
     def turn(self, level: float) -> None:
         """Bring the rows to a level, in place: the branches are views of them."""
         if self.scaled is not None and level != self.level:
-            torch.add(self.still, self.scaled, alpha=level, out=self.rows)
+            torch.add(self.still, self.scaled, alpha=level, out=self.turned)
             self.level = level
+
+
+def spread(rows: Tensor, pictures: int) -> Tensor:
+    """Each row once for each picture: (G, N) to (G, pictures, N), a view."""
+    return rows.unsqueeze(1).expand(-1, pictures, -1)
 
 
 @dataclass(frozen=True)
@@ -162,8 +171,9 @@ class CallRows:
         for index, dial in dials.items():
             app = self.applications[index]
             mask = None if app.mask is None else place_mask(app.mask, call, app.spare)
+            alike = len(call.groups) == 1 and not app.by_frame
             for layer, pair in zip(app.layers, unpack(dial.rows, app.layers, app.tokens), strict=True):
-                branches[layer.place] = (*branches.get(layer.place, ()), Branch(*pair, mask))
+                branches[layer.place] = (*branches.get(layer.place, ()), Branch(*pair, mask, alike))
         return Prepared(branches, dials)
 
     def meant(self, call: CallShape) -> tuple[int, ...]:
@@ -175,7 +185,7 @@ class CallRows:
         )
 
     def dial(self, index: int, call: CallShape) -> Dial:
-        """An application's rows for a call: one for each conditioning, or for each of its pictures."""
+        """An application's rows for a call: one for each picture of each conditioning."""
         app, packed = self.applications[index], self.place(index, call)
         roles = [group.role_for(app.bound) for group in call.groups]
         frames = call.seen.frames(call.batch) if app.by_frame else (0,)
@@ -185,7 +195,7 @@ class CallRows:
         assert still is not None
         if app.frames is not None and scaled is not None:
             scaled = scaled * frame_column(app.frames, frames, len(roles), scaled)
-        return Dial(still, scaled)
+        return Dial(still, scaled, 1 if app.by_frame else call.batch)
 
     def place(self, index: int, call: CallShape) -> Packed:
         """All rows of an application on a call's device. Those of frames are kept there for the next window."""

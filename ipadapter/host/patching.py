@@ -10,7 +10,6 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
-import comfy.ldm.modules.attention
 from comfy.model_patcher import ModelPatcher
 from comfy.patcher_extension import WrappersMP
 from torch import Tensor
@@ -26,6 +25,7 @@ from .application import Application, Target, make_applications
 from .calls import RUN_KEY, CallRows, Run
 from .lora import add_lora
 from .roles import Roles
+from .text_attention import host_text_attention
 from .windows import clock_for, timings_of
 
 KEY = "ip_adapter"
@@ -92,18 +92,6 @@ def text_attention_of(model: ModelPatcher, place: Place) -> TextAttention:
     if isinstance(existing, CrossAttentionPatch):
         return existing.text
     return existing or host_text_attention
-
-
-def host_text_attention(q: Tensor, k: Tensor, v: Tensor, extra_options: dict[str, Any]) -> Tensor:
-    """As the host's CrossAttention calls it, so that precision and a user's attention override stay in force."""
-    return comfy.ldm.modules.attention.optimized_attention(
-        q,
-        k,
-        v,
-        extra_options["n_heads"],
-        attn_precision=extra_options["attn_precision"],
-        transformer_options=extra_options,
-    )
 
 
 def begin_run(applications: tuple[Application, ...]) -> Callable[..., Any]:

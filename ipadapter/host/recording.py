@@ -10,7 +10,16 @@ from comfy.model_patcher import ModelPatcher
 from comfy.patcher_extension import WrappersMP
 from torch import Tensor
 
-from ..attention import Branches, CrossAttentionPatch, TextAttention, add_image, branches_at, image_attention
+from ..attention import (
+    Branch,
+    Branches,
+    CrossAttentionPatch,
+    TextAttention,
+    add_image,
+    branches_at,
+    image_attention,
+    join_heads,
+)
 from ..attention_maps import AttentionRecord, Gathering, Sight, Subject, shares_of
 from ..errors import IPAdapterError
 from ..layer_presets import Block
@@ -194,20 +203,33 @@ class RecordingPatch(CrossAttentionPatch):
         self.measure = measure
 
     def __call__(self, q: Tensor, k: Tensor, v: Tensor, extra_options: dict[str, Any]) -> Tensor:
-        branches = branches_at(self.place, extra_options)
-        out = text = self.text(q, k, v, extra_options)
-        images = []
-        for branch in branches:
-            image = image_attention(q, branch.keys, branch.values)
-            out = add_image(out, image, branch.mask, extra_options)
-            images.append(within(image, branch.mask, extra_options))
-        self.measure(self.place, text, images, tuple(extra_options["activations_shape"][-2:]))
+        out = super().__call__(q, k, v, extra_options)
+        if not branches_at(self.place, extra_options):
+            self.measure(self.place, out, [], positions_of(extra_options))
         return out
+
+    def add_branches(
+        self, text: Tensor, query: Tensor, branches: tuple[Branch, ...], options: dict[str, Any]
+    ) -> Tensor:
+        """Measure what is added, and add it."""
+        images = [image_attention(query, branch) for branch in branches]
+        parts = zip(images, branches, strict=True)
+        added = [join_heads(within(image, branch.mask, options)) for image, branch in parts]
+        self.measure(self.place, join_heads(text), added, positions_of(options))
+        for image, branch in zip(images, branches, strict=True):
+            text = add_image(text, image, branch.mask, options)
+        return text
 
     def around(self, text: TextAttention) -> RecordingPatch:
         return RecordingPatch(self.place, text, self.call_end, self.measure)
 
 
+def positions_of(options: dict[str, Any]) -> Size:
+    """Height and width of a layer's activations."""
+    height, width = options["activations_shape"][-2:]
+    return height, width
+
+
 def within(image: Tensor, mask: LayerMask | None, options: dict[str, Any]) -> Tensor:
-    """What a branch adds within its mask."""
+    """What a branch adds within its mask, (R, H, L, d)."""
     return image if mask is None else image * mask.at(options["activations_shape"])

@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import torch
-from einops import rearrange
 from torch import Tensor, nn
 
 from ..adapter import IPAdapter, LayerProjection
-from ..attention import Branch, Branches
+from ..attention import Branch, Branches, split_heads
 from ..layers import CrossAttentionLayer
 from .draws import Draw
 from .objective import Prediction, prediction_loss
@@ -114,10 +113,5 @@ def image_branches(adapter: IPAdapter, features: Tensor, layers: tuple[CrossAtte
 
 def image_branch(tokens: Tensor, projection: LayerProjection, layer: CrossAttentionLayer) -> Branch:
     """K' and V' of one layer, (B, H, T, d)."""
-    keys, values = (split_heads(project(tokens), layer) for project in (projection.to_k_ip, projection.to_v_ip))
+    keys, values = (split_heads(project(tokens), layer.heads) for project in (projection.to_k_ip, projection.to_v_ip))
     return Branch(keys, values, mask=None)
-
-
-def split_heads(x: Tensor, layer: CrossAttentionLayer) -> Tensor:
-    """(B, T, H · d) to (B, H, T, d)."""
-    return rearrange(x, "b t (h d) -> b h t d", h=layer.heads)

@@ -9,7 +9,8 @@ import pytest
 import torch
 from pack.ipadapter.combining import Combination
 from pack.ipadapter.errors import IPAdapterError
-from pack.ipadapter.host.patching import apply_image_prompt, host_text_attention
+from pack.ipadapter.host.patching import apply_image_prompt
+from pack.ipadapter.host.text_attention import host_text_attention
 from pack.ipadapter.image_prompt import ImagePrompt, Order, Part, Region
 from pack.ipadapter.layers import find_layers
 from pack.ipadapter.strength import Strength

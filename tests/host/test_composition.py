@@ -9,7 +9,8 @@ import pytest
 import torch
 from comfy_extras.nodes_custom_sampler import Guider_Basic, Guider_DualCFG
 from comfy_extras.nodes_perpneg import Guider_PerpNeg, PerpNeg
-from pack.ipadapter.host.patching import apply_image_prompt, host_text_attention
+from pack.ipadapter.host.patching import apply_image_prompt
+from pack.ipadapter.host.text_attention import host_text_attention
 from pack.ipadapter.layers import find_layers
 from pack.ipadapter.packing import NEGATIVE, POSITIVE
 from pack.ipadapter.strength import Strength

@@ -9,6 +9,7 @@ import pytest
 import torch
 from comfy.patcher_extension import WrappersMP
 from pack.ipadapter.host.patching import apply_image_prompt
+from pack.ipadapter.host.text_attention import OVERRIDE, host_text_attention
 from pack.ipadapter.image_prompt import ImageFeatures, ImagePrompt, Part
 from pack.ipadapter.layer_weights import PresetRule
 from pack.ipadapter.strength import Strength
@@ -26,7 +27,9 @@ from tools.bench.training import MODES, TrainingCase, both_sides, measure, refus
 
 pytestmark = pytest.mark.slow
 
-OPS_A_BRANCH = 6
+FIRST = -1  # operations that a layer's first image prompt adds to the bare model's: heads are taken apart in fewer
+MORE = 2  # and each one more: the attention and the addition
+TOGETHER = 6  # the first one's where heads are not taken apart for the text: another pack's patch, a user's override
 LAYOUTS = {"sd15": small.SD15, "sdxl": small.SDXL}
 MASKS = {"everywhere": None, "masked": torch.tensor([[[0.0, 1.0], [1.0, 0.5]]])}
 PROJECTIONS = {"aten::mm", "aten::addmm", "aten::bmm", "aten::baddbmm", "aten::matmul", "aten::linear"}
@@ -35,9 +38,9 @@ PROJECTIONS = {"aten::mm", "aten::addmm", "aten::bmm", "aten::baddbmm", "aten::m
 ALWAYS, FIRST_HALF = Strength(), Strength(1.0, 0.0, 0.5)
 
 
-def applied(layout, families=("base",), mask=None, strength=ALWAYS):
+def applied(layout, families=("base",), mask=None, strength=ALWAYS, model=None):
     """A small model with one image prompt for each family."""
-    model = small.make_pair(layout).host
+    model = model or small.make_pair(layout).host
     for seed, family in enumerate(families):
         adapter = world.host_adapter(world.adapter_file(layout, family, seed))
         model = apply_image_prompt(model, adapter, image_prompt(seed=seed), strength, mask)
@@ -60,13 +63,36 @@ def extra(model, layout) -> counting.Ops:
     return counting.extra(step(model, layout), bare_step(layout))
 
 
-@pytest.mark.parametrize("families", [("base",), ("base", "plus")], ids="+".join)
+def image_attentions(ops: counting.Ops) -> int:
+    """How many attentions there are among the operations."""
+    return sum(count for name, count in ops.items() if "scaled_dot_product" in name)
+
+
+@pytest.mark.parametrize("families", [("base",), ("base", "plus"), ("base", "plus", "base")], ids="+".join)
 @pytest.mark.parametrize("mask", MASKS)
 @pytest.mark.parametrize("name", LAYOUTS)
-def test_a_branch_does_at_most_six_operations_a_layer(name, mask, families):
+def test_an_image_prompt_does_less_than_no_operation_a_layer_and_each_more_does_two(name, mask, families):
     layout = LAYOUTS[name]
-    ops = extra(applied(layout, families, MASKS[mask]), layout)
-    assert 0 < ops.total() <= OPS_A_BRANCH * len(families) * layout.expected_layers, ops
+    ops, more = extra(applied(layout, families, MASKS[mask]), layout), len(families) - 1
+    assert image_attentions(ops) == (1 + more) * layout.expected_layers
+    assert ops.total() <= (FIRST + MORE * more) * layout.expected_layers, ops
+
+
+@pytest.mark.parametrize("families", [("base",), ("base", "plus")], ids="+".join)
+def test_beside_another_packs_patch_an_image_prompt_does_six_operations_a_layer_and_each_more_does_four(families):
+    bare = small.make_pair(small.SD15).host.clone()
+    for place in applied(small.SD15).model_options["transformer_options"]["patches_replace"]["attn2"]:
+        bare.set_model_attn2_replace(lambda q, k, v, extra: host_text_attention(q, k, v, extra), *place)
+    ops = counting.extra(step(applied(small.SD15, families, model=bare), small.SD15), step(bare, small.SD15))
+    assert image_attentions(ops) == len(families) * 16
+    assert ops.total() <= (TOGETHER + (MORE + 2) * (len(families) - 1)) * 16, ops
+
+
+def test_a_users_attention_override_costs_an_image_prompt_no_more_than_another_packs_patch():
+    bare = small.make_pair(small.SD15).host.clone()
+    bare.model_options["transformer_options"][OVERRIDE] = lambda func, *args, **kwargs: func(*args, **kwargs)
+    ops = counting.extra(step(applied(small.SD15, model=bare), small.SD15), step(bare, small.SD15))
+    assert image_attentions(ops) == 16 and ops.total() <= TOGETHER * 16, ops
 
 
 @pytest.mark.parametrize("mask", MASKS)
@@ -120,7 +146,7 @@ def test_a_curve_costs_one_operation_a_call_and_no_wait():
 def test_layers_of_weight_zero_cost_nothing():
     style = Strength(layers=(PresetRule("style transfer"),))
     ops = extra(applied(small.SDXL, strength=style), small.SDXL)
-    assert 0 < ops.total() <= OPS_A_BRANCH * 10, ops
+    assert image_attentions(ops) == 10 and ops.total() <= FIRST * 10, ops
 
 
 def test_frames_cost_as_much_as_one_picture():
@@ -131,7 +157,7 @@ def test_frames_cost_as_much_as_one_picture():
     )
     step = counting.ops_of_a_step(model, lambda model: world.picture(model, small.SD15, settings))
     ops = counting.extra(step, bare)
-    assert 0 < ops.total() <= OPS_A_BRANCH * small.SD15.expected_layers and counting.syncs(ops) == 0, ops
+    assert image_attentions(ops) == 16 and ops.total() <= FIRST * 16 and counting.syncs(ops) == 0, ops
 
 
 def test_whether_a_window_is_open_is_decided_once_a_call_and_not_once_a_layer():

@@ -90,7 +90,7 @@ def test_scaling_is_as_defined(scaling, weight):
     adapter = host_adapter(adapter_file(MICRO, "base"))
     model = apply_image_prompt(make_pair(MICRO).host, adapter, image_prompt(), Strength(weight, scaling=scaling))
     from comfy.patcher_extension import WrappersMP
-    from pack.ipadapter.attention import image_attention
+    from pack.ipadapter.attention import image_attention, join_heads, split_heads
     from pack.ipadapter.host.patching import KEY
     from pack.ipadapter.layers import find_layers
 
@@ -111,7 +111,8 @@ def test_scaling_is_as_defined(scaling, weight):
         q = torch.randn(1, 9, layer.channels, generator=torch.Generator().manual_seed(2))
         (branch,) = seen[layer.place]
         expected = hand_written(scaling, q, projection.to_k_ip(tokens), projection.to_v_ip(tokens), weight, layer.heads)
-        assert (image_attention(q, branch.keys, branch.values) - expected).abs().max() <= TOLERANCE
+        got = join_heads(image_attention(split_heads(q, layer.heads), branch))
+        assert (got - expected).abs().max() <= TOLERANCE
 
 
 def test_an_inverted_layer_shows_the_image_to_the_negative_side_only():
