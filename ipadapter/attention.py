@@ -37,7 +37,10 @@ class HeadsAttention(ABC):
 
     @abstractmethod
     def by_heads(self, q: Tensor, k: Tensor, v: Tensor, extra_options: dict[str, Any]) -> Tensor:
-        """Queries (R, H, L, d), keys and values (R, H, T, d) to (R, H, L, d)."""
+        """Queries (R, H, L, d), keys and values (R, H, T, d) to (R, H, L, d), or (R, L, H · d) where it can no better.
+
+        The host's own do the latter where rows are very many.
+        """
 
 
 class Branch(NamedTuple):

@@ -9,7 +9,7 @@ from typing import Any
 import comfy.ldm.modules.attention
 from torch import Tensor
 
-from ..attention import HeadsAttention, split_heads
+from ..attention import HeadsAttention
 
 OVERRIDE = "optimized_attention_override"  # the host's key for a user's own attention function
 HEADS_APART = {"skip_reshape": True, "skip_output_reshape": True}
@@ -34,12 +34,10 @@ class HostTextAttention(HeadsAttention):
     def takes_heads(self, extra_options: dict[str, Any]) -> bool:
         """Not where somebody else's function is called, which has met a UNet's heads only together."""
         chosen = comfy.ldm.modules.attention.optimized_attention
-        return OVERRIDE not in extra_options and any(chosen is function for function in TAKE_HEADS)
+        return OVERRIDE not in extra_options and chosen in TAKE_HEADS
 
     def by_heads(self, q: Tensor, k: Tensor, v: Tensor, extra_options: dict[str, Any]) -> Tensor:
-        out = attend(q, k, v, extra_options, **HEADS_APART)
-        # The host's own give heads together in spite of being asked where rows are very many.
-        return out if out.ndim == q.ndim else split_heads(out, q.shape[1])
+        return attend(q, k, v, extra_options, **HEADS_APART)
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, extra_options: dict[str, Any], **layout: bool) -> Tensor:

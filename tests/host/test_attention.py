@@ -15,6 +15,7 @@ from pack.ipadapter.errors import IPAdapterError
 from pack.ipadapter.heat_map import SCALES
 from pack.ipadapter.host.patching import apply_image_prompt
 from pack.ipadapter.host.recording import RecordingPatch, record_image_prompt
+from pack.ipadapter.host.text_attention import OVERRIDE
 from pack.ipadapter.layer_weights import LevelRule, TypedRule
 from pack.ipadapter.masks import resize_mask
 from pack.ipadapter.strength import Strength
@@ -26,7 +27,7 @@ from tests.small import MICRO, SD15, SDXL, Layout, make_pair
 from tests.world import Settings, adapter_file, conditioning, host_adapter, picture, windowed
 from tools.bench import counting
 
-FOUR_STEPS = Settings(steps=4)
+FOUR_STEPS, TWO_PICTURES = Settings(steps=4), Settings(batch=2)
 LEFT = torch.zeros(1, 128, 128)
 LEFT[..., :64] = 1
 
@@ -50,12 +51,20 @@ def maps_after(model, settings: Settings = FOUR_STEPS, layout: Layout = MICRO, c
     return record.maps
 
 
+def overridden():
+    """A bare model whose attention a user has chosen."""
+    model = make_pair(MICRO).host.clone()
+    model.model_options["transformer_options"][OVERRIDE] = lambda func, *args, **kwargs: func(*args, **kwargs)
+    return model
+
+
 CASES = {
     "one image prompt": lambda: (MICRO, applied()),
     "two of them": lambda: (MICRO, applied(model=applied(seed=2))),
     "a mask": lambda: (MICRO, applied(mask=LEFT)),
     "a window": lambda: (MICRO, applied(strength=Strength(1.0, 0.3, 0.7))),
     "SDXL": lambda: (SDXL, applied(SDXL)),
+    "a user's attention override": lambda: (MICRO, applied(model=overridden(), mask=LEFT)),
 }
 
 
@@ -63,7 +72,7 @@ CASES = {
 def test_the_picture_is_the_same_to_the_bit(case):
     layout, model = CASES[case]()
     recorded, _ = record_image_prompt(model)
-    assert torch.equal(picture(recorded, layout), picture(model, layout))
+    assert torch.equal(picture(recorded, layout, TWO_PICTURES), picture(model, layout, TWO_PICTURES))
 
 
 def test_the_model_that_was_given_records_nothing_and_does_no_more_operations():

@@ -8,7 +8,7 @@ from functools import cache
 import pytest
 import torch
 from comfy.patcher_extension import WrappersMP
-from pack.ipadapter.host.patching import apply_image_prompt
+from pack.ipadapter.host.patching import KEY, apply_image_prompt
 from pack.ipadapter.host.text_attention import OVERRIDE, host_text_attention
 from pack.ipadapter.image_prompt import ImageFeatures, ImagePrompt, Part
 from pack.ipadapter.layer_weights import PresetRule
@@ -218,6 +218,31 @@ def test_only_keys_and_values_are_held_while_sampling(full_size):
     rows, matrices, half = 2, 2, 2
     widths = sum(layer.channels for layer in layers_of(made.bare))
     assert counting.half_bytes(ThisPack().held(made.patched)) == rows * matrices * half * kind.tokens * widths
+
+
+def storage_of_run(strength, batch: int) -> int:
+    """Bytes that a run of the small model keeps on the device for an image prompt."""
+    model, seen = applied(small.MICRO, strength=strength).clone(), []
+    (rows,) = model.get_wrappers(WrappersMP.APPLY_MODEL, KEY)
+
+    def look(executor, *args, **kwargs):
+        dials = [dial for made in rows.made.values() for dial in made.dials.values()]
+        kept = [tensor for dial in dials for tensor in (dial.still, dial.scaled, dial.rows) if tensor is not None]
+        seen.append(
+            sum({tensor.untyped_storage()._cdata: tensor.untyped_storage().nbytes() for tensor in kept}.values())
+        )
+        return executor(*args, **kwargs)
+
+    model.add_wrapper_with_key(WrappersMP.DIFFUSION_MODEL, "look", look)
+    world.picture(model, small.MICRO, world.Settings(steps=1, batch=batch))
+    return seen[-1]
+
+
+def test_keys_and_values_are_held_once_for_each_picture_and_what_a_curve_turns_once_for_each_conditioning():
+    row = storage_of_run(ALWAYS, batch=1) // 2
+    ramp = Strength(curves=(WeightCurve(((0.0, 1.0), (1.0, 0.2))),))
+    assert row > 0 and storage_of_run(ALWAYS, batch=8) <= (16 + 2) * row
+    assert storage_of_run(ramp, batch=8) <= (16 + 4) * row
 
 
 def test_loading_and_applying_fills_nothing_with_random_numbers(full_size):
