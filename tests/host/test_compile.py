@@ -21,6 +21,7 @@ from nodes import ConditioningCombine, ConditioningSetArea
 from tests.image_prompts import image_prompt
 from tests.small import MICRO, make_pair
 from tests.world import Settings, adapter_file, conditioning, host_adapter, picture
+from tools.bench import compiled as bench
 
 pytestmark = pytest.mark.slow
 
@@ -30,6 +31,7 @@ SETTINGS = Settings(steps=4, cfg=3.0)
 @pytest.fixture(autouse=True)
 def fresh_compiler():
     torch._dynamo.reset()
+    torch._dynamo.utils.counters.clear()
     yield
     torch._dynamo.reset()
 
@@ -91,6 +93,24 @@ def test_changing_weight_or_image_compiles_nothing_anew():
     sampled(compiled(apply(0.4)))
     sampled(compiled(apply(seed=9)))
     assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == before > 0
+
+
+def test_batches_of_other_sizes_are_right_and_an_image_prompt_breaks_no_graph():
+    model = apply()
+    for batch in (1, 3, 2, 1):
+        settings = Settings(steps=2, batch=batch)
+        ours, eager = (picture(each, MICRO, settings) for each in (compiled(model), model))
+        assert torch.allclose(ours, eager, atol=2e-4)
+    assert not torch._dynamo.utils.counters["graph_break"]
+
+
+def test_the_benchmark_calls_compiled_models_and_stops_when_its_time_is_over():
+    models = [make_pair(MICRO).host, apply()]
+    works = bench.compiled(models, sampled, 600.0, "eager")
+    for work, model in zip(works, models, strict=True):
+        assert torch.allclose(work(), sampled(model), atol=2e-4)
+    with pytest.raises(bench.TooLongError, match="compiling takes more than is left"):
+        bench.compiled(models, sampled, 0.01, "eager")
 
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="inductor generates C++, which needs a compiler")

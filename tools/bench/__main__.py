@@ -1,4 +1,4 @@
-"""The command: `python -m tools.bench --device cpu|cuda --only sampling|training --peer PATH --json OUT`."""
+"""The command: `python -m tools.bench --device cpu|cuda --only sampling|compiled|training --peer PATH --json OUT`."""
 
 from __future__ import annotations
 
@@ -66,7 +66,8 @@ def make_report(chosen: Iterable[str], peer: Path | None, folder: Path) -> Repor
     folder_paths.add_model_folder_path("ipadapter", str(folder), is_default=True)
     device = comfy.model_management.get_torch_device()
     torch.set_num_threads(THREADS)
-    return Report(describe(device), tuple(TABLES[name](packs, device, folder) for name in chosen))
+    tables = [TABLES[name](packs, device, folder) for name in chosen]
+    return Report(describe(device), tuple(table for table in tables if table.rows))
 
 
 def sampling_table(packs: tuple[Pack, ...], device: torch.device, folder: Path) -> Table:
@@ -75,6 +76,17 @@ def sampling_table(packs: tuple[Pack, ...], device: torch.device, folder: Path) 
 
     with torch.inference_mode():
         return Table("bare model", tuple(pack.name for pack in packs), tuple(all_rows(Bench(packs, device, folder))))
+
+
+def compiled_table(packs: tuple[Pack, ...], device: torch.device, folder: Path) -> Table:
+    """This pack alone, beside the bare model, both compiled. On a CPU no one samples so, and nothing is measured."""
+    from tools.bench.compiled import compiled_rows
+    from tools.bench.measure import Bench
+
+    ours = packs[:1]
+    with torch.inference_mode():
+        rows = tuple(compiled_rows(Bench(ours, device, folder))) if device.type == "cuda" else ()
+    return Table("bare model, compiled", (ours[0].name,), rows)
 
 
 def training_table(packs: tuple[Pack, ...], device: torch.device, folder: Path) -> Table:
@@ -90,6 +102,7 @@ def training_table(packs: tuple[Pack, ...], device: torch.device, folder: Path) 
 
 TABLES: dict[str, Callable[[tuple[Pack, ...], torch.device, Path], Table]] = {
     "sampling": sampling_table,
+    "compiled": compiled_table,
     "training": training_table,
 }
 
