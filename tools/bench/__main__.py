@@ -1,18 +1,18 @@
-"""The command: `python -m tools.bench --device cpu|cuda --only sampling|compiled|training --peer PATH --json OUT`."""
+"""The command: `python -m tools.bench --device cpu|cuda --only sampling|training|compiled --peer PATH --json OUT`."""
 
 from __future__ import annotations
 
 import argparse
 import sys
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 
 from tools.bench.host import BenchError, import_pack, import_peer, start_host
-from tools.bench.report import Report, Setting, Table, markdown, to_json
+from tools.bench.report import Report, Setting, Table, to_json
 from tools.environment import LAYOUT
 
 if TYPE_CHECKING:
@@ -33,8 +33,10 @@ def read_arguments(arguments: list[str]) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def refuse_missing(device: str) -> None:
-    """Raise BenchError for a device that this machine or this torch does not have."""
+def refuse_missing(device: str, only: str | None) -> None:
+    """Raise BenchError for a device that this machine or this torch does not have, or that has nothing to measure."""
+    if device == "cpu" and only == "compiled":
+        raise BenchError("--only compiled measures on a graphics card alone: use --device cuda.")
     if device == "cuda" and not torch.cuda.is_available():
         raise BenchError(
             f"--device cuda needs a CUDA device, and torch {torch.__version__} finds none: use --device cpu."
@@ -57,17 +59,28 @@ def describe(device: torch.device) -> Setting:
     return Setting(name, torch.get_num_threads(), torch.__version__, comfyui)
 
 
-def make_report(chosen: Iterable[str], peer: Path | None, folder: Path) -> Report:
-    """Measure what is chosen, with adapter files written to `folder`."""
+def prepare(peer: Path | None, folder: Path) -> tuple[tuple[Pack, ...], torch.device]:
+    """The packs and the device, with adapter files to be written to `folder`."""
     import comfy.model_management
     import folder_paths
 
     packs = make_packs(peer)
     folder_paths.add_model_folder_path("ipadapter", str(folder), is_default=True)
-    device = comfy.model_management.get_torch_device()
     torch.set_num_threads(THREADS)
-    tables = [TABLES[name](packs, device, folder) for name in chosen]
-    return Report(describe(device), tuple(table for table in tables if table.rows))
+    return packs, comfy.model_management.get_torch_device()
+
+
+def measured(choice: argparse.Namespace, folder: Path) -> Report:
+    """Measure, each table printed as soon as it is there: what comes later may be stopped."""
+    packs, device = prepare(choice.peer, folder)
+    setting, tables = describe(device), []
+    print(setting, flush=True)
+    for name in [choice.only] if choice.only else TABLES:
+        table = TABLES[name](packs, device, folder)
+        if table.rows:
+            print(f"\n{table}", flush=True)
+            tables.append(table)
+    return Report(setting, tuple(tables))
 
 
 def sampling_table(packs: tuple[Pack, ...], device: torch.device, folder: Path) -> Table:
@@ -79,7 +92,7 @@ def sampling_table(packs: tuple[Pack, ...], device: torch.device, folder: Path) 
 
 
 def compiled_table(packs: tuple[Pack, ...], device: torch.device, folder: Path) -> Table:
-    """This pack alone, beside the bare model, both compiled. On a CPU no one samples so, and nothing is measured."""
+    """This pack alone, beside the bare model, both compiled. On a CPU nobody samples so: it is empty."""
     from tools.bench.compiled import compiled_rows
     from tools.bench.measure import Bench
 
@@ -102,19 +115,18 @@ def training_table(packs: tuple[Pack, ...], device: torch.device, folder: Path) 
 
 TABLES: dict[str, Callable[[tuple[Pack, ...], torch.device, Path], Table]] = {
     "sampling": sampling_table,
-    "compiled": compiled_table,
     "training": training_table,
+    "compiled": compiled_table,
 }
 
 
 def run(choice: argparse.Namespace) -> None:
     """Measure and print. Raises BenchError for what cannot be measured."""
-    refuse_missing(choice.device)
+    refuse_missing(choice.device, choice.only)
     start_host(choice.device, LAYOUT.host)
     LAYOUT.runs.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="bench-", dir=LAYOUT.runs) as folder:
-        report = make_report([choice.only] if choice.only else TABLES, choice.peer, Path(folder))
-    print(markdown(report))
+        report = measured(choice, Path(folder))
     if choice.json:
         choice.json.write_text(to_json(report))
 

@@ -71,6 +71,13 @@ class Table:
     others: tuple[str, ...]
     rows: tuple[Row, ...]
 
+    def __str__(self) -> str:
+        """A column for what is compared with, and one for each of the others."""
+        titles = ["", "", self.reference, *self.others]
+        lines = [titles, ["---", "---", *["--:"] * (len(titles) - 2)]]
+        lines += [[row.subject, row.measure, str(row.reference or ""), *map(str, row.others)] for row in self.rows]
+        return "\n".join(map(line, lines))
+
 
 @dataclass(frozen=True)
 class Setting:
@@ -81,6 +88,9 @@ class Setting:
     torch: str
     comfyui: str
 
+    def __str__(self) -> str:
+        return f"{self.device}, threads: {self.threads}, torch {self.torch}, ComfyUI {self.comfyui}"
+
 
 @dataclass(frozen=True)
 class Report:
@@ -88,21 +98,6 @@ class Report:
 
     setting: Setting
     tables: tuple[Table, ...]
-
-
-def markdown(report: Report) -> str:
-    """Where it was measured, and the tables."""
-    setting = report.setting
-    where = f"{setting.device}, threads: {setting.threads}, torch {setting.torch}, ComfyUI {setting.comfyui}"
-    return "\n\n".join([where, *map(table_lines, report.tables)])
-
-
-def table_lines(table: Table) -> str:
-    """A column for what is compared with, and one for each of the others."""
-    titles = ["", "", table.reference, *table.others]
-    lines = [titles, ["---", "---", *["--:"] * (len(titles) - 2)]]
-    lines += [[row.subject, row.measure, str(row.reference or ""), *map(str, row.others)] for row in table.rows]
-    return "\n".join(map(line, lines))
 
 
 def line(cells: Sequence[str]) -> str:
