@@ -51,13 +51,13 @@ class Lesson:
     def latents(self, indices: Sequence[int]) -> Tensor:
         return self.clean[list(indices)]
 
-    def features(self, indices: Sequence[int], dropped: Tensor) -> Tensor:
-        chosen = self.encoded[list(indices)].float()
-        return torch.where(dropped.view(-1, *[1] * (chosen.ndim - 1)), self.nothing, chosen)
+    def features(self, indices: Sequence[int], dropped: Sequence[bool]) -> Tensor:
+        rows = zip(indices, dropped, strict=True)
+        return torch.cat([self.nothing if drop else self.encoded[i : i + 1].float() for i, drop in rows])
 
-    def text(self, indices: Sequence[int], dropped: Tensor) -> dict[str, Tensor]:
-        rows = torch.where(dropped, torch.zeros(len(indices), dtype=torch.long), self.told[list(indices)])
-        return {"c_crossattn": self.words[rows]}
+    def text(self, indices: Sequence[int], dropped: Sequence[bool]) -> dict[str, Tensor]:
+        rows = zip(self.told[list(indices)].tolist(), dropped, strict=True)
+        return {"c_crossattn": self.words[[0 if drop else row for row, drop in rows]]}
 
 
 def make_lesson(frozen: FrozenUNet, kind: Family, seed: int) -> Lesson:

@@ -7,6 +7,7 @@ are put right here for the length of a run, and nothing of the model's numbers i
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -56,11 +57,7 @@ class FrozenUNet:
     prediction: Prediction
     device: torch.device
     options: dict[str, Any]  # transformer_options with a patch in every cross-attention layer
-    levels: Callable[[Tensor], Tensor]  # noise levels for uniform draws, on the CPU
-
-    def sigmas(self, time: Tensor) -> Tensor:
-        """Noise levels on the device."""
-        return self.levels(time).float().to(self.device)
+    sigma: Callable[[float], float]  # the noise level for a uniform draw
 
     def add_noise(self, clean: Tensor, noise: Tensor, sigma: Tensor) -> Tensor:
         """The host's own forward process."""
@@ -84,16 +81,17 @@ class FrozenUNet:
         self.patcher.pre_run()
 
 
-def noise_levels(sampling: Any) -> Callable[[Tensor], Tensor]:
+def noise_levels(sampling: nn.Module) -> Callable[[float], float]:
     """A discrete model's noise levels are equally likely, as in the reference; a flow's times are.
 
-    Read from the device once, so that no step waits for it.
+    A copy in main memory is asked, so that no step waits for the device.
     """
-    steps = getattr(sampling, "num_timesteps", None)
+    asked: Any = copy.deepcopy(sampling).cpu()
+    steps = getattr(asked, "num_timesteps", None)
     if steps is None:
-        return lambda time: torch.tensor([float(sampling.percent_to_sigma(t)) for t in time.tolist()])
-    sigmas = sampling.sigmas.cpu().clone()
-    return lambda time: sigmas[(time * steps).long()]
+        return lambda time: float(asked.percent_to_sigma(time))
+    sigmas = asked.sigmas.tolist()
+    return lambda time: sigmas[int(time * steps)]
 
 
 def branch_to(branch: Any, dtype: torch.dtype) -> Any:
@@ -139,21 +137,23 @@ def trainable_layers(model: ModelPatcher) -> tuple[CrossAttentionLayer, ...]:
 @contextmanager
 def frozen_unet(model: ModelPatcher, dtype: torch.dtype | None, gradient_checkpointing: bool) -> Iterator[FrozenUNet]:
     """A model ready to be trained against, with gradients on, until the block ends. `dtype` None is the model's own."""
-    layers, prediction = trainable_layers(model), prediction_of(model)
     with ExitStack() as stack:
-        stack.enter_context(torch.inference_mode(False))
-        stack.enter_context(torch.enable_grad())
-        patcher = own_clone(model, dtype)
-        stack.callback(patcher.cleanup)
-        device = patcher.load_device
-        levels = noise_levels(model.get_model_object("model_sampling"))
-        frozen = FrozenUNet(patcher, layers, prediction, device, patched_options(patcher, layers, device), levels)
-        frozen.load()
-        make_ordinary(patcher.model)
         stack.enter_context(in_training())
+        frozen = not_loaded(model, dtype)
+        stack.callback(frozen.patcher.cleanup)
+        frozen.load()
+        make_ordinary(frozen.patcher.model)
         if gradient_checkpointing:
-            stack.enter_context(checkpointed(patcher.model.diffusion_model))
+            stack.enter_context(checkpointed(frozen.patcher.model.diffusion_model))
         yield frozen
+
+
+def not_loaded(model: ModelPatcher, dtype: torch.dtype | None) -> FrozenUNet:
+    """A model as a run sees it, before it is on its device."""
+    layers, prediction = trainable_layers(model), prediction_of(model)
+    patcher = own_clone(model, dtype)
+    device, sigma = patcher.load_device, noise_levels(model.get_model_object("model_sampling"))
+    return FrozenUNet(patcher, layers, prediction, device, patched_options(patcher, layers, device), sigma)
 
 
 def own_clone(model: ModelPatcher, dtype: torch.dtype | None) -> ModelPatcher:
@@ -199,11 +199,12 @@ def make_ordinary(model: nn.Module) -> None:
 
 @contextmanager
 def in_training() -> Iterator[None]:
-    """Tell the host to keep to operations that have gradients."""
+    """Gradients on, and the host told to keep to operations that have them."""
     before = comfy.model_management.in_training
     comfy.model_management.in_training = True
     try:
-        yield
+        with torch.inference_mode(False), torch.enable_grad():
+            yield
     finally:
         comfy.model_management.in_training = before
 

@@ -100,13 +100,13 @@ class EncodedPictures:
     def latents(self, indices: Sequence[int]) -> Tensor:
         return torch.cat([self.clean[index] for index in indices])
 
-    def features(self, indices: Sequence[int], dropped: Tensor) -> Tensor:
-        chosen = self.encoded[list(indices)]
-        return torch.where(dropped.view(-1, *[1] * (chosen.ndim - 1)), self.nothing, chosen)
+    def features(self, indices: Sequence[int], dropped: Sequence[bool]) -> Tensor:
+        rows = zip(indices, dropped, strict=True)
+        return torch.cat([self.nothing if drop else self.encoded[index : index + 1] for index, drop in rows])
 
-    def text(self, indices: Sequence[int], dropped: Tensor) -> Text:
-        source = [self.empty if drop else self.conds for drop in dropped.tolist()]
-        return join_conds([conds[index] for conds, index in zip(source, indices, strict=True)])
+    def text(self, indices: Sequence[int], dropped: Sequence[bool]) -> Text:
+        rows = zip(indices, dropped, strict=True)
+        return join_conds([(self.empty if drop else self.conds)[index] for index, drop in rows])
 
 
 def join_conds(rows: list[ModelConds]) -> Text:

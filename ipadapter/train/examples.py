@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from ..errors import IPAdapterError
@@ -36,15 +37,15 @@ class CachedSet:
         """(B, 4, h, w)"""
         return self.pictures.get("latents", indices).float()
 
-    def features(self, indices: Sequence[int], dropped: Tensor) -> Tensor:
+    def features(self, indices: Sequence[int], dropped: Sequence[bool]) -> Tensor:
         """(B, E) or (B, S, D)"""
-        features = self.pictures.get("features", indices).float()
-        features[dropped] = self.nothing
-        return features
+        rows = zip(indices, dropped, strict=True)
+        return torch.stack([self.nothing if drop else self.pictures.row("features", i).float() for i, drop in rows])
 
-    def text(self, indices: Sequence[int], dropped: Tensor) -> Text:
+    def text(self, indices: Sequence[int], dropped: Sequence[bool]) -> Text:
         """Contexts, and what else the base model reads; row 0 of the texts is the empty one."""
-        rows = self.pictures.get("text", indices).masked_fill(dropped, 0).tolist()
+        told = self.pictures.get("text", indices).tolist()
+        rows = [0 if drop else row for row, drop in zip(told, dropped, strict=True)]
         pooled = self.texts.get("pooled", rows).float() if self.texts.has("pooled") else None
         return self.inputs(self.texts.get("context", rows).float(), pooled, self.pictures.get("sizes", indices))
 

@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from ..errors import IPAdapterError
-from ..training.loop import DivergedError, Share, batch_at, refuse_divergence
+from ..training.batches import Batches, Share
+from ..training.loop import DivergedError, gradient_length, refuse_divergence
 from ..training.module import AdapterTraining, TrainingSet
 from ..training.recipe import Recipe
 from ..writing import Provenance, write_adapter
@@ -86,6 +87,15 @@ def make_accelerator(
         raise IPAdapterError(f"training.mixed_precision '{mixed_precision}' does not go here: {error}.") from error
 
 
+@dataclass(frozen=True)
+class Said:
+    """What the processes say of a step, on average."""
+
+    loss: float
+    stop: float  # above 0 where any is to stop
+    gradient: float  # its length
+
+
 class Run:
     """A run in progress: what accelerate has prepared, and the step it is at."""
 
@@ -103,6 +113,7 @@ class Run:
         self.schedule, self.provenance = schedule, provenance
         self.module, self.optimizer = accelerator.prepare(training, optimizer)
         self.share = Share(accelerator.process_index, accelerator.num_processes)
+        self.batches = Batches(data, training.model, recipe, self.share)
         self.step = 0
         self.saved: Checkpoint | None = None
 
@@ -140,34 +151,37 @@ class Run:
         return changed
 
     def one_step(self, stop: Stop) -> tuple[float, bool]:
-        """One optimizer step; the mean loss over all processes, and whether any of them is to stop."""
-        said = torch.zeros(2, dtype=torch.float64)
-        for micro in range(self.recipe.grad_accumulation):
-            batch = batch_at(self.plain, self.data, self.recipe, self.step, micro, self.share)
+        """One optimizer step; the mean loss over all processes, and whether any of them is to stop.
+
+        Raises DivergedError before any weight is harmed. The host waits for the device once, before the optimizer.
+        """
+        losses: list[Tensor] = []
+        said = Said(0.0, 0.0, 0.0)
+        for number in self.recipe.batches_of(self.step):
             with self.accelerator.accumulate(self.module):
-                loss = self.module(batch)
+                loss = self.module(self.batches.take(number))
                 self.accelerator.backward(loss)
-                said += torch.tensor([loss.detach().item(), float(stop.asked)]) / self.recipe.grad_accumulation
+                losses.append(loss.detach())
+                self.batches.make_ahead(number + 1)
                 if self.accelerator.sync_gradients:
-                    said = self.over_processes(said)
-                    self.check(float(said[0]))
+                    said = self.over_processes(losses, stop)
+                    refuse_divergence(said.loss, said.gradient, self.step)
                 self.optimizer.step()
                 self.optimizer.zero_grad()
         self.step += 1
-        return float(said[0]), bool(said[1] > 0)
+        return said.loss, said.stop > 0
 
-    def over_processes(self, said: Tensor) -> Tensor:
+    def over_processes(self, losses: list[Tensor], stop: Stop) -> Said:
         """The mean of what every process says, the same in each."""
-        if self.share.processes == 1:
-            return said
-        moved = said.to(self.accelerator.device, torch.float32)
-        return self.accelerator.reduce(moved, "mean").cpu()
+        asked = torch.full_like(losses[0], float(stop.asked))
+        said = self.accelerator.reduce(torch.stack([*losses, asked, self.gradient(losses[0])]), "mean")
+        *parts, stopping, gradient = said.tolist()
+        return Said(sum(parts) / len(parts), stopping, gradient)
 
-    def check(self, loss: float) -> None:
-        """Stop before a step that would spoil the weights. Where fp16 gradients overflow, accelerate skips the step."""
-        scaled = self.accelerator.scaler is not None
-        gradients = [p.grad for p in self.plain.parameters() if p.grad is not None and not scaled]
-        refuse_divergence(loss, gradients, self.step)
+    def gradient(self, like: Tensor) -> Tensor:
+        """The gradient's length, or 0 where it does not matter: of fp16 gradients that overflow, accelerate skips the
+        step."""
+        return torch.zeros_like(like) if self.accelerator.scaler is not None else gradient_length(self.plain)
 
     def save(self) -> Checkpoint:
         """A checkpoint of the weights as they are."""

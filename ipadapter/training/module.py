@@ -15,6 +15,7 @@ from ..layers import CrossAttentionLayer
 from .draws import Draw
 from .objective import Prediction, prediction_loss
 from .recipe import Drops
+from .sending import send
 
 Text = dict[str, Tensor]  # the base model's text inputs by the host's names: c_crossattn (B, L, C), y (B, P)
 
@@ -34,8 +35,8 @@ class FrozenModel(Protocol):
     def device(self) -> torch.device:
         """Where it computes."""
 
-    def sigmas(self, time: Tensor) -> Tensor:
-        """Noise levels (B,) for uniform draws (B,) in 0 … 1."""
+    def sigma(self, time: float) -> float:
+        """The noise level for a uniform draw in 0 … 1, known without asking the device."""
 
     def add_noise(self, clean: Tensor, noise: Tensor, sigma: Tensor) -> Tensor:
         """The noisy latents, (B, 4, h, w)."""
@@ -52,10 +53,10 @@ class TrainingSet(Protocol):
     def latents(self, indices: Sequence[int]) -> Tensor:
         """What the base model denoises, in its own scale: (B, 4, h, w). Of one size."""
 
-    def features(self, indices: Sequence[int], dropped: Tensor) -> Tensor:
+    def features(self, indices: Sequence[int], dropped: Sequence[bool]) -> Tensor:
         """What the projection reads, the family's "no image" where dropped: (B, E) or (B, S, D)."""
 
-    def text(self, indices: Sequence[int], dropped: Tensor) -> Text:
+    def text(self, indices: Sequence[int], dropped: Sequence[bool]) -> Text:
         """What the base model is told, the empty prompt where dropped."""
 
 
@@ -71,18 +72,17 @@ class Batch:
 
 
 def make_batch(data: TrainingSet, model: FrozenModel, draws: Sequence[Draw], drops: Drops) -> Batch:
-    """Examples of these draws, on the model's device."""
+    """Examples of these draws, on the model's device or on their way there."""
     indices = [draw.index for draw in draws]
-    dropped = drops.decide(torch.tensor([draw.drop for draw in draws], dtype=torch.float64))
-    latents = data.latents(indices)
-    noise = torch.stack([draw.noise(tuple(latents.shape[1:])) for draw in draws])
-    text = data.text(indices, dropped.text)
+    dropped = [drops.decide(draw.drop) for draw in draws]
+    latents = data.latents(indices).float()
+    text = data.text(indices, [each.text for each in dropped])
     return Batch(
-        latents=latents.to(model.device, torch.float32),
-        noise=noise.to(model.device),
-        sigma=model.sigmas(torch.tensor([draw.time for draw in draws], dtype=torch.float64)),
-        features=data.features(indices, dropped.image).to(model.device, torch.float32),
-        text={name: tensor.to(model.device) for name, tensor in text.items()},
+        latents=send(latents, model.device),
+        noise=send(torch.stack([draw.noise(tuple(latents.shape[1:])) for draw in draws]), model.device),
+        sigma=send(torch.tensor([model.sigma(draw.time) for draw in draws]), model.device),
+        features=send(data.features(indices, [each.image for each in dropped]).float(), model.device),
+        text={name: send(tensor, model.device) for name, tensor in text.items()},
     )
 
 

@@ -6,7 +6,6 @@ import math
 from dataclasses import dataclass, field
 
 import torch
-from torch import Tensor
 
 from ..errors import IPAdapterError
 from ..families import Family
@@ -16,10 +15,10 @@ TOKENS = {Family.BASE: 4, Family.PLUS: 16}  # the paper's, and its fine-grained 
 
 @dataclass(frozen=True)
 class Dropped:
-    """Which examples of a batch lose their text and which their image: two masks (B,)."""
+    """Whether an example loses its text, and whether its image."""
 
-    text: Tensor
-    image: Tensor
+    text: bool
+    image: bool
 
 
 @dataclass(frozen=True)
@@ -38,12 +37,12 @@ class Drops:
                 "one draw: each must be between 0 and 1, and their sum at most 1."
             )
 
-    def decide(self, draw: Tensor) -> Dropped:
-        """One uniform number an example (B,) decides, in the order of the reference's data set: image, text, both."""
+    def decide(self, draw: float) -> Dropped:
+        """One uniform number an example decides, in the order of the reference's data set: image, text, both."""
         image = draw < self.image
-        text = ~image & (draw < self.image + self.text)
-        both = ~image & ~text & (draw < self.image + self.text + self.both)
-        return Dropped(text=text | both, image=image | both)
+        text = not image and draw < self.image + self.text
+        both = not image and not text and draw < self.image + self.text + self.both
+        return Dropped(text=text or both, image=image or both)
 
 
 @dataclass(frozen=True)
@@ -80,6 +79,10 @@ class Recipe:
     def examples_a_step(self) -> int:
         """Examples that one optimizer step sees in one process."""
         return self.batch_size * self.grad_accumulation
+
+    def batches_of(self, step: int) -> range:
+        """Numbers of a step's micro-batches in the run."""
+        return range(step * self.grad_accumulation, (step + 1) * self.grad_accumulation)
 
     def optimizer(self, parameters: list[torch.nn.Parameter]) -> torch.optim.AdamW:
         """AdamW at a fixed learning rate, as the paper has it."""

@@ -18,13 +18,18 @@ from pack.ipadapter.host.encoder import encode_image_prompt
 from pack.ipadapter.host.patching import apply_image_prompt
 from pack.ipadapter.host.saving import save_to_output
 from pack.ipadapter.host.train_adapter import train_adapter
-from pack.ipadapter.host.training_set import graph_pictures
+from pack.ipadapter.host.training import frozen_unet
+from pack.ipadapter.host.training_set import encode_pictures, graph_pictures
 from pack.ipadapter.host.watching import Watch
 from pack.ipadapter.pixels import Fit
 from pack.ipadapter.strength import Strength
-from pack.ipadapter.training.loop import DivergedError
+from pack.ipadapter.training.batches import Batches
+from pack.ipadapter.training.fresh import new_adapter, new_spec
+from pack.ipadapter.training.loop import DivergedError, train_step
+from pack.ipadapter.training.module import AdapterTraining
 from pack.ipadapter.training.recipe import Drops, Recipe
 
+from tests.adapters import EMBED
 from tests.host.test_encoder import encoder
 from tests.image_prompts import image_prompt
 from tests.small import MICRO, SD15, SDXL, host_model, make_pair, reference_weights
@@ -83,6 +88,31 @@ def test_a_trained_adapter_can_be_applied_at_once_and_the_model_is_unchanged(kin
     applied = apply_image_prompt(model, trained.adapter, prompt, Strength())
     assert not torch.equal(picture(applied, MICRO), plain)
     assert len(trained.losses) == 3 and trained.adapter.provenance.steps == 3
+
+
+class Noted(Batches):
+    """Batches that note when each is made, and when it is taken."""
+
+    def take(self, number):
+        self.events.append(("take", number))
+        return super().take(number)
+
+    def make(self, number):
+        self.events.append(("make", number))
+        return super().make(number)
+
+
+def test_each_batch_is_made_once_and_one_at_most_ahead():
+    recipe = Recipe(Family.BASE, steps=2, batch_size=2, grad_accumulation=2)
+    with frozen_unet(micro(), None, gradient_checkpointing=False) as frozen:
+        spec = new_spec("new", Family.BASE, 4, EMBED, frozen.layers)
+        training = AdapterTraining(new_adapter(spec, frozen.layer_weights(), 0), frozen)
+        data = encode_pictures(frozen.patcher.model, pictures(), (torch.rand(PICTURES, EMBED), torch.zeros(1, EMBED)))
+        batches, optimizer = Noted(data, frozen, recipe), recipe.optimizer(list(training.parameters()))
+        batches.events = []
+        for step in range(recipe.steps):
+            train_step(training, batches, optimizer, step)
+    assert batches.events == [("take", 0), ("make", 0)] + [(did, n) for n in (1, 2, 3) for did in ("make", "take")]
 
 
 def test_learning_lowers_the_loss():

@@ -124,7 +124,7 @@ class TroubledRun(Run):
         return super().write_file(path)
 
 
-def base_model():  # type: ignore[no-untyped-def]
+def base_model(device: str = "cpu"):  # type: ignore[no-untyped-def]
     """A random UNet of the host's class."""
     import comfy.model_base
     import comfy.model_patcher
@@ -133,11 +133,11 @@ def base_model():  # type: ignore[no-untyped-def]
     config = comfy.supported_models.SD15(dict(UNET))
     config.set_inference_dtype(torch.float32, None)
     torch.manual_seed(5)
-    model = comfy.model_base.BaseModel(config, device="cpu")
+    model = comfy.model_base.BaseModel(config, device=device)
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.08)
-    cpu = torch.device("cpu")
-    return comfy.model_patcher.CoreModelPatcher(model.eval().requires_grad_(False), cpu, cpu)
+    place = torch.device(device)
+    return comfy.model_patcher.CoreModelPatcher(model.eval().requires_grad_(False), place, place)
 
 
 @torch.inference_mode(False)

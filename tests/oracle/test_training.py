@@ -8,6 +8,7 @@ import torch
 from pack.ipadapter.families import Family
 from pack.ipadapter.host.training import frozen_unet
 from pack.ipadapter.host.training_set import encode_pictures, graph_pictures
+from pack.ipadapter.training.batches import Batches
 from pack.ipadapter.training.draws import draw_example
 from pack.ipadapter.training.fresh import new_adapter, new_spec
 from pack.ipadapter.training.loop import train, train_step
@@ -104,7 +105,7 @@ def one_backward(frozen, kind, layout, recipe, prediction="epsilon"):
     reference = reference_training(layout, as_file(training.adapter), prediction)
     keep = torch.optim.SGD(training.parameters(), lr=0.0)
     keep.zero_grad = lambda set_to_none=True: None  # keep the gradients to look at
-    loss = train_step(training, data, recipe, keep, step=0)
+    loss = train_step(training, Batches(data, frozen, recipe), keep, step=0)
     theirs = reference.loss(examples_of(data, recipe, 0))
     theirs.backward()
     assert loss == pytest.approx(theirs.item(), rel=1e-5)

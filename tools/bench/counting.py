@@ -6,13 +6,11 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import torch
 from comfy.patcher_extension import WrappersMP
 from torch import Tensor
-from torch.optim import Optimizer
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -72,38 +70,6 @@ def ops_of_a_step(model: Model, run: Callable[[Model], object]) -> Ops:
     with OpCounter() as counter:
         before, after = readings(model, run, lambda: counter.ops.copy())
     return extra(after, before)
-
-
-@dataclass(frozen=True)
-class StepCount:
-    """What one training step does. `waits` are those that CUDA itself reports, None on the CPU."""
-
-    ops: int
-    syncs: int
-    waits: int | None
-
-
-def count_training_step(step: Callable[[], object], optimizer: Optimizer, device: torch.device) -> StepCount:
-    """What the next step does, and on a graphics card how often the one after it waits."""
-    with OpCounter() as counter, marked(optimizer, counter) as marks:
-        step()
-    before, after = marks
-    # The optimizer reads its step counters, which torch keeps in main memory: nothing waits for those.
-    waiting = syncs(counter.ops) - syncs(extra(after, before))
-    return StepCount(counter.ops.total(), waiting, waits_of(step) if device.type == "cuda" else None)
-
-
-@contextmanager
-def marked(optimizer: Optimizer, counter: OpCounter) -> Iterator[list[Ops]]:
-    """What is counted when the optimizer begins, and when it ends."""
-    marks: list[Ops] = []
-    registers = (optimizer.register_step_pre_hook, optimizer.register_step_post_hook)
-    hooks = [register(lambda *_: marks.append(counter.ops.copy())) for register in registers]
-    try:
-        yield marks
-    finally:
-        for hook in hooks:
-            hook.remove()
 
 
 def extra(patched: Ops, bare: Ops) -> Ops:

@@ -10,27 +10,29 @@ from typing import Protocol
 
 import torch
 from pack.ipadapter.families import Family
-from pack.ipadapter.host.training import FrozenUNet, checkpointed, frozen_unet
+from pack.ipadapter.host.training import FrozenUNet, checkpointed, frozen_unet, in_training, not_loaded
 from pack.ipadapter.host.training_set import EncodedPictures, GraphPictures, encode_pictures
+from pack.ipadapter.training.batches import Batches
 from pack.ipadapter.training.draws import draw_example
 from pack.ipadapter.training.fresh import new_adapter, new_spec
-from pack.ipadapter.training.loop import ALONE, train_step
-from pack.ipadapter.training.module import AdapterTraining, make_batch
+from pack.ipadapter.training.loop import train_step
+from pack.ipadapter.training.module import AdapterTraining
 from pack.ipadapter.training.recipe import Recipe
 from torch import Tensor
 
 from tools.bench import adapters, counting, memory
 from tools.bench.adapters import AdapterKind
+from tools.bench.card import card_of_shapes
 from tools.bench.host import BenchError
-from tools.bench.measure import cell, say, tidy
-from tools.bench.models import FULL_WIDTH, LATENT_SCALE, NARROW_WIDTH, TEXT_TOKENS, Base, Model, build_model
+from tools.bench.measure import say, tidy
+from tools.bench.models import FULL_WIDTH, LATENT_SCALE, META, NARROW_WIDTH, TEXT_TOKENS, Base, Model, build_model
 from tools.bench.noise import SEED
 from tools.bench.reference import TIMESTEPS, Examples, ReferenceTraining, diffusers_unet
 from tools.bench.report import Cell, Row, Unit
 from tools.bench.timing import alternate, median_interval, ratio
 
 PICTURES = 8
-COUNTED = 3  # steps of each side in each mode that are not timed: for memory, operations, and CUDA's waits
+COUNTED = 3  # steps of each side in each mode that are not timed: for memory, operations, and waits
 AGREEMENT = 1e-3  # of the two sides' losses, relative
 
 
@@ -102,12 +104,12 @@ class OurTraining:
     """This pack's trainer: `train_step` on pictures as the training node holds them."""
 
     def __init__(self, frozen: FrozenUNet, training: AdapterTraining, data: EncodedPictures, recipe: Recipe) -> None:
-        self.frozen, self.training, self.data, self.recipe = frozen, training, data, recipe
+        self.frozen, self.training, self.batches = frozen, training, Batches(data, frozen, recipe)
         self.optimizer = recipe.optimizer(list(training.parameters()))
         self.losses: list[float] = []
 
     def step(self) -> None:
-        self.losses.append(train_step(self.training, self.data, self.recipe, self.optimizer, len(self.losses)))
+        self.losses.append(train_step(self.training, self.batches, self.optimizer, len(self.losses)))
 
     def checkpointed(self) -> AbstractContextManager[None]:
         return checkpointed(self.frozen.patcher.model.diffusion_model)
@@ -145,12 +147,27 @@ def frozen_model(case: TrainingCase, device: torch.device) -> Model:
     return model
 
 
+def frozen_on(model: Model, device: torch.device) -> AbstractContextManager[FrozenUNet]:
+    """A model ready to be trained against."""
+    return shapes_of(model) if device == META else frozen_unet(model, None, gradient_checkpointing=False)
+
+
+@contextmanager
+def shapes_of(model: Model) -> Iterator[FrozenUNet]:
+    """A model of shapes, on the card without the host's loading, as shapes take no room there."""
+    model.load_device = META
+    with in_training():
+        frozen = not_loaded(model, None)
+        model.model.to(META)
+        yield frozen
+
+
 @contextmanager
 def both_sides(case: TrainingCase, device: torch.device) -> Iterator[tuple[ReferenceTraining, OurTraining]]:
     """The reference and this pack at the start of the same run, over the same base weights."""
     base, recipe = case.kind.base, Recipe(case.family, batch_size=case.batch, seed=SEED)
     model = frozen_model(case, device)
-    with frozen_unet(model, None, gradient_checkpointing=False) as frozen:
+    with frozen_on(model, device) as frozen:
         features = random_features(case.kind)
         spec = new_spec(base.name, case.family, case.kind.tokens, features[0].shape[-1], frozen.layers)
         training = AdapterTraining(new_adapter(spec, frozen.layer_weights(), SEED), frozen)
@@ -162,10 +179,10 @@ def both_sides(case: TrainingCase, device: torch.device) -> Iterator[tuple[Refer
 
 def examples(data: EncodedPictures, frozen: FrozenUNet, recipe: Recipe, step: int) -> Examples:
     """The batch that this pack's trainer draws at a step, as the reference takes it."""
-    positions = ALONE.positions(recipe, step, micro=0)
-    draws = [draw_example(recipe.seed, position, len(data)) for position in positions]
-    batch = make_batch(data, frozen, draws, recipe.drops)
-    timestep = (torch.tensor([draw.time for draw in draws], dtype=torch.float64) * TIMESTEPS).long()
+    batches = Batches(data, frozen, recipe)
+    positions = batches.share.positions(recipe, step)
+    times = [draw_example(recipe.seed, position, len(data)).time for position in positions]
+    batch, timestep = batches.make(step), torch.tensor([int(time * TIMESTEPS) for time in times])
     text, vector = batch.text["c_crossattn"], batch.text.get("y")
     return Examples(batch.latents, batch.noise, timestep.to(frozen.device), text, vector, batch.features)
 
@@ -199,7 +216,8 @@ class Measured:
 
     seconds: list[float]
     peak: memory.Peak
-    count: counting.StepCount
+    ops: int
+    waits: int
 
 
 def measure(case: TrainingCase, mode: Mode, sides: Sequence[Side], device: torch.device) -> Iterator[Measured]:
@@ -207,9 +225,45 @@ def measure(case: TrainingCase, mode: Mode, sides: Sequence[Side], device: torch
     with ExitStack() as stack:
         for side in sides:
             stack.enter_context(mode.of(side))
-        for side, seconds in zip(sides, alternate([s.step for s in sides], case.rounds, device), strict=True):
+        times = alternate([side.step for side in sides], case.rounds, device)
+        waits = WAITS[device.type].count(case, mode, sides)
+        for side, seconds, waiting in zip(sides, times, waits, strict=True):
             peak = memory.training_peak(side.step, side.held(), side.optimizer, device)
-            yield Measured(seconds, peak, counting.count_training_step(side.step, side.optimizer, device))
+            yield Measured(seconds, peak, counting.count_ops(side.step).total(), waiting)
+
+
+def counted_waits(case: TrainingCase, mode: Mode, sides: Sequence[Side]) -> list[int]:
+    """How often a step of each side would wait for a card, counted without one on the same UNet's shapes."""
+    with card_of_shapes() as waits, both_sides(case, META) as shapes:
+        return [waits_in(mode, side, waits) for side in shapes]
+
+
+def waits_in(mode: Mode, side: Side, waits: counting.Ops) -> int:
+    """Those of a side's second step."""
+    with mode.of(side):
+        side.step()
+        waits.clear()
+        side.step()
+    return waits.total()
+
+
+def reported_waits(case: TrainingCase, mode: Mode, sides: Sequence[Side]) -> list[int]:
+    """How often a step of each side waits, as CUDA itself reports."""
+    return [counting.waits_of(side.step) for side in sides]
+
+
+@dataclass(frozen=True)
+class Waits:
+    """A way to count waits for the device, and what its row is called."""
+
+    name: str
+    count: Callable[[TrainingCase, Mode, Sequence[Side]], list[int]]
+
+
+WAITS = {
+    "cpu": Waits("waits a step, counted on shapes", counted_waits),
+    "cuda": Waits("waits a step that CUDA reports", reported_waits),
+}
 
 
 def mode_rows(case: TrainingCase, mode: Mode, sides: Sequence[Side], device: torch.device) -> Iterator[Row]:
@@ -219,16 +273,13 @@ def mode_rows(case: TrainingCase, mode: Mode, sides: Sequence[Side], device: tor
     yield Row(case.name, f"time of a training step{mode.name}", times[0], (times[1],))
     compared = Cell(ratio(ours.seconds, theirs.seconds), Unit.RATIO)
     yield Row(case.name, f"the same, as a ratio to diffusers'{mode.name}", None, (compared,))
-    for name, unit, pick in FIGURES:
-        reference, figure = (cell(pick(each), unit) for each in measured)
-        if figure:
-            yield Row(case.name, name + mode.name, reference, (figure,))
+    for name, unit, pick in (*FIGURES, (WAITS[device.type].name, Unit.COUNT, lambda each: each.waits)):
+        reference, figure = (Cell(pick(each), unit) for each in measured)
+        yield Row(case.name, name + mode.name, reference, (figure,))
 
 
-FIGURES: tuple[tuple[str, Unit, Callable[[Measured], float | None]], ...] = (
+FIGURES: tuple[tuple[str, Unit, Callable[[Measured], float]], ...] = (
     ("memory of a step at its peak", Unit.BYTES, lambda each: each.peak.total),
     ("of it for the step alone", Unit.BYTES, lambda each: each.peak.step),
-    ("ATen operations a step", Unit.COUNT, lambda each: each.count.ops),
-    ("host syncs a step", Unit.COUNT, lambda each: each.count.syncs),
-    ("waits a step that CUDA reports", Unit.COUNT, lambda each: each.count.waits),
+    ("ATen operations a step", Unit.COUNT, lambda each: each.ops),
 )
