@@ -15,6 +15,7 @@ from pack.ipadapter.training.recipe import Recipe
 from pack.ipadapter.writing import file_tensors
 from torch import Tensor, nn
 from torch.nn.functional import mse_loss
+from torch.optim import AdamW, Optimizer
 
 from tools.bench.models import META, Base, Model, unet_config
 
@@ -94,7 +95,8 @@ class ReferenceTraining:
 
     def __init__(self, unet: UNet2DConditionModel, recipe: Recipe, batches: Sequence[Examples]) -> None:
         self.unet, self.batches = unet, batches
-        self.optimizer = recipe.optimizer([p for p in unet.parameters() if p.requires_grad])
+        learned = [p for p in unet.parameters() if p.requires_grad]
+        self.optimizer: Optimizer = AdamW(learned, lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
         self.scheduler = DDPMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear")
         self.losses: list[float] = []
 
