@@ -42,11 +42,13 @@ class ReferenceTraining:
     def loss(self, examples: Examples) -> Tensor:
         """`tutorial_train.py`: the mean squared error of the prediction."""
         noisy, timestep, target = self.forward(examples)
-        added = {"image_embeds": [examples.features.unsqueeze(1)]}
+        noisy, text, features = (given.to(self.unet.dtype) for given in (noisy, examples.text, examples.features))
+        added = {"image_embeds": [features.unsqueeze(1)]}
         if examples.pooled is not None:
             self.unet.add_time_proj.forward = lambda flat: flat  # the size ids come embedded from the host
-            added |= {"text_embeds": examples.pooled[:, :POOLED], "time_ids": examples.pooled[:, POOLED:]}
-        predicted = self.unet(noisy, timestep, examples.text, added_cond_kwargs=added).sample
+            pooled = examples.pooled.to(self.unet.dtype)
+            added |= {"text_embeds": pooled[:, :POOLED], "time_ids": pooled[:, POOLED:]}
+        predicted = self.unet(noisy, timestep, text, added_cond_kwargs=added).sample
         return mse_loss(predicted.float(), target.float())
 
     @property
@@ -60,9 +62,11 @@ class ReferenceTraining:
         return from_diffusers(named, "reference")
 
 
-def reference_training(layout: Layout, file: AdapterFile, prediction: str = "epsilon") -> ReferenceTraining:
-    """diffusers' side of a training run."""
-    unet = reference_with(layout, [file], 1.0).unet.requires_grad_(False)
+def reference_training(
+    layout: Layout, file: AdapterFile, prediction: str = "epsilon", unet: UNet2DConditionModel | None = None
+) -> ReferenceTraining:
+    """diffusers' side of a training run, on a UNet of the test's own where there is one."""
+    unet = reference_with(layout, [file], 1.0, unet).unet.requires_grad_(False)
     made = ReferenceTraining(layout, unet, FORWARD[prediction])
     for parameter in made.trained:
         parameter.requires_grad_(True)
