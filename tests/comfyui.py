@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 USUAL = Path(__file__).resolve().parent.parent / ".host" / "ComfyUI"
-HOST = Path(os.environ.get("COMFYUI_PATH") or USUAL)
+HOST = Path(os.environ.get("COMFYUI_PATH") or USUAL).resolve()
 
 
 ON_A_CPU = ("--cpu", "--use-pytorch-cross-attention")

@@ -51,7 +51,7 @@ DINO2 = {
     "num_attention_heads": 4,
     "layer_norm_eps": 1e-6,
     "use_swiglu_ffn": False,
-    "image_size": SIZE,
+    "image_size": 518,  # every public one's, and the only size that every version of the host takes
     "patch_size": 14,
 }
 DINO3 = {

@@ -133,7 +133,7 @@ def test_dino_is_measured_with_the_hosts_class_token():
     tokens = [dino.encode_image(given, crop=True)["last_hidden_state"][:, 0] for given in (generated, references)]
     cosines = torch.nn.functional.cosine_similarity(*(token.float() for token in tokens)).tolist()
     assert [row["dino_i"] for row in data["rows"]] == pytest.approx(cosines, abs=1e-4)
-    assert "DINO-I: measured with dinov2 (56 px)." in text
+    assert "DINO-I: measured with dinov2 (518 px)." in text
 
 
 def refusal(*args: Any, **more: Any) -> str:

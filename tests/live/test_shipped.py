@@ -13,6 +13,7 @@ import pytest
 from comfy_cli.workflow_to_api import convert_ui_to_api
 from PIL import Image
 
+from tests.comfyui import HOST, USUAL
 from tests.live.graph import Graph
 from tests.live.shipped import FRAMES, LEAST, NAMES, quick
 from tests.live.studio import MEGAPIXELS, SIDE, Pixels, Studio, difference
@@ -75,6 +76,7 @@ def test_the_evaluation_shows_its_result_and_a_row_for_each_weight(studio: Studi
     assert all(len(shown[graph.only(node)]["images"]) == 1 for node in ("EvaluateImagePrompt", "ImagePromptGrid"))
 
 
+@pytest.mark.skipif(HOST != USUAL, reason="the files are written from what the usual ComfyUI says of its nodes")
 def test_committed_files_are_what_the_generator_writes(object_info: Mapping[str, Any]) -> None:
     stale = [path.name for path, text in texts(SHIPPED, object_info) if path.read_text(encoding="utf-8") != text]
     assert not stale, "run python -m tools.workflows"
@@ -94,7 +96,16 @@ def test_nothing_else_is_shipped() -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_canvas_and_prompt_are_one_graph(name: str, object_info: Mapping[str, Any]) -> None:
-    assert convert_ui_to_api(read_workflow(name), dict(object_info)) == Graph.shipped(name).nodes
+    assert convert_ui_to_api(read_workflow(name), dict(object_info)) == named_as_here(name, object_info)
+
+
+def named_as_here(name: str, object_info: Mapping[str, Any]) -> dict[str, Any]:
+    """The prompt, each node titled as on the canvas, or where it has no title there as this host calls its class."""
+    titles = {str(node["id"]): node.get("title") for node in read_workflow(name)["nodes"]}
+    return {
+        key: node | {"_meta": {"title": titles[key] or object_info[node["class_type"]]["display_name"]}}
+        for key, node in Graph.shipped(name).nodes.items()
+    }
 
 
 def read_workflow(name: str) -> dict[str, Any]:
