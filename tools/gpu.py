@@ -55,6 +55,11 @@ def tests(name: str, seconds: float, *what: str, **environment: str) -> Part:
     return Part(name, ("-m", "pytest", "-q", "-p", "no:cacheprovider", *what), seconds, environment)
 
 
+def bench(table: str, device: str, seconds: float) -> Part:
+    """One of the benchmark's tables."""
+    return Part(f"bench {table}", ("-m", "tools.bench", "--device", device, "--only", table), seconds)
+
+
 def modes(chosen: Sequence[str]) -> str:
     return " or ".join(f"[{mode}-" for mode in chosen)
 
@@ -72,7 +77,9 @@ def parts(device: str) -> tuple[Part, ...]:
         tests("little room", 60, server, "-k", "evict"),
         tests("other modes", 90, server, "-k", modes(ALL_MODES), *workers),
         tests("compile", 90, "tests/gpu/test_compile.py"),
-        Part("bench", ("-m", "tools.bench", "--device", device), 240),
+        bench("sampling", device, 120),
+        bench("training", device, 120),
+        *([bench("compiled", device, 300)] if device == "cuda" else []),
     )
 
 
