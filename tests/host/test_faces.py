@@ -512,7 +512,7 @@ def test_the_nodes_pass_on_what_is_chosen(pack):
 
 
 def test_the_extension_has_the_nodes_and_one_socket_for_faces():
-    from pack.nodes import IPAdapterExtension
+    from pack.nodes.extension import IPAdapterExtension
 
     nodes = asyncio.run(IPAdapterExtension().get_node_list())
     assert LoadInsightFace in nodes and EncodeFacePrompt in nodes
