@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from .checkpoint import Tensors, flatten, read_tensors, shapes
 from .errors import IPAdapterError
@@ -26,6 +27,9 @@ TIMM_HEADS = {"linear": "head.proj.weight", "mlp": "head.mlp.fc2.weight"}  # ope
 PREFIXES = ("visual.", "module.visual.", "model.visual.")
 INSTALL = "open_clip is not installed: run `pip install open_clip_torch` in ComfyUI's Python environment and restart."
 OLD_TIMM = "this tower needs a newer timm: run `pip install -U timm` in ComfyUI's Python environment and restart."
+FILLERS = {
+    getattr(Tensor, name) for name in ("add_", "clamp_", "copy_", "erfinv_", "fill_", "mul_", "normal_", "uniform_")
+}
 CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 
 Colour = tuple[float, float, float]
@@ -204,13 +208,22 @@ def candidate_architectures(tower: Tensors, quick_gelu: bool) -> list[Architectu
     return sorted((a for a in map(read_architecture, architecture_names()) if could_be(a, tower)), key=preference)
 
 
+class Unfilled(TorchFunctionMode):
+    """Leaves tensors of the meta device alone, which hold nothing: filling those of a dozen towers takes seconds."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func in FILLERS and args[0].is_meta:
+            return args[0]
+        return func(*args, **(kwargs or {}))
+
+
 def build_tower(architecture: Architecture) -> nn.Module:
-    """The tower with weights still to come (on the meta device, so nothing is initialised)."""
+    """The tower with weights still to come (on the meta device, where nothing is initialised)."""
     try:
         from open_clip.model import _build_vision_tower
     except ImportError as error:
         raise IPAdapterError(INSTALL) from error
-    with torch.device("meta"):
+    with torch.device("meta"), Unfilled():
         return _build_vision_tower(architecture.embed_dim, architecture.vision, architecture.quick_gelu)
 
 
