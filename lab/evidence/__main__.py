@@ -18,24 +18,23 @@ from ..host import start_host
 
 MEASURED = Path(__file__).resolve().parent / "measured"
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "evidence.md"
-REFERENCES = 32
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Some claims or all; the page is written from what is measured now and what was before."""
     start_host()
-    from .claims import CLAIMS
+    from .claims import CLAIMS, WHOLE, Extent
 
     parser = argparse.ArgumentParser(prog="python -m lab.evidence", description="Measure the paper's claims.")
     parser.add_argument("claims", nargs="*", choices=[*CLAIMS, []], metavar="CLAIM", help=", ".join(CLAIMS))
-    parser.add_argument("--references", type=int, default=REFERENCES)
+    parser.add_argument("--references", type=int, default=WHOLE.references)
     chosen = parser.parse_args(arguments)
     torch.set_num_threads(1)
     fresh = {}
     for name in chosen.claims or CLAIMS:
         began = time.perf_counter()
         with torch.inference_mode():
-            fresh[name] = CLAIMS[name](chosen.references)
+            fresh[name] = CLAIMS[name](Extent(chosen.references))
         save(name, fresh[name])
         print(f"{name}: {time.perf_counter() - began:.0f} s", flush=True)
     PAGE.write_text(page(fresh), encoding="utf-8")

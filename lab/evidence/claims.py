@@ -20,11 +20,21 @@ from . import studio
 from .simple import simple_conditioning
 from .studio import Conditioning, Task, agreement, clip_i, following, picture_of, sample, text
 
-SEEDS = 4
 WEIGHTS = (0.0, 0.25, 0.5, 0.75, 1.0)
 BASE, PLUS = "ip-adapter", "ip-adapter-plus"
 ALL = tuple(ATTRIBUTES)
 APPEARANCE = ("colour", "style", "background")
+
+
+@dataclass(frozen=True)
+class Extent:
+    """How much of a claim is measured: held-out references, and pictures of each under each condition."""
+
+    references: int = 32
+    seeds: int = 4
+
+
+WHOLE = Extent()
 
 
 @dataclass
@@ -73,18 +83,18 @@ def plain(words: str = "") -> tuple[Conditioning, Conditioning]:
     return text(words), text("")
 
 
-def draw(model: Any, words: str = "", **settings: Any) -> Tensor:
+def draw(model: Any, extent: Extent, words: str = "", **settings: Any) -> Tensor:
     """Pictures of a model under a text."""
-    return sample(model, Task(*plain(words), seeds=SEEDS, **settings))
+    return sample(model, Task(*plain(words), seeds=extent.seeds, **settings))
 
 
-def follows(count: int) -> Table:
+def follows(extent: Extent) -> Table:
     """Claim 1: the image prompt is followed, the more the larger λ is."""
     table = Table()
-    for group, label, scene in references(count):
+    for group, label, scene in references(extent.references):
         table.show(label, "reference", picture_of(scene)[0])
         for weight in WEIGHTS:
-            made = draw(following(studio.model(), scene, BASE, weight))
+            made = draw(following(studio.model(), scene, BASE, weight), extent)
             condition = f"λ = {weight:g}"
             table.add_agreement(condition, made, scene, ALL, group)
             table.add(condition, "CLIP-I", clip_i(made, picture_of(scene)), group)
@@ -92,16 +102,16 @@ def follows(count: int) -> Table:
     return table
 
 
-def designs(count: int) -> Table:
+def designs(extent: Extent) -> Table:
     """Claim 2: decoupled attention against tokens beside the text's; 16 tokens against 4; equal steps."""
     table = Table()
-    for group, label, scene in references(count):
+    for group, label, scene in references(extent.references):
         prompt = studio.prompt(scene)
         table.show(label, "reference", picture_of(scene)[0])
         made = {
-            "simple, 4 tokens": sample(studio.model(), Task(*simple_conditioning(prompt), seeds=SEEDS)),
-            "decoupled, 4 tokens": draw(following(studio.model(), prompt, BASE)),
-            "decoupled, 16 tokens": draw(following(studio.model(), prompt, PLUS)),
+            "simple, 4 tokens": sample(studio.model(), Task(*simple_conditioning(prompt), seeds=extent.seeds)),
+            "decoupled, 4 tokens": draw(following(studio.model(), prompt, BASE), extent),
+            "decoupled, 16 tokens": draw(following(studio.model(), prompt, PLUS), extent),
         }
         for condition, pictures in made.items():
             add_fidelity(table, condition, pictures, scene, group)
@@ -119,24 +129,24 @@ def add_fidelity(table: Table, condition: str, pictures: Tensor, scene: Scene, g
     table.add(condition, "pixel difference", (pictures - reference).abs().mean((1, 2, 3)).tolist(), group)
 
 
-def nothing_at_zero(count: int) -> Table:
+def nothing_at_zero(extent: Extent) -> Table:
     """Claim 3: λ = 0 is the base model."""
     table = Table()
-    for group, _, scene in references(count):
+    for group, _, scene in references(extent.references):
         for name in (BASE, PLUS):
             applied = apply_image_prompt(studio.model(), studio.adapter(name), studio.prompt(scene), Strength(0.0))
-            difference = (draw(applied) - draw(studio.model())).abs().amax((1, 2, 3))
+            difference = (draw(applied, extent) - draw(studio.model(), extent)).abs().amax((1, 2, 3))
             table.add(name, "largest difference of a pixel", difference.tolist(), group)
     return table
 
 
-def another_base(count: int) -> Table:
+def another_base(extent: Extent) -> Table:
     """Claim 4: the adapter works, as it is, on a fine-tuned base."""
     table = Table()
-    for group, label, scene in references(count):
+    for group, label, scene in references(extent.references):
         table.show(label, "reference", picture_of(scene)[0])
         for weight in (0.0, 1.0):
-            made = draw(following(studio.model("fine-tuned"), scene, BASE, weight))
+            made = draw(following(studio.model("fine-tuned"), scene, BASE, weight), extent)
             condition = f"fine-tuned, λ = {weight:g}"
             table.add_agreement(condition, made, scene, ALL, group)
             night = [float(reading.domain == "night") for reading in studio.seen(made)]
@@ -145,11 +155,11 @@ def another_base(count: int) -> Table:
     return table
 
 
-def structure(count: int) -> Table:
+def structure(extent: Extent) -> Table:
     """Claim 5: structure from a ControlNet, appearance from the image prompt."""
     table = Table()
-    guides = held_out_scenes(2 * count, 300)
-    for group, label, scene in references(count):
+    guides = held_out_scenes(2 * extent.references, 300)
+    for group, label, scene in references(extent.references):
         guide = next(g for g in guides[group:] if g.shape != scene.shape)
         table.show(label, "image prompt", picture_of(scene)[0])
         table.show(label, "structure", torch.from_numpy(edges(guide).copy()).float() / 255)
@@ -158,7 +168,7 @@ def structure(count: int) -> Table:
             "structure alone": studio.model(),
             "both": following(studio.model(), scene, BASE),
         }.items():
-            made = sample(model, Task(*controlled, seeds=SEEDS))
+            made = sample(model, Task(*controlled, seeds=extent.seeds))
             table.add(
                 condition, "shape is the structure's", agreement(made, {"shape": guide.shape})["shape"], group, 1 / 6
             )
@@ -181,10 +191,10 @@ def away(pictures: Tensor, scene: Scene) -> list[float]:
     return (studio.centres(pictures) - studio.centres(picture_of(scene))).norm(dim=1).tolist()
 
 
-def text_too(count: int) -> Table:
+def text_too(extent: Extent) -> Table:
     """Claim 6: text decides what the image leaves open, here the background of a reference cut out by its mask."""
     table = Table()
-    for group, label, scene in references(count):
+    for group, label, scene in references(extent.references):
         names = [name for name in BACKGROUNDS if name != scene.background]
         wanted = replace(scene, background=names[group % len(names)])
         words = f"a shape on a {wanted.background} background"
@@ -196,7 +206,7 @@ def text_too(count: int) -> Table:
             "whole reference, λ = 0.5": following(studio.model(), scene, BASE, 0.5),
             "cut-out reference, λ = 1": following(studio.model(), cut_out, BASE, 1.0),
         }.items():
-            made = draw(model, words)
+            made = draw(model, extent, words)
             told = agreement(made, {"background": wanted.background})["background"]
             table.add(condition, "background is the text's", told, group, 1 / len(BACKGROUNDS))
             table.add_agreement(condition, made, scene, ("shape", "colour", "style"), group)
@@ -212,31 +222,33 @@ def shape_mask(scene: Scene) -> Tensor:
     return inside.float().unsqueeze(0)
 
 
-def from_a_picture(count: int) -> Table:
+def from_a_picture(extent: Extent) -> Table:
     """Claim 7: image to image, and inpainting, with an image prompt."""
     table = Table()
-    sources = held_out_scenes(count, 500)
-    for group, label, scene in references(count):
+    sources = held_out_scenes(extent.references, 500)
+    for group, label, scene in references(extent.references):
         source = sources[group]
         table.show(label, "source", picture_of(source)[0])
         table.show(label, "image prompt", picture_of(scene)[0])
         for condition, model in {"λ = 0": studio.model(), "λ = 1": following(studio.model(), scene, BASE)}.items():
-            made = draw(model, latent=studio.latent_of(source), denoise=0.75)
+            made = draw(model, extent, latent=studio.latent_of(source), denoise=0.75)
             table.add_agreement(f"image to image, {condition}", made, scene, ALL, group)
             distance = away(made, source)
             table.add(
                 f"image to image, {condition}", "distance of its place from the source's, pixels", distance, group
             )
             table.show(label, f"image to image, {condition}", made[0])
-            inpaint(table, f"inpainting, {condition}", model, source, scene, group, label)
+            inpaint(table, f"inpainting, {condition}", model, extent, source, scene, group, label)
     return table
 
 
-def inpaint(table: Table, condition: str, model: Any, source: Scene, scene: Scene, group: int, label: str) -> None:
+def inpaint(
+    table: Table, condition: str, model: Any, extent: Extent, source: Scene, scene: Scene, group: int, label: str
+) -> None:
     """The middle of the source drawn anew; its rim is compared with the source through the autoencoder."""
     mask = torch.zeros(1, SIDE, SIDE)
     mask[:, 8:56, 8:56] = 1
-    made = draw(model, latent=studio.latent_of(source), mask=mask)
+    made = draw(model, extent, latent=studio.latent_of(source), mask=mask)
     table.add_agreement(condition, made, scene, ("shape", "colour", "style"), group)
     kept = studio.vae().decode(studio.latent_of(source)).clamp(0, 1)
     rim = torch.cat([(made - kept)[:, :4].flatten(1), (made - kept)[:, -4:].flatten(1)], dim=1)
@@ -244,7 +256,7 @@ def inpaint(table: Table, condition: str, model: Any, source: Scene, scene: Scen
     table.show(label, condition, made[0])
 
 
-CLAIMS: dict[str, Callable[[int], Table]] = {
+CLAIMS: dict[str, Callable[[Extent], Table]] = {
     "follows": follows,
     "designs": designs,
     "nothing_at_zero": nothing_at_zero,

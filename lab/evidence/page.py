@@ -13,7 +13,7 @@ from ipadapter.statistics import Estimate
 
 from .. import store
 from ..adapting import BATCH, STEPS
-from .claims import SEEDS, Table
+from .claims import WHOLE, Table
 from .verdicts import VERDICTS, Verdict, estimate
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -59,7 +59,7 @@ which favours them.
 def make_page(tables: dict[str, Table], count: int, steps: int, guidance: float) -> str:
     """The whole page; the pictures that come with the tables are written."""
     IMAGES.mkdir(parents=True, exist_ok=True)
-    parts = [HEAD.format(count=count, seeds=SEEDS, steps=steps, guidance=guidance)]
+    parts = [HEAD.format(count=count, seeds=WHOLE.seeds, steps=steps, guidance=guidance)]
     return "\n".join([*parts, *(section(name, table) for name, table in tables.items())])
 
 
