@@ -14,6 +14,7 @@ import pytest
 import torch
 
 ROOT = Path(__file__).resolve().parent.parent
+# Layers whose tests share a server, the longest first.
 SERVED = ("live", "browser")
 
 
@@ -29,11 +30,16 @@ torch.set_num_threads(1)  # the models here are too small to share out, and othe
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests that share a server stay in one process when the tests are spread over several."""
+    """When the tests are spread over several processes, those that share a server stay in one, and begin at once."""
     for item in items:
-        layer = item.path.relative_to(ROOT / "tests").parts[0]
-        if layer in SERVED:
-            item.add_marker(pytest.mark.xdist_group(layer))
+        if layer_of(item) in SERVED:
+            item.add_marker(pytest.mark.xdist_group(layer_of(item)))
+    items.sort(key=lambda item: (*SERVED, layer_of(item)).index(layer_of(item)))
+
+
+def layer_of(item: pytest.Item) -> str:
+    """The folder that a test is in."""
+    return item.path.relative_to(ROOT / "tests").parts[0]
 
 
 @pytest.fixture(autouse=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tests.live.files import SMALL_ENCODER
 from tests.live.graph import Graph
-from tests.live.studio import Studio
+from tests.live.studio import Pixels, Studio
 from tests.live.training_pictures import quick_training
 from tools.workflows.shipped import SHIPPED
 
@@ -21,3 +21,10 @@ def quick(name: str, studio: Studio) -> Graph:
     if name in FRAMES:
         graph = graph.change("EmptyLatentImage", batch_size=FRAMES[name])
     return graph.change("ImagePromptFrames", frames=FRAMES.get(name, 1))
+
+
+def drawn(name: str, studio: Studio) -> dict[str, list[Pixels]]:
+    """What a shipped workflow draws, by the node that saves it; drawn once a server."""
+    if name not in studio.drawn:
+        studio.drawn[name] = studio.run(quick(name, studio)).pictures
+    return studio.drawn[name]

@@ -7,7 +7,7 @@ import io
 import json
 import urllib.request
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import numpy as np
@@ -55,6 +55,7 @@ class Studio:
     photo: str
     face: str
     hole: str
+    drawn: dict[str, dict[str, list[Pixels]]] = field(default_factory=dict)  # of shipped workflows, by name
 
     def quick(self, name: str) -> Graph:
         """A shipped graph on the photo, small and in few steps."""
@@ -95,11 +96,16 @@ class Studio:
         (pictures,) = self.run(graph).pictures.values()
         return pictures
 
-    def get(self, path: str) -> bytes:
-        """What the server has at a path, such as a file the front end asks for."""
+    def get(self, path: str, sent: bytes | None = None) -> bytes:
+        """What the server has at a path, such as a file the front end asks for, or answers to what is sent there."""
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        with opener.open(f"{self.server.url}/{path}", timeout=30) as reply:
+        request = urllib.request.Request(f"{self.server.url}/{path}", sent, {"Content-Type": "application/json"})
+        with opener.open(request, timeout=30) as reply:
             return reply.read()
+
+    def free(self) -> None:
+        """Let the server drop its models and results, as the front end's button does."""
+        self.get("api/free", json.dumps({"unload_models": True, "free_memory": True}).encode())
 
     def json(self, path: str) -> Any:
         return json.loads(self.get(path))

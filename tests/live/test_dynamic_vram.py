@@ -10,7 +10,7 @@ import pytest
 
 from ipadapter.migration.old_nodes import OLD_NODES
 from tests.live.conftest import studio_of
-from tests.live.shipped import NAMES, quick
+from tests.live.shipped import NAMES, drawn
 from tests.live.studio import Studio
 from tests.live.test_old_nodes import keep_embeds, runnable
 from tests.live.training_pictures import put_training_pictures
@@ -21,25 +21,32 @@ pytestmark = pytest.mark.live
 SWITCH = {"dynamic_vram": Path(__file__).with_name("dynamic_vram")}
 # How the base model's weights are stored shows in what is trained against them and in a LoRA put into them.
 STORED = ("train_ip_adapter", "faceid")
+COMPARED = [name for name in NAMES if name not in STORED]
 # The stand-ins are in fp16. Bringing weights to another precision is the part of dynamic VRAM that needs a card.
 AS_STORED = ("--fp16-unet", "--fp16-text-enc")
 
 
 @pytest.fixture(scope="module")
 def dynamic(studio: Studio, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studio]:
-    """A second server with the first one's models, on which the host builds layers without weights."""
+    """A second server with the first one's models, on which the host builds layers without weights.
+
+    The first has drawn by then, and holds no model any more: there is not room for both everywhere.
+    """
+    put_training_pictures(studio.server.input)
+    for name in COMPARED:
+        drawn(name, studio)
+    studio.free()
     settings = studio.server.settings.beside(tmp_path_factory.mktemp("dynamic"), SWITCH, AS_STORED)
     with running(settings) as server:
         made = studio_of(server, tmp_path_factory)
-        for each in (studio, made):
-            put_training_pictures(each.server.input)
-            keep_embeds(each)
+        put_training_pictures(server.input)
+        keep_embeds(made)
         yield made
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name not in STORED])
+@pytest.mark.parametrize("name", COMPARED)
 def test_a_shipped_workflow_draws_what_it_draws_without(name: str, studio: Studio, dynamic: Studio) -> None:
-    ours, theirs = (each.run(quick(name, each)).pictures for each in (dynamic, studio))
+    ours, theirs = (drawn(name, each) for each in (dynamic, studio))
     assert ours.keys() == theirs.keys() != set()
     for node in theirs:
         for pair in zip(ours[node], theirs[node], strict=True):
@@ -49,7 +56,7 @@ def test_a_shipped_workflow_draws_what_it_draws_without(name: str, studio: Studi
 @pytest.mark.parametrize("name", STORED)
 def test_a_shipped_workflow_that_depends_on_how_weights_are_stored_runs(name: str, dynamic: Studio) -> None:
     """Their numbers are compared in `tests/dynamic`, where both models are stored in float32."""
-    assert dynamic.run(quick(name, dynamic)).pictures
+    assert drawn(name, dynamic)
 
 
 @pytest.mark.parametrize("kind", sorted(OLD_NODES))
