@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -35,10 +36,19 @@ class AdapterFile:
         return {prefix + key: tensor for prefix, tensors in groups for key, tensor in tensors.items()}
 
 
+PERIOD = 1_000_003  # random numbers of a tensor until they repeat: a prime, so that no two rows are alike
+
+
 def random_tensors(shapes: dict[str, tuple[int, ...]], seed: int) -> Tensors:
     """Weights large enough that an adapter changes the picture."""
     generator = torch.Generator().manual_seed(seed)
-    return {key: torch.randn(shape, generator=generator) * 0.2 for key, shape in shapes.items()}
+    return {key: noise(shape, generator) for key, shape in shapes.items()}
+
+
+def noise(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+    count = math.prod(shape)
+    drawn = torch.randn(min(count, PERIOD), generator=generator) * 0.2
+    return drawn.repeat(-(-count // PERIOD))[:count].view(shape)
 
 
 def norm(name: str, width: int) -> dict[str, tuple[int, ...]]:

@@ -55,7 +55,7 @@ class Studio:
     photo: str
     face: str
     hole: str
-    drawn: dict[str, dict[str, list[Pixels]]] = field(default_factory=dict)  # of shipped workflows, by name
+    drawn: dict[str, Any] = field(default_factory=dict)  # what shipped workflows have drawn here, by name
 
     def quick(self, name: str) -> Graph:
         """A shipped graph on the photo, small and in few steps."""

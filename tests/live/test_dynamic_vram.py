@@ -10,7 +10,7 @@ import pytest
 
 from ipadapter.migration.old_nodes import OLD_NODES
 from tests.live.conftest import studio_of
-from tests.live.shipped import NAMES, drawn
+from tests.live.shipped import NAMES, drawn, quick
 from tests.live.studio import Studio
 from tests.live.test_old_nodes import keep_embeds, runnable
 from tests.live.training_pictures import put_training_pictures
@@ -46,7 +46,7 @@ def dynamic(studio: Studio, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 
 @pytest.mark.parametrize("name", COMPARED)
 def test_a_shipped_workflow_draws_what_it_draws_without(name: str, studio: Studio, dynamic: Studio) -> None:
-    ours, theirs = (drawn(name, each) for each in (dynamic, studio))
+    ours, theirs = dynamic.run(quick(name, dynamic)).pictures, drawn(name, studio).pictures
     assert ours.keys() == theirs.keys() != set()
     for node in theirs:
         for pair in zip(ours[node], theirs[node], strict=True):
@@ -56,7 +56,7 @@ def test_a_shipped_workflow_draws_what_it_draws_without(name: str, studio: Studi
 @pytest.mark.parametrize("name", STORED)
 def test_a_shipped_workflow_that_depends_on_how_weights_are_stored_runs(name: str, dynamic: Studio) -> None:
     """Their numbers are compared in `tests/dynamic`, where both models are stored in float32."""
-    assert drawn(name, dynamic)
+    assert dynamic.run(quick(name, dynamic)).pictures
 
 
 @pytest.mark.parametrize("kind", sorted(OLD_NODES))

@@ -15,7 +15,7 @@ from PIL import Image
 
 from tests.comfyui import HOST, USUAL
 from tests.live.graph import Graph
-from tests.live.shipped import FRAMES, LEAST, NAMES, drawn, quick
+from tests.live.shipped import FRAMES, NAMES, drawn, quick
 from tests.live.studio import MEGAPIXELS, SIDE, Pixels, Studio, difference
 from tests.live.training_pictures import put_training_pictures
 from tools.workflows.files import WORKFLOWS, pack_version, texts, thumbnails
@@ -59,10 +59,9 @@ def has_the_size(picture: Pixels, name: str, photo: Image.Image) -> bool:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_runs_and_follows_the_image(name: str, studio: Studio, photo: Image.Image) -> None:
-    graph = quick(name, studio)
-    (pictures,) = drawn(name, studio).values()
+    made = drawn(name, studio)
+    (pictures,), (without,) = made.pictures.values(), made.without.values()
     assert all(has_the_size(picture, name, photo) for picture in pictures)
-    without = studio.draw_all(graph.change("ApplyIPAdapter", weight=LEAST.get(name, 0)))
     assert len(pictures) == len(without) == FRAMES.get(name, 1)
     assert np.mean([difference(*pair) for pair in zip(pictures, without, strict=True)]) > 2
 
