@@ -146,7 +146,7 @@ class CallRows:
         run: Run | None = options.get(RUN_KEY)
         places = options.get("cond_or_uncond", (0,))
         known = run is not None and "uuids" in options
-        groups = run.roles.groups(options["uuids"], places) if run and known else groups_by_position(places)
+        groups = run.roles.groups(options["uuids"]) if run and known else groups_by_position(places)
         size = (x.shape[0], *x.shape[-2:])
         latent = run.latent if run else (size[1], size[2])
         seen = seen_by(options, size[0] // len(groups)) if self.by_place else WHOLE

@@ -7,10 +7,10 @@ each call by it, and the sampler's guider knows each by a name ("positive", "neg
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from ..masks import Cut, Size
 from ..packing import ABSENT, NEGATIVE, POSITIVE
@@ -18,7 +18,8 @@ from ..packing import ABSENT, NEGATIVE, POSITIVE
 COND_KEY = "ip_adapter"  # where a conditioning carries the names of the image prompts bound to it
 UNCONDITIONAL_NAMES = re.compile("neg|uncond|empty")
 
-Conds = dict[str, list[dict[str, Any]] | None]
+Cond = dict[str, Any]
+Conds = dict[str, list[Cond] | None]
 
 
 @dataclass(frozen=True)
@@ -34,12 +35,12 @@ class Group:
         return self.role if bound is None or bound in self.carries else ABSENT
 
 
-def role_of(name: str, cond: dict[str, Any]) -> int:
+def role_of(name: str, cond: Cond) -> int:
     """A conditioning's own `prompt_type` counts before the guider's name for it."""
     return NEGATIVE if UNCONDITIONAL_NAMES.search(str(cond.get("prompt_type", name))) else POSITIVE
 
 
-def cut_of(cond: dict[str, Any], latent: Size) -> Cut | None:
+def cut_of(cond: Cond, latent: Size) -> Cut | None:
     """The rectangle of the latent picture that a conditioning with an area sees, as the host clips it."""
     area = cond.get("area")
     if area is None:
@@ -53,38 +54,81 @@ def cut_of(cond: dict[str, Any], latent: Size) -> Cut | None:
 class Roles:
     """Every conditioning of one run, by uuid.
 
-    One the guider does not know was made by a guidance node as its "no prompt", and counts as unconditional. The host
-    repeats a conditioning with an area on the other side, under the same uuid; which of the two a row is its place
-    tells.
+    One the guider does not know was made by a guidance node as its "no prompt", and counts as unconditional.
     """
 
-    by_uuid: dict[UUID, tuple[Group, ...]]
+    by_uuid: dict[UUID, Group]
 
     @staticmethod
     def of(conds: Conds, latent: Size) -> Roles:
-        """From a guider's conditionings."""
-        found: dict[UUID, tuple[Group, ...]] = {}
-        for name, cond in named(conds):
-            group = Group(role_of(name, cond), tuple(cond.get(COND_KEY, ())), cut_of(cond, latent))
-            found[cond["uuid"]] = tuple(dict.fromkeys((*found.get(cond["uuid"], ()), group)))
+        """From a guider's conditionings, which the host has repeated where another of its lists has an area.
+
+        A copy stands in one list under the uuid of an original in another: here it gets one of its own.
+        """
+        found: dict[UUID, Group] = {}
+        for one in sorted(listed(conds), key=lambda one: one.is_copy):
+            group, uuid = one.group(latent), one.cond["uuid"]
+            if found.setdefault(uuid, group) != group:
+                found[one.rename()] = group
         return Roles(found)
 
-    def groups(self, uuids: Sequence[UUID], cond_or_uncond: Sequence[int]) -> tuple[Group, ...]:
+    def groups(self, uuids: Iterable[UUID]) -> tuple[Group, ...]:
         """The row groups of a call."""
-        return tuple(self.group(uuid, place) for uuid, place in zip(uuids, cond_or_uncond, strict=True))
-
-    def group(self, uuid: UUID, place: int) -> Group:
-        """One of them."""
-        known = self.by_uuid.get(uuid, (Group(NEGATIVE),))
-        if len(known) == 1:
-            return known[0]
-        role = NEGATIVE if place else POSITIVE
-        return next((group for group in known if group.role == role), known[0])
+        return tuple(self.by_uuid.get(uuid, Group(NEGATIVE)) for uuid in uuids)
 
 
-def named(conds: Conds) -> list[tuple[str, dict[str, Any]]]:
-    """Every conditioning that has a uuid, with the guider's name for it."""
-    return [(name, cond) for name, group in conds.items() for cond in group or () if "uuid" in cond]
+@dataclass(frozen=True)
+class Listed:
+    """A conditioning where it stands: in a list that the guider knows by a name."""
+
+    name: str
+    conds: list[Cond]
+    index: int
+
+    @property
+    def cond(self) -> Cond:
+        return self.conds[self.index]
+
+    @property
+    def source(self) -> Cond:
+        """The first of the list that says the same: the one itself, or the one whose text the host gave a copy."""
+        return next(one for one in self.conds if says_the_same(one, self.cond))
+
+    @property
+    def is_copy(self) -> bool:
+        """Whether the host made it from the area of one conditioning and the text of another."""
+        return self.source is not self.cond
+
+    def group(self, latent: Size) -> Group:
+        """What its rows are. The list and the text decide the role: a copy's `prompt_type` is the other list's.
+
+        Where a copy is to follow images it follows its text's; as an unconditional it faces those of its area.
+        """
+        role = role_of(self.name, self.source)
+        carrier = self.source if role == POSITIVE else self.cond
+        return Group(role, tuple(carrier.get(COND_KEY, ())), cut_of(self.cond, latent))
+
+    def rename(self) -> UUID:
+        """Put one with a new uuid in its place."""
+        self.conds[self.index] = self.cond | {"uuid": uuid4()}
+        return self.cond["uuid"]
+
+
+def listed(conds: Conds) -> list[Listed]:
+    """Every conditioning that has a uuid."""
+    return [
+        Listed(name, group, index)
+        for name, group in conds.items()
+        if group
+        for index, cond in enumerate(group)
+        if "uuid" in cond
+    ]
+
+
+def says_the_same(one: Cond, other: Cond) -> bool:
+    """Whether two conditionings hand the model the same objects."""
+    given, same = one.get("model_conds", {}), other.get("model_conds", {})
+    return given.keys() == same.keys() and all(given[key] is same[key] for key in given)
 
 
 def groups_by_position(cond_or_uncond: Iterable[int]) -> tuple[Group, ...]:

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import comfy.model_management
-import comfy.sample
-import comfy.samplers
 import pytest
 import torch
-from comfy_extras.nodes_custom_sampler import Guider_Basic, Guider_DualCFG
-from comfy_extras.nodes_perpneg import Guider_PerpNeg, PerpNeg
+from comfy_extras.nodes_perpneg import PerpNeg
 from pack.ipadapter.host.patching import apply_image_prompt
 from pack.ipadapter.host.text_attention import host_text_attention
 from pack.ipadapter.layers import find_layers
-from pack.ipadapter.packing import NEGATIVE, POSITIVE
+from pack.ipadapter.packing import NEGATIVE
 from pack.ipadapter.strength import Strength
 
 from tests.image_prompts import image_prompt
@@ -20,13 +16,11 @@ from tests.oracle.reference import Features, reference_with
 from tests.small import SD15, SDXL, Layout, host_model, make_pair, reference_weights
 from tests.world import (
     DEFAULTS,
-    Recorder,
     Settings,
     adapter_file,
     channels_of,
     conditioning,
     host_adapter,
-    noise_for,
     sample,
 )
 
@@ -135,51 +129,6 @@ def test_a_users_attention_override_still_works():
     expected = picture(apply(make_pair(SD15).host), settings=Settings(steps=1, cfg=1.0))
     assert torch.equal(picture(apply(model), settings=Settings(steps=1, cfg=1.0)), expected)
     assert len(seen) == 32  # 16 self-attentions and 16 text attentions; the image's own is not the user's
-
-
-GUIDERS = {
-    "basic": (Guider_Basic, ("positive",), {}),
-    "cfg": (comfy.samplers.CFGGuider, ("positive", "negative"), {"cfg": 5.0}),
-    "perp-neg": (Guider_PerpNeg, ("positive", "negative", "empty"), {"cfg": 5.0, "neg_scale": 1.0}),
-    "dual-cfg": (Guider_DualCFG, ("positive", "middle", "negative"), {"cfg1": 4.0, "cfg2": 3.0}),
-    "dual-cfg-nested": (Guider_DualCFG, ("positive", "middle", "negative"), {"cfg1": 4.0, "cfg2": 3.0, "nested": True}),
-}
-ROLES = {"positive": POSITIVE, "middle": NEGATIVE, "negative": NEGATIVE, "empty": NEGATIVE}
-
-
-@pytest.mark.parametrize("name", GUIDERS)
-def test_every_guider_gives_the_image_to_the_right_rows(name):
-    kind, names, settings = GUIDERS[name]
-    file, prompt = adapter_file(SD15, "base"), image_prompt()
-    recorder = Recorder()
-    model = apply_image_prompt(make_pair(SD15).host, host_adapter(file), prompt, Strength(1.0))
-    model.add_wrapper_with_key("diffusion_model", "recorder", recorder)
-    contexts = {given: conditioning(SD15, seed) for seed, given in enumerate(names, 30)}
-    guider = kind(model)
-    guider.set_conds(*contexts.values())
-    if settings:
-        guider.set_cfg(**settings)
-    run(guider)
-    reference = reference_with(SD15, [file], 1.0)
-    embeds = prompt.parts[0].positive.image_embeds
-    given = [Features(embeds, torch.zeros_like(embeds))]
-    for call in recorder.calls:
-        rows = [role_by_text(context, contexts) for context in call.context.chunk(len(call.cond_or_uncond))]
-        assert (reference.noise(call, rows, given) - call.output).abs().max() <= 1e-5
-    assert len(recorder.calls) >= 2
-
-
-def role_by_text(context, contexts) -> int:
-    """The role of a row by its text, which is the oracle's own way of telling."""
-    name = next(name for name, cond in contexts.items() if torch.equal(cond[0][0], context))
-    return ROLES[name]
-
-
-def run(guider) -> torch.Tensor:
-    settings = Settings()
-    sigmas = comfy.samplers.calculate_sigmas(guider.model_patcher.model.model_sampling, "normal", settings.steps)
-    latent = torch.zeros(1, 4, *settings.size)
-    return guider.sample(noise_for(settings), latent, comfy.samplers.sampler_object("euler"), sigmas, seed=0)
 
 
 def test_a_guidance_nodes_own_empty_prompt_gets_the_unconditional():
