@@ -20,6 +20,10 @@ LAYER = re.compile(
 )
 PROJECTION = re.compile(r"(?:unet\.)?encoder_hid_proj\.image_projection_layers\.0\.(?P<rest>.+)$")
 SECOND = re.compile(r"(attn2\.processor\.to_[kv]_ip|image_projection_layers)\.[1-9]")
+PROCESSOR = re.compile(  # with the LoRA of FaceID adapters
+    r"unet\.(?P<part>down_blocks|up_blocks|mid_block)\.(?P<path>[\w.]*?)attn(?P<attention>[12])\.processor\."
+    r"(?P<rest>to_[kv]_ip\.weight|to_(?:q|k|v|out)_lora\.(?:down|up)\.weight)"
+)
 PARTS = ("down_blocks", "up_blocks", "mid_block")
 
 # diffusers' name inside one projection layer -> the public file's
@@ -36,6 +40,35 @@ PROJECTION_NAMES = (
     (re.compile(r"^layers\.(\d+)\.ff\.1\.net\.2\."), r"layers.\1.1.3."),
 )
 SPLIT_KEY = re.compile(r"^layers\.(\d+)\.attn\.to_k\.weight$")
+
+
+def public_names(flat: Tensors, name: str) -> Tensors:
+    """The tensors of a file of any layout under the public files' names. Raises IPAdapterError as `from_diffusers`."""
+    if is_diffusers_layout(flat):
+        return from_diffusers(flat, name)
+    return from_trainer(flat) if is_trainer_layout(flat) else flat
+
+
+def is_trainer_layout(flat: Tensors) -> bool:
+    """Whether the layers are the trainer's UNet's alone: of two names of one tensor, safetensors keeps one."""
+    layers_too = any(key.startswith(("adapter_modules.", "ip_adapter.")) for key in flat)
+    projects = any(key.startswith(("image_proj_model.", "image_proj.")) for key in flat)
+    return projects and not layers_too and any(PROCESSOR.fullmatch(key) for key in flat)
+
+
+def from_trainer(flat: Tensors) -> Tensors:
+    """The reference trainer's checkpoint with the public names; the UNet's own tensors are left out.
+
+    Its `adapter_modules` are the UNet's attention processors: 2i is the i-th block's self-attention's, 2i + 1 the
+    cross-attention's.
+    """
+    found = [(match, flat[key]) for key in flat if (match := PROCESSOR.fullmatch(key))]
+    order = {place: index for index, place in enumerate(sorted({position(match) for match, _ in found}))}
+    numbered = {
+        f"ip_adapter.{2 * order[position(match)] + int(match['attention']) - 1}.{match['rest']}": tensor
+        for match, tensor in found
+    }
+    return {key: tensor for key, tensor in flat.items() if key.startswith("image_proj")} | numbered
 
 
 def is_diffusers_layout(flat: Tensors) -> bool:
