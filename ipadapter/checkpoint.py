@@ -2,14 +2,15 @@
 
 A file holds an image projection and, per cross-attention layer, `to_k_ip` and `to_v_ip`. The public layouts:
 nested torch files (`image_proj`, `ip_adapter`), the same flattened with prefixes in safetensors, the reference
-trainer's names (`image_proj_model`, `adapter_modules`), and the state dict of a diffusers UNet with an adapter in it.
+trainer's names (`image_proj_model`, and `adapter_modules` or the processors of its `unet`), and the state dict of a
+diffusers UNet with an adapter in it.
 """
 
 from __future__ import annotations
 
 import pickle
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,11 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
-from .diffusers_layout import from_diffusers, is_diffusers_layout
+from .diffusers_layout import public_names
 from .errors import IPAdapterError
+from .opening import MOST_TENSORS, Container, inspect
+from .pickles import damaged, overfull, runs_code
+from .wrapped_names import unwrap
 
 Tensors = dict[str, Tensor]
 Shapes = dict[str, tuple[int, ...]]
@@ -31,16 +35,10 @@ GROUPS = {
     "adapter_modules": "ip_adapter",
 }
 
-NOT_WEIGHTS = (
-    (b"version https://git-lfs", "is a Git LFS pointer, not the weights themselves: download the real file"),
-    (b"<!doctype html", "is a web page, not weights: download it again with the site's download button"),
-    (b"<html", "is a web page, not weights: download it again with the site's download button"),
-)
-
-BLANK = b"\xef\xbb\xbf \t\r\n"  # what a web page may begin with
-
 LARGEST = 65504.0  # of half precision, which adapters are stored and run in
 LONGEST_NAME = 250  # characters of a tensor's name; diffusers' longest have about 100
+MOST_NAMES = 4  # of one tensor, on average; the trainer's checkpoints have two for some
+CHUNK = 2**22  # numbers looked at together
 DEEPEST = 4  # levels of names in a torch file; public ones have three at most
 
 
@@ -65,39 +63,41 @@ def read_checkpoint(path: Path, name: str | None = None) -> Checkpoint:
     Raises IPAdapterError for a file that is missing, empty, damaged, unsafe or not made of tensors.
     """
     name = name or path.name
-    flat = flatten(read_tensors(path, name), name)
-    flat = from_diffusers(flat, name) if is_diffusers_layout(flat) else flat
-    checkpoint = group(flat, name)
+    checkpoint = sort(read_tensors(path, name), name)
     refuse_unusable_numbers(checkpoint)
-    return checkpoint
+    image_proj, ip_adapter = (copied(tensors, name) for tensors in (checkpoint.image_proj, checkpoint.ip_adapter))
+    return replace(checkpoint, image_proj=image_proj, ip_adapter=ip_adapter)
 
 
-def read_tensors(path: Path, name: str) -> dict[str, Any]:
-    """The raw contents of a safetensors or torch file."""
-    head = read_head(path, name)
-    refuse_other_files(head, name)
-    if head[8:9] == b"{":
-        return read_safetensors(path, name)
-    return read_torch(path, name)
+def sort(flat: Tensors, name: str) -> Checkpoint:
+    """Any layout's tensors in their groups."""
+    return group(public_names(unwrap(flat, name), name), name)
 
 
-def refuse_other_files(head: bytes, name: str) -> None:
-    """Refuse what is often saved in place of weights."""
-    for magic, sentence in NOT_WEIGHTS:
-        if head.lstrip(BLANK).lower().startswith(magic):
-            raise IPAdapterError(f"'{name}' {sentence}.")
+def read_tensors(path: Path, name: str) -> Tensors:
+    """Everything in a safetensors or torch file by its full name; numbers may still be on the disk."""
+    container = inspect(path, name)
+    if container is Container.SAFETENSORS:
+        return flatten(read_safetensors(path, name), name)
+    return refuse_repeated(flatten(read_torch(path, name, container), name), name)
 
 
-def read_head(path: Path, name: str) -> bytes:
-    """The first bytes of a file that has some."""
-    try:
-        with path.open("rb") as file:
-            head = file.read(64)
-    except OSError as error:
-        raise IPAdapterError(f"'{name}' cannot be read: {error.strerror}.") from error
-    if not head:
-        raise IPAdapterError(f"'{name}' is empty (0 bytes): download it again.")
-    return head
+def copied(tensors: Tensors, name: str) -> Tensors:
+    """In memory, so that the file may be replaced later; two names of one tensor stay that.
+
+    Raises IPAdapterError for tensors that are not stored in full.
+    """
+    copies: dict[object, Tensor] = {}
+    for key, tensor in tensors.items():
+        refuse_not_plain(key, tensor, name)
+        if identity(tensor) not in copies:
+            copies[identity(tensor)] = tensor.clone()
+    return {key: copies[identity(tensor)] for key, tensor in tensors.items()}
+
+
+def identity(tensor: Tensor) -> object:
+    """What is the same for two names of one tensor."""
+    return tensor.data_ptr(), tensor.dtype, tensor.shape, tensor.stride()
 
 
 def read_metadata(path: Path) -> dict[str, str]:
@@ -110,9 +110,9 @@ def read_metadata(path: Path) -> dict[str, str]:
 
 
 def read_safetensors(path: Path, name: str) -> Tensors:
-    """Tensors of a safetensors file, copied into memory so that the file may be replaced later."""
+    """Tensors of a safetensors file."""
     try:
-        return {key: tensor.clone() for key, tensor in load_file(path).items()}
+        return load_file(path)
     except Exception as error:  # of the format's own, and whatever torch makes of a header that lies
         raise IPAdapterError(
             f"'{name}' begins as a safetensors file but cannot be read as one; it is damaged or cut short: "
@@ -120,54 +120,75 @@ def read_safetensors(path: Path, name: str) -> Tensors:
         ) from error
 
 
-def read_torch(path: Path, name: str) -> dict[str, Any]:
-    """Contents of a torch file, tensors only: a pickle that asks for anything else is refused unread."""
-    try:
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # the unpickler raises whatever a damaged stream leads it to
-        raise IPAdapterError(torch_failure(name, error)) from error
+def read_torch(path: Path, name: str, container: Container) -> dict[str, Any]:
+    """Contents of a torch file."""
+    loaded = load_torch(path, name, container)
     if not isinstance(loaded, dict):
-        raise IPAdapterError(f"'{name}' holds a {type(loaded).__name__}, not an adapter's named tensors.")
+        raise IPAdapterError(f"'{name}' holds a {type(loaded).__name__}, not named tensors.")
     return loaded
 
 
-def torch_failure(name: str, error: Exception) -> str:
-    """The sentence for a torch file that did not load."""
-    if isinstance(error, pickle.UnpicklingError) and "global" in str(error).lower():
-        return (
-            f"'{name}' is a pickle that asks to run code while it loads, so it was not opened: "
-            "use the .safetensors version of this adapter."
-        )
-    return (
-        f"'{name}' is not a readable safetensors or torch file; it is damaged, cut short or of another kind: "
-        "download it again."
-    )
+def load_torch(path: Path, name: str, container: Container) -> Any:
+    """What a torch file holds, tensors only: a pickle that asks for anything else is refused unread.
+
+    Numbers stay on the disk where the format allows it: a record may be named often, and is there once.
+    """
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=container is Container.TORCH_ZIP)
+    except Exception as error:  # the unpickler raises whatever a damaged stream leads it to
+        foreign = isinstance(error, pickle.UnpicklingError) and "global" in str(error).lower()
+        raise (runs_code(name) if foreign else damaged(name)) from error
 
 
 def flatten(nested: dict[Any, Any], name: str) -> Tensors:
     """Nested dictionaries of tensors as one, keys joined with dots.
 
-    Raises IPAdapterError where there is no tensor, two of the same name, or a name that nobody could have given.
+    Raises IPAdapterError where there is no tensor, two of the same name, a name that nobody could have given, or more
+    than any model has: a dictionary may be in many others, and they in more.
     """
     flat: Tensors = {}
-    for key, tensor in named_tensors(nested):
-        if len(key) > LONGEST_NAME or not key.isprintable():
-            raise IPAdapterError(f"'{name}' holds a tensor with an unreadable name; it is damaged: download it again.")
+    for count, (key, value) in enumerate(named(nested)):
+        if count >= MOST_TENSORS:
+            raise overfull(name)
+        refuse_unreadable(key, name)
         if key in flat:
             raise IPAdapterError(f"'{name}' holds {key} twice, so which one is meant cannot be told.")
-        flat[key] = tensor
+        flat |= {key: value} if isinstance(value, Tensor) else {}
     if not flat:
         raise IPAdapterError(f"'{name}' holds no tensors, so it is not an adapter.")
     return flat
 
 
-def named_tensors(nested: dict[Any, Any], prefix: str = "", depth: int = DEEPEST) -> Iterator[tuple[str, Tensor]]:
-    """Every tensor with its full name. The depth ends a dictionary that holds itself."""
+def refuse_unreadable(key: str, name: str) -> None:
+    """Refuse a tensor's name that nobody could have given."""
+    if len(key) > LONGEST_NAME or not key.isprintable():
+        raise IPAdapterError(f"'{name}' holds a tensor with an unreadable name; it is damaged: download it again.")
+
+
+def named(nested: dict[Any, Any], prefix: str = "", depth: int = DEEPEST) -> Iterator[tuple[str, Any]]:
+    """Every entry with its full name. The depth ends a dictionary that holds itself."""
     for key, value in nested.items():
-        if isinstance(value, Tensor):
-            yield f"{prefix}{key}", value
-        elif isinstance(value, dict) and depth:
-            yield from named_tensors(value, f"{prefix}{key}.", depth - 1)
+        yield f"{prefix}{key}", value
+        if isinstance(value, dict) and depth:
+            yield from named(value, f"{prefix}{key}.", depth - 1)
+
+
+def refuse_repeated(tensors: Tensors, name: str) -> Tensors:
+    """Refuse tensors that lie over each other: a few numbers could stand for more than memory holds.
+
+    One tensor may have some names.
+    """
+    plain = [tensor for tensor in tensors.values() if is_plain(tensor)]
+    named_bytes, bytes_of = sum(map(size_of, plain)), {identity(one): size_of(one) for one in plain}
+    stored = {one.untyped_storage().data_ptr(): one.untyped_storage().nbytes() for one in plain}
+    if sum(bytes_of.values()) > sum(stored.values()) or named_bytes > MOST_NAMES * sum(stored.values()):
+        raise IPAdapterError(f"'{name}' holds tensors that lie over each other; it is damaged: use another copy.")
+    return tensors
+
+
+def size_of(tensor: Tensor) -> int:
+    """Bytes of its numbers."""
+    return tensor.numel() * tensor.element_size()
 
 
 def group(flat: Tensors, name: str) -> Checkpoint:
@@ -189,16 +210,21 @@ def refuse_unusable_numbers(checkpoint: Checkpoint) -> None:
     """Refuse an adapter whose weights are not floating point numbers that a model can be run with."""
     refuse_whole_numbers(checkpoint)
     for key, tensor in weights(checkpoint):
-        if not is_plain(tensor):
-            raise IPAdapterError(
-                f"'{checkpoint.name}': {key} is a sparse, empty or repeated tensor, where weights are stored in full; "
-                "use another copy."
-            )
+        refuse_not_plain(key, tensor, checkpoint.name)
         if not is_usable(tensor):
             raise IPAdapterError(
                 f"'{checkpoint.name}': {key} holds NaN, infinite or absurdly large numbers; the file is damaged or its "
                 "training diverged: use another copy."
             )
+
+
+def refuse_not_plain(key: str, tensor: Tensor, name: str) -> None:
+    """Refuse a tensor that is more or less than its numbers."""
+    if not is_plain(tensor):
+        raise IPAdapterError(
+            f"'{name}': {key} is a sparse, empty or repeated tensor, where weights are stored in full; "
+            "use another copy."
+        )
 
 
 def refuse_whole_numbers(checkpoint: Checkpoint) -> None:
@@ -218,13 +244,16 @@ def is_plain(tensor: Tensor) -> bool:
     """Whether every number is there: not sparse, not only a shape, not a few numbers repeated."""
     if tensor.layout is not torch.strided or tensor.is_nested or tensor.device.type != "cpu":
         return False
-    return 0 < tensor.numel() * tensor.element_size() <= tensor.untyped_storage().nbytes()
+    return 0 < size_of(tensor) <= tensor.untyped_storage().nbytes()
 
 
 def is_usable(tensor: Tensor) -> bool:
     """Whether every number is one that half precision has; 8-bit floats are widened, as torch cannot compare them."""
-    low, high = torch.aminmax(tensor.float() if tensor.element_size() == 1 else tensor)
-    return bool((low >= -LARGEST) & (high <= LARGEST))  # both are false for NaN
+    for piece in tensor.flatten().split(CHUNK):
+        low, high = torch.aminmax(piece.float() if piece.element_size() == 1 else piece)
+        if not bool((low >= -LARGEST) & (high <= LARGEST)):  # both are false for NaN
+            return False
+    return True
 
 
 def shapes(tensors: Tensors) -> Shapes:

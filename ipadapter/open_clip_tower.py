@@ -17,14 +17,15 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from .checkpoint import Tensors, flatten, read_tensors, shapes
+from .checkpoint import Tensors, copied, read_tensors, shapes
 from .errors import IPAdapterError
+from .wrapped_names import unwrap
 
 AUTO = "auto"
 QUICK_GELU = "-quickgelu"
 QUICK_GELU_FILES = ("openai", "quickgelu", "dfn", "metaclip")  # words in the names of files trained with it
 TIMM_HEADS = {"linear": "head.proj.weight", "mlp": "head.mlp.fc2.weight"}  # open_clip's, on a timm trunk
-PREFIXES = ("visual.", "module.visual.", "model.visual.")
+PREFIXES = ("visual.", "model.visual.")
 INSTALL = "open_clip is not installed: run `pip install open_clip_torch` in ComfyUI's Python environment and restart."
 OLD_TIMM = "this tower needs a newer timm: run `pip install -U timm` in ComfyUI's Python environment and restart."
 FILLERS = {
@@ -141,14 +142,13 @@ def described_architecture(path: Path, name: str) -> Architecture | None:
 
 def read_visual(path: Path, name: str) -> Tensors:
     """The image tower's tensors of a checkpoint, without their prefix."""
-    flat = flatten(read_tensors(path, name), name)
-    flat = {key.removeprefix("state_dict."): tensor for key, tensor in flat.items()}
+    flat = unwrap(read_tensors(path, name), name)
     for prefix in PREFIXES:
         tower = {key.removeprefix(prefix): tensor for key, tensor in flat.items() if key.startswith(prefix)}
         if tower:
-            return tower
+            return copied(tower, name)
     if "conv1.weight" in flat or any(key.startswith("trunk.") for key in flat):
-        return flat
+        return copied(flat, name)
     raise IPAdapterError(
         f"'{name}' has no open_clip image tower (no 'visual.' tensors): for files in the transformers layout use "
         "Load CLIP Vision."

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from .checkpoint import Tensors, flatten, read_tensors, shapes
+from .checkpoint import Tensors, copied, read_tensors, shapes
 from .errors import IPAdapterError
 from .open_clip_tower import (
     AUTO,
@@ -34,6 +34,7 @@ from .open_clip_tower import (
 )
 from .pixels import Fit, PixelFormat
 from .transformers_layout import from_transformers, is_transformers_layout
+from .wrapped_names import unwrap
 
 Tokenizer = Callable[[list[str]], Tensor]
 
@@ -113,7 +114,7 @@ def open_towers(
 
 def read_towers(path: Path, name: str) -> TowerFile:
     """Both towers' tensors, sorted. Raises IPAdapterError where there is no image tower."""
-    flat = flatten(read_tensors(path, name), name)
+    flat = unwrap(read_tensors(path, name), name)
     theirs = is_transformers_layout(flat)
     flat = strip_prefix(from_transformers(flat) if theirs else flat)
     visual = {key.removeprefix("visual."): tensor for key, tensor in flat.items() if key.startswith("visual.")}
@@ -123,7 +124,7 @@ def read_towers(path: Path, name: str) -> TowerFile:
             "both towers of an open_clip model."
         )
     quick = any(word in name.lower() for word in QUICK_GELU_FILES) or (theirs and is_openai(name, visual))
-    return TowerFile(name, visual, text_tensors(flat), quick)
+    return TowerFile(name, copied(visual, name), copied(text_tensors(flat), name), quick)
 
 
 def is_openai(name: str, visual: Tensors) -> bool:
@@ -135,7 +136,6 @@ def is_openai(name: str, visual: Tensors) -> bool:
 
 def strip_prefix(flat: Tensors) -> Tensors:
     """Names as open_clip's own model has them, whatever a trainer put before."""
-    flat = {key.removeprefix("state_dict."): tensor for key, tensor in flat.items()}
     prefixes = [prefix.removesuffix("visual.") for prefix in PREFIXES]
     found = next((p for p in prefixes if any(key.startswith(f"{p}visual.") for key in flat)), "")
     return {key.removeprefix(found): tensor for key, tensor in flat.items()}

@@ -19,9 +19,10 @@ from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from .checkpoint import Tensors, is_plain, read_head, refuse_other_files
+from .checkpoint import Tensors, is_plain, load_torch, refuse_unreadable
 from .errors import IPAdapterError
 from .image_prompt import UNKNOWN, Feature, ImageFeatures, ImagePrompt, Order, Overlap, Part, Region
+from .opening import Container, inspect
 from .version import VERSION
 from .writing import replacing
 
@@ -135,15 +136,17 @@ def read_prompt(path: Path, name: str) -> ImagePrompt:
 
 def open_prompt(path: Path, name: str) -> PromptFile:
     """A safetensors file, copied into memory so that it may be replaced later."""
-    head = read_head(path, name)
-    refuse_other_files(head, name)
-    if head[8:9] != b"{":
+    if inspect(path, name) is not Container.SAFETENSORS:
         raise IPAdapterError(f"'{name}' is no safetensors file, so it is no image prompt: save one with this pack.")
     try:
         with safe_open(path, framework="pt") as file:
             names = file.keys()
+            for key in names:
+                refuse_unreadable(key, name)
             tensors = {key: file.get_tensor(key).clone() for key in names}
             return PromptFile(name, tensors, dict(file.metadata() or {}))
+    except IPAdapterError:
+        raise
     except Exception as error:  # of the format's own, and whatever torch makes of a header that lies
         raise IPAdapterError(f"'{name}' is damaged or cut short: save the image prompt again.") from error
 
@@ -276,13 +279,7 @@ def is_feature_file(path: Path) -> bool:
 
 def read_features(path: Path, name: str) -> Tensor:
     """Features (N, E) or (N, S, D) from a torch file. Raises IPAdapterError for any other content."""
-    refuse_other_files(read_head(path, name), name)
-    try:
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # the unpickler raises whatever a damaged stream leads it to
-        raise IPAdapterError(
-            f"'{name}' is damaged, or a pickle of more than tensors, so it was not opened: encode the image again."
-        ) from error
+    loaded = load_torch(path, name, inspect(path, name))
     if not isinstance(loaded, Tensor) or not is_plain(loaded) or loaded.ndim not in (2, 3):
         what = f"a tensor of {loaded.ndim} dimensions" if isinstance(loaded, Tensor) else f"a {type(loaded).__name__}"
         raise IPAdapterError(
@@ -293,7 +290,7 @@ def read_features(path: Path, name: str) -> Tensor:
         raise IPAdapterError(
             f"'{name}' holds NaN, infinite or other than floating point numbers: encode the image again."
         )
-    return loaded.float()
+    return loaded.float().clone()
 
 
 def prompt_of_unknown(found: Tensor) -> ImagePrompt:

@@ -123,8 +123,8 @@ def contiguous(tensors: Tensors) -> Tensors:
     return {key: tensor.detach().clone(memory_format=torch.contiguous_format) for key, tensor in tensors.items()}
 
 
-def write_safetensors(path: Path, tensors: Tensors) -> Path:
-    save_file(contiguous(tensors), path)
+def write_safetensors(path: Path, tensors: Tensors, metadata: dict[str, str] | None = None) -> Path:
+    save_file(contiguous(tensors), path, metadata)
     return path
 
 

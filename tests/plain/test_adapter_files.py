@@ -6,7 +6,9 @@ import pytest
 import torch
 from pack.ipadapter.adapter import load_adapter
 from pack.ipadapter.checkpoint import Checkpoint, read_checkpoint
+from pack.ipadapter.errors import IPAdapterError
 from pack.ipadapter.families import Family, Unconditional, identify
+from pack.ipadapter.finding import read_adapter
 from pack.ipadapter.image_prompt import Feature
 
 from tests.adapters import AdapterFile, random_adapter, random_read
@@ -155,6 +157,61 @@ def test_the_trainers_raw_file_is_read_with_the_unet_beside_it(tmp_path):
     checkpoint = read_checkpoint(path)
     assert_same(checkpoint, file)
     assert identify(checkpoint).channels == FEW
+
+
+ATTENTION = "unet.{}.attentions.0.transformer_blocks.0.attn{}.processor"
+PLACES = ("down_blocks.1", "up_blocks.0", "mid_block")  # in the order of the files' numbers
+
+
+def processors(file: AdapterFile) -> dict[str, torch.Tensor]:
+    """The layers under the names of the trainer's UNet, from its end to its beginning, with the UNet's own."""
+    named = {}
+    for key, tensor in reversed(file.ip_adapter.items()):
+        number, rest = key.split(".", 1)
+        named[f"{ATTENTION.format(PLACES[int(number) // 2], int(number) % 2 + 1)}.{rest}"] = tensor
+    return named | {"unet.conv_in.weight": torch.randn(4, 4, 3, 3), "unet.up_blocks.0.resnets.0.bias": torch.ones(8)}
+
+
+@pytest.mark.parametrize("family", ["base", "plus", "full-face", "FaceID"])
+@pytest.mark.parametrize("write", [write_safetensors, write_torch])
+def test_the_trainers_checkpoint_is_read_where_only_the_unet_names_the_layers(write, family, tmp_path):
+    file = small_file(family)
+    flat = {f"image_proj_model.{key}": tensor for key, tensor in file.image_proj.items()}
+    path = write(tmp_path / "model.safetensors", processors(file) | flat)
+    assert_same(read_checkpoint(path), file)
+    spec = read_adapter(path, "a")
+    assert spec.channels == FEW and spec.lora_rank == identify(read_checkpoint(path, "a")).lora_rank
+    assert bool(spec.lora_rank) == (family == "FaceID")
+
+
+WRAPPINGS = {
+    "ema": lambda flat: {"ema": flat},
+    "state_dict": lambda flat: {"state_dict": flat, "epoch": 3},
+    "module": lambda flat: {f"module.{key}": tensor for key, tensor in flat.items()},
+    "_orig_mod": lambda flat: {f"_orig_mod.{key}": tensor for key, tensor in flat.items()},
+    "inside": lambda flat: {key.replace(".", "._orig_mod.module.", 1): tensor for key, tensor in flat.items()},
+    "all": lambda flat: {"state_dict": {"ema": {f"module._orig_mod.{k}": t for k, t in flat.items()}}, "step": 9},
+}
+
+
+@pytest.mark.parametrize("layout", [*PREFIXES, "processors"])
+@pytest.mark.parametrize("wrapping", WRAPPINGS)
+def test_weights_are_read_through_what_a_training_script_wraps_them_in(wrapping, layout, tmp_path):
+    file = small_file("plus")
+    flat = (
+        file.flat(*PREFIXES[layout])
+        if layout in PREFIXES
+        else processors(file) | {f"image_proj_model.{key}": tensor for key, tensor in file.image_proj.items()}
+    )
+    path = write_torch(tmp_path / "a.bin", WRAPPINGS[wrapping](flat))
+    assert_same(read_checkpoint(path), file)
+    assert read_adapter(path, "a") == identify(read_checkpoint(path, "a"))
+
+
+def test_weights_with_their_average_beside_them_are_refused_as_either_may_be_meant(tmp_path):
+    flat = small_file().flat()
+    with pytest.raises(IPAdapterError, match=r"holds .* twice"):
+        read_checkpoint(write_torch(tmp_path / "a.bin", {"state_dict": flat, "ema": flat}))
 
 
 def test_the_ending_of_a_name_does_not_matter(tmp_path):
