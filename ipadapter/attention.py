@@ -44,15 +44,39 @@ class HeadsAttention(ABC):
 
 
 class Branch(NamedTuple):
-    """K' and V' of one image prompt at one layer, a row for each row of the call: (R, H, T, d)."""
+    """K' and V' of one image prompt at one layer, a row for each row of the layer: (R, H, T, d)."""
 
     keys: Tensor
     values: Tensor
     mask: LayerMask | None
-    alike: bool = False  # whether every row is the same, so that they serve any number of rows
 
 
 Branches = dict[Place, tuple[Branch, ...]]
+
+
+class CallBranches:
+    """What a model call of so many rows brings to its layers.
+
+    Another pack may hand a layer more rows than the call has; `arrange` then makes branches for those, from the
+    layer's query (R', L, C) and the host's options, once for each number of rows.
+    """
+
+    def __init__(
+        self, rows: int, branches: Branches, arrange: Callable[[Tensor, dict[str, Any]], Branches] | None = None
+    ) -> None:
+        self.rows = rows
+        self.branches = branches
+        self.arrange = arrange
+        self.arranged: dict[int, Branches] = {}
+
+    def at(self, place: Place, query: Tensor, options: dict[str, Any]) -> tuple[Branch, ...]:
+        """A layer's branches."""
+        rows = query.shape[0]
+        if rows == self.rows or self.arrange is None:
+            return self.branches.get(place, ())
+        if rows not in self.arranged:
+            self.arranged[rows] = self.arrange(query, options)
+        return self.arranged[rows].get(place, ())
 
 
 def split_heads(x: Tensor, heads: int) -> Tensor:
@@ -77,21 +101,7 @@ def text_attention(
 
 def image_attention(query: Tensor, branch: Branch) -> Tensor:
     """Attn(Q, K', V') of the text attention's own query (paper eq. 4), (R, H, L, d)."""
-    keys, values = branch.keys, branch.values
-    if keys.shape[0] != query.shape[0]:
-        keys, values = (for_rows(each, branch.alike, query.shape[0]) for each in (keys, values))
-    return scaled_dot_product_attention(query, keys, values)
-
-
-def for_rows(x: Tensor, alike: bool, rows: int) -> Tensor:
-    """K' or V' for another number of rows than the call's. Raises IPAdapterError where it matters whose they are."""
-    if not alike:
-        raise IPAdapterError(
-            f"a cross-attention layer was given {rows} rows in a call of {x.shape[0]}: a node that repeats rows (for "
-            "regional prompts, say) works on the same model, and the image prompt cannot tell whose they are; use one "
-            "of the two, for example with masks on ApplyIPAdapter in place of regional prompts."
-        )
-    return x[:1].expand(rows, -1, -1, -1)
+    return scaled_dot_product_attention(query, branch.keys, branch.values)
 
 
 def add_image(text: Tensor, image: Tensor, mask: LayerMask | None, options: dict[str, Any]) -> Tensor:
@@ -103,15 +113,15 @@ def add_image(text: Tensor, image: Tensor, mask: LayerMask | None, options: dict
     return torch.addcmul(text, image, within if text.ndim == within.ndim else within.squeeze(1))
 
 
-def branches_at(place: Place, options: dict[str, Any]) -> tuple[Branch, ...]:
+def branches_at(place: Place, query: Tensor, options: dict[str, Any]) -> tuple[Branch, ...]:
     """A layer's branches in a call. Raises IPAdapterError where nobody has prepared the call."""
-    branches: Branches | None = options.get(CALL_KEY)
-    if branches is None:
+    call: CallBranches | None = options.get(CALL_KEY)
+    if call is None:
         raise IPAdapterError(
             "the model was called past ComfyUI's apply_model, so the image prompt could not be prepared: a node "
             "between ApplyIPAdapter and the sampler replaces the model's forward."
         )
-    return branches.get(place, ())
+    return call.at(place, query, options)
 
 
 class CrossAttentionPatch:
@@ -127,7 +137,7 @@ class CrossAttentionPatch:
         self.call_end = call_end
 
     def __call__(self, q: Tensor, k: Tensor, v: Tensor, extra_options: dict[str, Any]) -> Tensor:
-        branches = branches_at(self.place, extra_options)
+        branches = branches_at(self.place, q, extra_options)
         if not branches:
             return self.text(q, k, v, extra_options)
         query = split_heads(q, extra_options["n_heads"])

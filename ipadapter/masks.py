@@ -58,6 +58,12 @@ class LayerMask:
         self.groups = groups if mask.shape[0] > 1 else 1
         self.sizes: dict[Size, Tensor] = {}
 
+    def in_order(self, order: Sequence[int]) -> LayerMask:
+        """The mask for rows in another order, or repeated; one for all rows stays as it is."""
+        if self.mask.shape[0] == 1:
+            return self
+        return LayerMask(self.mask.repeat(self.groups, 1, 1)[list(order)], 1)
+
     def prepare(self, size: Size) -> Tensor:
         """Make, keep and return the mask for activations of `size`, one for all heads: (1 or G · b, 1, h · w, 1)."""
         resized = resize_mask(self.mask.float(), size).to(self.mask.dtype).repeat(self.groups, 1, 1)

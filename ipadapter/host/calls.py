@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
@@ -14,14 +14,15 @@ from comfy.patcher_extension import WrappersMP
 from comfy_api.torch_helpers.torch_compile import COMPILE_KEY
 from torch import Tensor
 
-from ..attention import CALL_KEY, Branch, Branches, CrossAttentionPatch, TextAttention
+from ..attention import CALL_KEY, Branch, Branches, CallBranches, CrossAttentionPatch, TextAttention
 from ..errors import IPAdapterError
 from ..layers import Place
 from ..masks import Cut, LayerMask, Size, cut_mask
 from ..packing import ABSENT, Packed, unpack, with_nothing
 from .application import Application
-from .frames import WHOLE, Seen, seen_by
+from .frames import WHOLE, Seen, refuse_mismatch, seen_by
 from .roles import Group, Roles, groups_by_position
+from .rows import Order, RowPatch, groups_by_text, origins
 from .windows import Acting, StepClock, Timing, acting, timings_of
 
 RUN_KEY = "ip_adapter_run"  # where a run's roles and timings travel in the host's transformer_options
@@ -36,6 +37,7 @@ class Run:
     timings: tuple[Timing, ...]
     clock: StepClock | None
     latent: Size
+    pictures: int
 
 
 @dataclass(frozen=True)
@@ -44,11 +46,12 @@ class CallShape:
 
     device: torch.device
     dtype: torch.dtype
-    groups: tuple[Group, ...]
+    groups: tuple[Group, ...]  # one for each block of rows
     active: tuple[int, ...]
     size: tuple[int, ...]  # (rows, height, width)
     latent: Size  # the whole picture's
     seen: Seen
+    order: Order | None = None  # for each row of a layer the call's, where they are not the same
 
     @property
     def batch(self) -> int:
@@ -104,6 +107,8 @@ class CallRows:
         self.applications = applications
         self.by_place = any(app.by_frame or app.mask is not None for app in applications)
         self.made: dict[CallShape, Prepared] = {}
+        self.told: dict[Any, tuple[Group, ...]] = {}  # groups of rows that have been told by their text
+        self.orders: dict[tuple[CallShape, int], Order] = {}
         self.placed: dict[tuple[int, torch.device, torch.dtype], Packed] = {}
 
     def with_applications(self, applications: tuple[Application, ...]) -> CallRows:
@@ -127,8 +132,9 @@ class CallRows:
     ) -> Tensor:
         options = transformer_options or {}
         levels = self.levels(executor.class_obj, t, options)
-        call = self.shape(executor.class_obj, x, options, tuple(index for index, _ in levels))
-        branches = self.branches(call, levels)
+        call = self.shape(executor.class_obj, x, c_crossattn, options, tuple(index for index, _ in levels))
+        arrange = self.arranging(call, levels, c_crossattn, options)
+        branches = CallBranches(len(x), self.branches(call, levels), arrange)
         if is_compiled(executor.class_obj, options):
             control = mark_control(control, self.structure(call))
         return executor(x, t, c_concat, c_crossattn, control, options | {CALL_KEY: branches}, **kwargs)
@@ -140,17 +146,52 @@ class CallRows:
         return acting(timings, t, run.clock if run else None, model.model_sampling)
 
     def shape(
-        self, model: comfy.model_base.BaseModel, x: Tensor, options: dict[str, Any], active: tuple[int, ...]
+        self,
+        model: comfy.model_base.BaseModel,
+        x: Tensor,
+        text: Tensor | None,
+        options: dict[str, Any],
+        active: tuple[int, ...],
     ) -> CallShape:
         """Describe a call."""
         run: Run | None = options.get(RUN_KEY)
-        places = options.get("cond_or_uncond", (0,))
-        known = run is not None and "uuids" in options
-        groups = run.roles.groups(options["uuids"]) if run and known else groups_by_position(places)
-        size = (x.shape[0], *x.shape[-2:])
+        seen, size = seen_by(options), (x.shape[0], *x.shape[-2:])
+        groups = self.groups(run, seen, x, text, options)
+        seen = refuse_mismatch(seen, size[0] // len(groups)) if self.by_place else WHOLE
         latent = run.latent if run else (size[1], size[2])
-        seen = seen_by(options, size[0] // len(groups)) if self.by_place else WHOLE
         return CallShape(x.device, model.get_dtype_inference(), groups, active, size, latent, seen)
+
+    def groups(
+        self, run: Run | None, seen: Seen, x: Tensor, text: Tensor | None, options: dict[str, Any]
+    ) -> tuple[Group, ...]:
+        """The groups of a call's rows: as the host named them where there are as many rows, otherwise by their text."""
+        places, uuids = tuple(options.get("cond_or_uncond", (0,))), options.get("uuids")
+        if run is None or uuids is None:
+            return groups_by_position(places)
+        pictures = len(seen.pictures or ()) or run.pictures
+        groups = run.roles.groups(uuids)
+        if text is None or len(places) == len(groups) and len(groups) * pictures == len(x):
+            return groups
+        key = (groups, places, pictures, x.shape)
+        if key not in self.told:
+            self.told[key] = groups_by_text(x, text, run.roles.with_texts(uuids), pictures, places)
+        return self.told[key]
+
+    def arranging(
+        self, call: CallShape, levels: Acting, text: Tensor | None, options: dict[str, Any]
+    ) -> Callable[[Tensor, dict[str, Any]], Branches]:
+        """What makes branches for a layer that another pack's patches hand more rows than the call has."""
+        patches = options.get("patches", {}).get("attn2_patch", ())
+        places = tuple(options.get("cond_or_uncond", ()))  # as they are now: some packs change the list in place
+
+        def arrange(query: Tensor, given: dict[str, Any]) -> Branches:
+            key = (call, query.shape[0])
+            if key not in self.orders:
+                told = given | {"cond_or_uncond": list(places)}
+                self.orders[key] = order_of(call, patches, query, text, told)
+            return self.branches(replace(call, order=self.orders[key]), levels)
+
+        return arrange
 
     def branches(self, call: CallShape, levels: Acting) -> Branches:
         """The branches of a call, made once for all calls of its shape."""
@@ -171,9 +212,8 @@ class CallRows:
         for index, dial in dials.items():
             app = self.applications[index]
             mask = None if app.mask is None else place_mask(app.mask, call, app.spare)
-            alike = len(call.groups) == 1 and not app.by_frame
             for layer, pair in zip(app.layers, unpack(dial.rows, app.layers, app.tokens), strict=True):
-                branches[layer.place] = (*branches.get(layer.place, ()), Branch(*pair, mask, alike))
+                branches[layer.place] = (*branches.get(layer.place, ()), Branch(*pair, mask))
         return Prepared(branches, dials)
 
     def meant(self, call: CallShape) -> tuple[int, ...]:
@@ -185,17 +225,19 @@ class CallRows:
         )
 
     def dial(self, index: int, call: CallShape) -> Dial:
-        """An application's rows for a call: one for each picture of each conditioning."""
+        """An application's rows for a call: one for each picture of each conditioning, in the layer's order."""
         app, packed = self.applications[index], self.place(index, call)
-        roles = [group.role_for(app.bound) for group in call.groups]
         frames = call.seen.frames(call.batch) if app.by_frame else (0,)
-        chosen = torch.tensor([packed.row(role, frame) for role in roles for frame in frames], device=call.device)
-        tensors = (packed.still, packed.scaled)
-        still, scaled = (None if rows is None else with_nothing(rows)[chosen] for rows in tensors)
+        sources = [(group.role_for(app.bound), frame) for group in call.groups for frame in frames]
+        pictures = call.batch // len(frames)  # rows that are alike and side by side
+        if call.order is not None:
+            sources, pictures = [sources[row // pictures] for row in call.order], 1
+        chosen = torch.tensor([packed.row(*source) for source in sources], device=call.device)
+        still, scaled = (None if rows is None else with_nothing(rows)[chosen] for rows in (packed.still, packed.scaled))
         assert still is not None
         if app.frames is not None and scaled is not None:
-            scaled = scaled * frame_column(app.frames, frames, len(roles), scaled)
-        return Dial(still, scaled, 1 if app.by_frame else call.batch)
+            scaled = scaled * frame_column(app.frames, [frame for _, frame in sources], scaled)
+        return Dial(still, scaled, pictures)
 
     def place(self, index: int, call: CallShape) -> Packed:
         """All rows of an application on a call's device. Those of frames are kept there for the next window."""
@@ -213,7 +255,17 @@ class CallRows:
 
     def release(self) -> None:
         """Drop what was made for a run."""
-        self.made, self.placed = {}, {}
+        self.made, self.placed, self.told, self.orders = {}, {}, {}, {}
+
+
+def order_of(
+    call: CallShape, patches: Sequence[RowPatch], query: Tensor, text: Tensor | None, options: dict[str, Any]
+) -> Order:
+    """Which row of a call each row of a layer is. Of rows that are all alike any will do."""
+    if call.batch == 1 and len(set(call.groups)) == 1:
+        return (0,) * query.shape[0]
+    context = query.new_zeros(call.size[0], 1, 1) if text is None else text.to(query.dtype)
+    return origins(patches, call.size[0], query, context, options)
 
 
 def is_batch(mask: Tensor | None) -> bool | None:
@@ -221,10 +273,9 @@ def is_batch(mask: Tensor | None) -> bool | None:
     return None if mask is None else mask.shape[0] > 1
 
 
-def frame_column(weights: tuple[float, ...], frames: tuple[int, ...], groups: int, like: Tensor) -> Tensor:
-    """Each row's weight by picture, (G · b, 1); past the last weight the last one stays."""
-    chosen = [weights[min(frame, len(weights) - 1)] for frame in frames]
-    return like.new_tensor(chosen).repeat(groups)[:, None]
+def frame_column(weights: tuple[float, ...], frames: list[int], like: Tensor) -> Tensor:
+    """Each row's weight by its picture, (R, 1); past the last weight the last one stays."""
+    return like.new_tensor([weights[min(frame, len(weights) - 1)] for frame in frames])[:, None]
 
 
 def place_mask(mask: Tensor, call: CallShape, spare: bool) -> LayerMask:
@@ -238,6 +289,8 @@ def place_mask(mask: Tensor, call: CallShape, spare: bool) -> LayerMask:
     else:
         warn_of_unknown_tiles(call)
         placed = LayerMask(mask, len(call.groups))
+    if call.order is not None:
+        placed = placed.in_order(call.order)
     placed.prepare_levels((call.size[1], call.size[2]))
     return placed
 

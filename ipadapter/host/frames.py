@@ -41,13 +41,13 @@ class Seen:
 WHOLE = Seen()
 
 
-def seen_by(options: dict[str, Any], batch: int) -> Seen:
-    """What a call sees. Raises IPAdapterError where a window cannot be matched to the call's pictures."""
+def seen_by(options: dict[str, Any]) -> Seen:
+    """What a call sees."""
     window = options.get("context_window")
     if window is not None:
-        return refuse_mismatch(of_window(window), batch)
+        return of_window(window)
     indices = (options.get("ad_params") or {}).get("sub_idxs")
-    return refuse_mismatch(Seen(tuple(indices)), batch) if indices else WHOLE
+    return Seen(tuple(indices)) if indices else WHOLE
 
 
 def of_window(window: Any) -> Seen:
@@ -59,7 +59,7 @@ def of_window(window: Any) -> Seen:
 
 
 def refuse_mismatch(seen: Seen, batch: int) -> Seen:
-    """A window over pictures names as many as there are."""
+    """A window over pictures names as many as there are. Raises IPAdapterError where it does not."""
     if seen.pictures is not None and len(seen.pictures) != batch:
         raise IPAdapterError(
             f"a context window names {len(seen.pictures)} pictures, but the model was called with {batch}: the image "

@@ -113,7 +113,7 @@ def begin_run(applications: tuple[Application, ...]) -> Callable[..., Any]:
         clock = clock_for(executor.class_obj, sigmas.tolist()) if needs_clock(applications) else None
         timings = timings_of(applications, guider.inner_model.model_sampling, clock.sigmas if clock else ())
         latent = (noise.shape[-2], noise.shape[-1])
-        options[RUN_KEY] = Run(Roles.of(guider.conds, latent), timings, clock, latent)
+        options[RUN_KEY] = Run(Roles.of(guider.conds, latent), timings, clock, latent, noise.shape[0])
         callback = clock.listen(callback) if clock else callback
         return executor(guider, sigmas, extra_args, callback, noise, *args, **kwargs)
 

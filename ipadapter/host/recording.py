@@ -157,6 +157,7 @@ class RecordingRows(CallRows):
         return RecordingPatch(place, text, self.release, self.measure)
 
     def branches(self, call: CallShape, levels: Acting) -> Branches:
+        refuse_repeated(call)
         self.view = View.of(call, self.meant(call), self.applications)
         return super().branches(call, levels)
 
@@ -177,6 +178,15 @@ class RecordingRows(CallRows):
     def release(self) -> None:
         super().release()
         self.view = None
+
+
+def refuse_repeated(call: CallShape) -> None:
+    """Refuse rows that another pack repeats: each region's attention would count as the whole picture's."""
+    if call.order is not None:
+        raise IPAdapterError(
+            "RecordImagePromptAttention cannot record beside a node that repeats rows for regional prompts: bypass one "
+            "of the two."
+        )
 
 
 def refuse_other_positions(text: Tensor, activations: Size) -> None:
@@ -204,7 +214,7 @@ class RecordingPatch(CrossAttentionPatch):
 
     def __call__(self, q: Tensor, k: Tensor, v: Tensor, extra_options: dict[str, Any]) -> Tensor:
         out = super().__call__(q, k, v, extra_options)
-        if not branches_at(self.place, extra_options):
+        if not branches_at(self.place, q, extra_options):
             self.measure(self.place, out, [], positions_of(extra_options))
         return out
 

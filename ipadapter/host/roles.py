@@ -7,10 +7,12 @@ each call by it, and the sampler's guider knows each by a name ("positive", "neg
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID, uuid4
+
+from torch import Tensor
 
 from ..masks import Cut, Size
 from ..packing import ABSENT, NEGATIVE, POSITIVE
@@ -33,6 +35,14 @@ class Group:
     def role_for(self, bound: str | None) -> int:
         """The role towards an image prompt that is bound to some conditionings, or to none in particular."""
         return self.role if bound is None or bound in self.carries else ABSENT
+
+
+@dataclass(frozen=True)
+class Text:
+    """A group of rows with its text (n, T, C); None where only the node that made it knows."""
+
+    group: Group
+    text: Tensor | None
 
 
 def role_of(name: str, cond: Cond) -> int:
@@ -58,6 +68,7 @@ class Roles:
     """
 
     by_uuid: dict[UUID, Group]
+    texts: dict[UUID, Tensor]  # (n, T, C) each, as the model is given them
 
     @staticmethod
     def of(conds: Conds, latent: Size) -> Roles:
@@ -70,11 +81,15 @@ class Roles:
             group, uuid = one.group(latent), one.cond["uuid"]
             if found.setdefault(uuid, group) != group:
                 found[one.rename()] = group
-        return Roles(found)
+        return Roles(found, {one.cond["uuid"]: one.text for one in listed(conds) if one.text is not None})
 
     def groups(self, uuids: Iterable[UUID]) -> tuple[Group, ...]:
         """The row groups of a call."""
         return tuple(self.by_uuid.get(uuid, Group(NEGATIVE)) for uuid in uuids)
+
+    def with_texts(self, uuids: Sequence[UUID]) -> list[Text]:
+        """The same, each with its text."""
+        return [Text(group, self.texts.get(uuid)) for group, uuid in zip(self.groups(uuids), uuids, strict=True)]
 
 
 @dataclass(frozen=True)
@@ -88,6 +103,12 @@ class Listed:
     @property
     def cond(self) -> Cond:
         return self.conds[self.index]
+
+    @property
+    def text(self) -> Tensor | None:
+        """What the model's cross-attention reads of it, where it is a text's."""
+        given = self.cond.get("model_conds", {}).get("c_crossattn")
+        return getattr(given, "cond", None)
 
     @property
     def source(self) -> Cond:

@@ -25,7 +25,7 @@ from comfy.quant_ops import QuantizedTensor
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from ..attention import CALL_KEY, Branches, CrossAttentionPatch
+from ..attention import CALL_KEY, Branches, CallBranches, CrossAttentionPatch
 from ..errors import IPAdapterError
 from ..layers import CrossAttentionLayer, find_blocks, find_layers
 from ..training.fresh import LayerWeights
@@ -67,7 +67,7 @@ class FrozenUNet:
         """The host's own model call."""
         dtype = self.patcher.model.get_dtype_inference()
         placed = {place: tuple(branch_to(branch, dtype) for branch in row) for place, row in branches.items()}
-        options = self.options | {CALL_KEY: placed, "sigmas": sigma, "cond_or_uncond": [0]}
+        options = self.options | {CALL_KEY: CallBranches(len(noisy), placed), "sigmas": sigma, "cond_or_uncond": [0]}
         return self.patcher.model.apply_model(noisy, sigma, transformer_options=options, **text)
 
     def layer_weights(self) -> LayerWeights:
