@@ -18,9 +18,9 @@ EMBED, HIDDEN, PATCHES = 96, 80, 17  # of the small image encoder: projected wid
 Tensors = dict[str, Tensor]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class AdapterFile:
-    """The two groups of a public file."""
+    """The two groups of a public file. No two are equal, whatever is in them."""
 
     image_proj: Tensors
     ip_adapter: Tensors

@@ -16,6 +16,8 @@ import torch
 ROOT = Path(__file__).resolve().parent.parent
 # Layers whose tests share a server, the longest first.
 SERVED = ("live", "browser")
+# Layers whose files make models that their tests share.
+WITH_MODELS = ("host", "oracle", "dynamic", "lab")
 
 
 def name_pack() -> None:
@@ -30,11 +32,22 @@ torch.set_num_threads(1)  # the models here are too small to share out, and othe
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """When the tests are spread over several processes, those that share a server stay in one, and begin at once."""
+    """When the tests are spread over several processes, those that share something stay in one.
+
+    A server is shared by a layer, models and adapters by a file. The layers with a server, the longest, begin.
+    """
     for item in items:
-        if layer_of(item) in SERVED:
-            item.add_marker(pytest.mark.xdist_group(layer_of(item)))
+        if not item.get_closest_marker("xdist_group") and (together := shared_by(item)):
+            item.add_marker(pytest.mark.xdist_group(together))
     items.sort(key=lambda item: (*SERVED, layer_of(item)).index(layer_of(item)))
+
+
+def shared_by(item: pytest.Item) -> str | None:
+    """The name of what a test shares with others; None where each does for itself."""
+    layer = layer_of(item)
+    if layer in SERVED:
+        return layer
+    return str(item.path) if layer in WITH_MODELS else None
 
 
 def layer_of(item: pytest.Item) -> str:

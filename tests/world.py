@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import comfy.sample
@@ -29,8 +30,9 @@ def channels_of(layout: Layout) -> tuple[int, ...]:
     return (*down, *up, *[layout.channels[-1]] * max(layout.depth[-1], 1))
 
 
+@lru_cache(maxsize=2)
 def adapter_file(layout: Layout, family: str, seed: int = 1, **sizes: int) -> AdapterFile:
-    """A random adapter that fits a layout."""
+    """A random adapter that fits a layout; the latest are kept, because a test seldom asks for another."""
     return random_adapter(family, channels_of(layout), layout.context_dim, seed, **sizes)
 
 

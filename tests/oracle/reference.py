@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -91,11 +93,24 @@ def reference_with(
     layout: Layout, files: list[AdapterFile], scale: float | list[float], unet: UNet2DConditionModel | None = None
 ) -> Reference:
     """diffusers' side with adapters loaded by its own loader."""
-    unet = unet or reference_unet(layout)
+    if unet is None:
+        unet = shared_unet(layout, tuple(files))
+    else:
+        load_adapters(unet, files)
+    set_scales(unet, scale if isinstance(scale, list) else [scale] * len(files))
+    return Reference(layout, unet.eval())
+
+
+@lru_cache(maxsize=1)
+def shared_unet(layout: Layout, files: tuple[AdapterFile, ...]) -> UNet2DConditionModel:
+    """The layout's one UNet with these adapters, loaded where it did not have them already."""
+    load_adapters(unet := reference_unet(layout), files)
+    return unet
+
+
+def load_adapters(unet: UNet2DConditionModel, files: Sequence[AdapterFile]) -> None:
     with torch.inference_mode(False):
         unet._load_ip_adapter_weights([file.nested for file in files], low_cpu_mem_usage=False)
-        set_scales(unet, scale if isinstance(scale, list) else [scale] * len(files))
-    return Reference(layout, unet.eval())
 
 
 def set_scales(unet: UNet2DConditionModel, scales: list[float]) -> None:

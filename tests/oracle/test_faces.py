@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import pytest
 import torch
@@ -17,7 +18,7 @@ from torch.nn.functional import normalize
 
 from tests.adapters import AdapterFile
 from tests.image_prompts import face_prompt, image_prompt
-from tests.oracle.reference import Reference, reference_with, roles_by_cfg
+from tests.oracle.reference import Reference, reference_with, roles_by_cfg, set_scales
 from tests.small import SD15, SDXL, Layout, make_pair, make_reference_unet
 from tests.world import DEFAULTS, Settings, adapter_file, host_adapter, sample
 
@@ -43,21 +44,30 @@ def rows_of(prompt: ImagePrompt, raw: bool) -> dict[int, Rows]:
 
 
 def reference_faces(layout: Layout, file: AdapterFile, scale: float, face: FaceSettings) -> Reference:
-    """diffusers' side: the adapter by its loader, the LoRA by peft, the settings where its pipelines keep them."""
-    reference = reference_with(layout, [file], scale, make_reference_unet(layout))
-    add_loras(reference, file, face.lora)
+    """diffusers' side, the settings where its pipelines keep them."""
+    reference = reference_with_lora(layout, file)
+    set_scales(reference.unet, [scale])
+    if any("lora" in key for key in file.ip_adapter):
+        reference.unet.set_adapters([NAME], [face.lora])
     module = projection_of(reference)
     module.shortcut, module.shortcut_scale = face.version is FaceVersion.V2, face.structure
     return reference
 
 
-def add_loras(reference: Reference, file: AdapterFile, weight: float) -> None:
+@lru_cache(maxsize=1)
+def reference_with_lora(layout: Layout, file: AdapterFile) -> Reference:
+    """The adapter by its loader, its LoRA by peft, in a UNet of their own."""
+    reference = reference_with(layout, [file], 1.0, make_reference_unet(layout))
+    add_loras(reference, file)
+    return reference
+
+
+def add_loras(reference: Reference, file: AdapterFile) -> None:
     """What diffusers' pipelines do with the LoRA in a file."""
     loras = reference.unet._load_ip_adapter_loras([file.nested])
     with torch.inference_mode(False):
         for lora in loras.values():
             reference.unet.load_lora_adapter(lora, prefix="unet", adapter_name=NAME)
-            reference.unet.set_adapters([NAME], [weight])
 
 
 def projection_of(reference: Reference):
@@ -160,7 +170,7 @@ def test_a_face_beside_another_adapter_equals_the_reference():
     with_face = apply_once(make_pair(SD15).host, host_adapter(face_file), face, 0.7)
     _, calls = sample(apply_once(with_face, host_adapter(plus_file), seen, 0.9), SD15)
     reference = reference_with(SD15, [face_file, plus_file], [0.7, 0.9], make_reference_unet(SD15))
-    add_loras(reference, face_file, 1.0)
+    add_loras(reference, face_file)
     faces, hidden = rows_of(face, raw=False), seen.parts[0].positive.penultimate
     given = {0: [faces[0].face, hidden], 1: [faces[1].face, seen.zero_pixels.penultimate]}
     for call in calls:
