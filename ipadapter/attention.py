@@ -8,7 +8,8 @@ and brought together once, so that a layer does no more than without an image pr
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
@@ -20,6 +21,8 @@ from .layers import Place
 from .masks import LayerMask
 
 CALL_KEY = "ip_adapter"  # where a model call's branches travel in the host's transformer_options
+
+ALWAYS_FROM = 999_999_999.0  # the noise level that stands for the very beginning
 
 TextAttention = Callable[[Tensor, Tensor, Tensor, dict[str, Any]], Tensor]
 
@@ -62,15 +65,22 @@ class CallBranches:
     """
 
     def __init__(
-        self, rows: int, branches: Branches, arrange: Callable[[Tensor, dict[str, Any]], Branches] | None = None
+        self,
+        rows: int,
+        branches: Branches,
+        arrange: Callable[[Tensor, dict[str, Any]], Branches] | None = None,
+        asked: set[Place] | None = None,
     ) -> None:
         self.rows = rows
         self.branches = branches
         self.arrange = arrange
+        self.asked = asked  # gathers the layers that have asked; None where nobody counts them
         self.arranged: dict[int, Branches] = {}
 
     def at(self, place: Place, query: Tensor, options: dict[str, Any]) -> tuple[Branch, ...]:
         """A layer's branches."""
+        if self.asked is not None:
+            self.asked.add(place)
         rows = query.shape[0]
         if rows == self.rows or self.arrange is None:
             return self.branches.get(place, ())
@@ -124,25 +134,59 @@ def branches_at(place: Place, query: Tensor, options: dict[str, Any]) -> tuple[B
     return call.at(place, query, options)
 
 
+@dataclass(frozen=True)
+class Added:
+    """Another pack's attention behind this one: ComfyUI_IPAdapter_plus, InstantID and PuLID add theirs to whatever
+    stands at a layer, each with the noise levels between which it acts."""
+
+    function: Callable[..., Tensor]
+    settings: Mapping[str, Any]
+
+    def acts(self, options: dict[str, Any]) -> bool:
+        """Whether a call is within its noise levels; only where it has ends is the device waited for, as by them."""
+        start, end = (self.settings.get(key) for key in ("sigma_start", "sigma_end"))
+        if start is None or end is None or (start >= ALWAYS_FROM and end <= 0) or "sigmas" not in options:
+            return True
+        return bool(end <= float(options["sigmas"][0]) <= start)
+
+    def __call__(self, out: Tensor, q: Tensor, k: Tensor, v: Tensor, options: dict[str, Any]) -> Tensor:
+        """Beside what there is so far, (R, L, H · d)."""
+        return (out + self.function(out, q, k, v, options, **self.settings)).to(out.dtype)
+
+
 class CrossAttentionPatch:
-    """What the host calls in place of one layer's text attention. Immutable.
+    """What the host calls in place of one layer's text attention. Immutable but for what other packs add.
 
     `text` is that text attention: the host's, or another pack's patch that stood here before. `call_end` drops what
     was made for the run.
     """
 
-    def __init__(self, place: Place, text: TextAttention, call_end: Callable[[], None]) -> None:
+    def __init__(
+        self, place: Place, text: TextAttention, call_end: Callable[[], None], added: Sequence[Added] = ()
+    ) -> None:
         self.place = place
         self.text = text
         self.call_end = call_end
+        self.added = [*added]
 
     def __call__(self, q: Tensor, k: Tensor, v: Tensor, extra_options: dict[str, Any]) -> Tensor:
+        out = self.attend(q, k, v, extra_options)
+        for added in self.added:
+            out = added(out, q, k, v, extra_options) if added.acts(extra_options) else out
+        return out
+
+    def attend(self, q: Tensor, k: Tensor, v: Tensor, extra_options: dict[str, Any]) -> Tensor:
+        """Text and images, (R, L, H · d)."""
         branches = branches_at(self.place, q, extra_options)
         if not branches:
             return self.text(q, k, v, extra_options)
         query = split_heads(q, extra_options["n_heads"])
         text = text_attention(self.text, query, q, k, v, extra_options)
         return join_heads(self.add_branches(text, query, branches, extra_options))
+
+    def add(self, function: Callable[..., Tensor], **settings: Any) -> None:
+        """Take another pack's attention behind this one, as its nodes ask of whatever stands at a layer."""
+        self.added.append(Added(function, settings))
 
     def add_branches(
         self, text: Tensor, query: Tensor, branches: tuple[Branch, ...], options: dict[str, Any]
@@ -160,8 +204,8 @@ class CrossAttentionPatch:
         return self.around(moved)
 
     def around(self, text: TextAttention) -> CrossAttentionPatch:
-        """The same patch over another text attention."""
-        return CrossAttentionPatch(self.place, text, self.call_end)
+        """The same patch over another text attention, with a list of its own of what is added."""
+        return CrossAttentionPatch(self.place, text, self.call_end, self.added)
 
     def models(self) -> list[Any]:
         """Patchers of a wrapped patch, for the host to load."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
@@ -14,7 +13,7 @@ from comfy.patcher_extension import WrappersMP
 from comfy_api.torch_helpers.torch_compile import COMPILE_KEY
 from torch import Tensor
 
-from ..attention import CALL_KEY, Branch, Branches, CallBranches, CrossAttentionPatch, TextAttention
+from ..attention import CALL_KEY, Added, Branch, Branches, CallBranches, CrossAttentionPatch, TextAttention
 from ..errors import IPAdapterError
 from ..layers import Place
 from ..masks import Cut, LayerMask, Size, cut_mask
@@ -23,6 +22,7 @@ from .application import Application
 from .frames import WHOLE, Seen, refuse_mismatch, seen_by
 from .roles import Group, Roles, groups_by_position
 from .rows import Order, RowPatch, groups_by_text, origins
+from .watch import Watch
 from .windows import Acting, StepClock, Timing, acting, timings_of
 
 RUN_KEY = "ip_adapter_run"  # where a run's roles and timings travel in the host's transformer_options
@@ -38,6 +38,7 @@ class Run:
     clock: StepClock | None
     latent: Size
     pictures: int
+    watch: Watch
 
 
 @dataclass(frozen=True)
@@ -115,9 +116,9 @@ class CallRows:
         """One of the same kind, for more applications."""
         return CallRows(applications)
 
-    def patch(self, place: Place, text: TextAttention) -> CrossAttentionPatch:
+    def patch(self, place: Place, text: TextAttention, added: Sequence[Added]) -> CrossAttentionPatch:
         """What stands in a layer."""
-        return CrossAttentionPatch(place, text, self.release)
+        return CrossAttentionPatch(place, text, self.release, added)
 
     def __call__(
         self,
@@ -134,8 +135,11 @@ class CallRows:
         levels = self.levels(executor.class_obj, t, options)
         call = self.shape(executor.class_obj, x, c_crossattn, options, tuple(index for index, _ in levels))
         arrange = self.arranging(call, levels, c_crossattn, options)
-        branches = CallBranches(len(x), self.branches(call, levels), arrange)
-        if is_compiled(executor.class_obj, options):
+        made, compiled = self.branches(call, levels), is_compiled(executor.class_obj, options)
+        watch: Watch = Watch() if compiled or RUN_KEY not in options else options[RUN_KEY].watch
+        watch.expect(made, self.is_stretched(call))
+        branches = CallBranches(len(x), made, arrange, None if compiled else watch.asked)
+        if compiled:
             control = mark_control(control, self.structure(call))
         return executor(x, t, c_concat, c_crossattn, control, options | {CALL_KEY: branches}, **kwargs)
 
@@ -247,6 +251,13 @@ class CallRows:
             self.placed[key] = packed
         return packed
 
+    def is_stretched(self, call: CallShape) -> bool:
+        """Whether a mask of the whole picture is stretched over a part that nobody names: another pack's tile."""
+        is_part = any(part < whole for part, whole in zip(call.size[1:], call.latent, strict=True))
+        return (
+            is_part and not any(call.cuts) and any(self.applications[index].mask is not None for index in call.active)
+        )
+
     def structure(self, call: CallShape) -> str:
         """What of a call changes the computation, not only its numbers."""
         apps = [self.applications[index] for index in self.meant(call)]
@@ -284,26 +295,11 @@ def place_mask(mask: Tensor, call: CallShape, spare: bool) -> LayerMask:
     if mask.shape[0] > 1:
         frames = call.seen.frames(call.batch)
         mask = mask[[min(frame, mask.shape[0] - 1) for frame in frames] if spare else list(refuse_beyond(mask, frames))]
-    if any(call.cuts):
-        placed = LayerMask(cut_for_groups(mask, call), 1)
-    else:
-        warn_of_unknown_tiles(call)
-        placed = LayerMask(mask, len(call.groups))
+    placed = LayerMask(cut_for_groups(mask, call), 1) if any(call.cuts) else LayerMask(mask, len(call.groups))
     if call.order is not None:
         placed = placed.in_order(call.order)
     placed.prepare_levels((call.size[1], call.size[2]))
     return placed
-
-
-def warn_of_unknown_tiles(call: CallShape) -> None:
-    """Another pack's tiled sampler cuts the picture without saying where."""
-    if (call.size[1], call.size[2]) != call.latent:
-        logging.warning(
-            "IP-Adapter: the model is called on %d × %d of %d × %d latent pixels, and nothing says which; the mask is "
-            "stretched over them. Sample in one piece, or in tiles of ComfyUI's own context windows or areas.",
-            *call.size[1:],
-            *call.latent,
-        )
 
 
 def refuse_beyond(mask: Tensor, frames: tuple[int, ...]) -> tuple[int, ...]:

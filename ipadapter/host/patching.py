@@ -6,15 +6,14 @@ the host's `clone()` shares these objects between the models of a graph.
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from comfy.model_patcher import ModelPatcher
-from comfy.patcher_extension import WrappersMP
+from comfy.patcher_extension import CallbacksMP, WrappersMP
 from torch import Tensor
 
-from ..attention import CrossAttentionPatch, TextAttention
+from ..attention import Added, CrossAttentionPatch, TextAttention
 from ..errors import IPAdapterError
 from ..image_prompt import ImagePrompt
 from ..layer_weights import weigh_layers
@@ -24,8 +23,10 @@ from .adapter import Adapter
 from .application import Application, Target, make_applications
 from .calls import RUN_KEY, CallRows, Run
 from .lora import add_lora
+from .replaced import own_attentions, refuse_replaced
 from .roles import Roles
 from .text_attention import host_text_attention
+from .watch import RunCounter, Watch, tell
 from .windows import clock_for, timings_of
 
 KEY = "ip_adapter"
@@ -46,8 +47,10 @@ def apply_image_prompt(
     follow the prompt. With `spare` frames and masks may be of another number than the pictures, as in old graphs.
     Raises IPAdapterError where adapter, model, encoder and mask do not fit each other.
     """
+    refuse_replaced(model)
     unet, dtype = model.model.diffusion_model, model.model.get_dtype_inference()
-    layers, narrow = match_layers(adapter.spec, unet), narrowing_of(adapter.spec, unet)
+    with own_attentions(model):
+        layers, narrow = match_layers(adapter.spec, unet), narrowing_of(adapter.spec, unet)
     target = Target(layers, weigh_layers(strength.layers, layers), strength, dtype, bound, narrow, spare)
     made, rows = make_applications(adapter, prompt, target, mask), rows_of(model)
     if not made:
@@ -69,9 +72,12 @@ def attach(model: ModelPatcher, rows: CallRows) -> ModelPatcher:
     """A clone with a patch in every layer and the wrappers that feed it."""
     clone, applications = model.clone(), rows.applications
     for place in places_of(applications):
-        clone.set_model_attn2_replace(rows.patch(place, text_attention_of(clone, place)), *place)
+        there = standing_at(clone, place)
+        clone.set_model_attn2_replace(rows.patch(place, text_attention_of(there), added_to(there)), *place)
+    clone.remove_callbacks_with_key(CallbacksMP.ON_CLONE, KEY)
+    clone.add_callback_with_key(CallbacksMP.ON_CLONE, KEY, own_patches)
     wrappers: tuple[tuple[str, Callable[..., Any]], ...] = (
-        (WrappersMP.SAMPLER_SAMPLE, begin_run(applications)),
+        (WrappersMP.SAMPLER_SAMPLE, sample_run(applications)),
         (WrappersMP.APPLY_MODEL, rows),
     )
     for kind, wrapper in wrappers:
@@ -85,17 +91,40 @@ def places_of(applications: tuple[Application, ...]) -> tuple[Place, ...]:
     return tuple(dict.fromkeys(layer.place for app in applications for layer in app.layers))
 
 
-def text_attention_of(model: ModelPatcher, place: Place) -> TextAttention:
+def own_patches(model: ModelPatcher, clone: ModelPatcher) -> None:
+    """The host's ON_CLONE callback: patches of its own for a clone, so that what is added there stays there."""
+    for place, patch in patches_of(clone.model_options["transformer_options"]).items():
+        if isinstance(patch, CrossAttentionPatch):
+            clone.set_model_attn2_replace(patch.around(patch.text), *place)
+
+
+def patches_of(options: dict[str, Any]) -> dict[Any, Any]:
+    """What stands in the place of text attentions, by layer or by block."""
+    return options.get("patches_replace", {}).get("attn2", {})
+
+
+def standing_at(model: ModelPatcher, place: Place) -> Any:
+    """What the host would call at a layer in the place of its own attention; None where there is nothing."""
+    patches = patches_of(model.model_options["transformer_options"])
+    return patches.get(place) or patches.get(place[:2])
+
+
+def text_attention_of(there: Any) -> TextAttention:
     """What attends to the text at a layer: another pack's patch where there is one, else the host's own function."""
-    patches = model.model_options["transformer_options"].get("patches_replace", {}).get("attn2", {})
-    existing = patches.get(place) or patches.get(place[:2])
-    if isinstance(existing, CrossAttentionPatch):
-        return existing.text
-    return existing or host_text_attention
+    if isinstance(there, CrossAttentionPatch):
+        return there.text
+    return there or host_text_attention
 
 
-def begin_run(applications: tuple[Application, ...]) -> Callable[..., Any]:
-    """The host's SAMPLER_SAMPLE wrapper: check what only the run knows, and record its roles and windows."""
+def added_to(there: Any) -> Sequence[Added]:
+    """What other packs have added to a patch of ours."""
+    return there.added if isinstance(there, CrossAttentionPatch) else ()
+
+
+def sample_run(applications: tuple[Application, ...]) -> Callable[..., Any]:
+    """The host's SAMPLER_SAMPLE wrapper: check what only the run knows, record its roles and windows, and tell what
+    became of its image prompts."""
+    masked, counter = any(app.mask is not None for app in applications), RunCounter()
 
     def wrapper(
         executor: Any,
@@ -108,14 +137,18 @@ def begin_run(applications: tuple[Application, ...]) -> Callable[..., Any]:
         **kwargs: Any,
     ) -> Any:
         refuse_batches(applications, noise.shape[0])
+        refuse_replaced(guider.model_patcher)
         options = extra_args["model_options"]["transformer_options"]
-        warn_if_displaced(applications, options)
+        keep_patches_of_blocks(options)
         clock = clock_for(executor.class_obj, sigmas.tolist()) if needs_clock(applications) else None
         timings = timings_of(applications, guider.inner_model.model_sampling, clock.sigmas if clock else ())
         latent = (noise.shape[-2], noise.shape[-1])
-        options[RUN_KEY] = Run(Roles.of(guider.conds, latent), timings, clock, latent, noise.shape[0])
+        watch = Watch(pieces=counter.is_second() and masked)
+        options[RUN_KEY] = Run(Roles.of(guider.conds, latent), timings, clock, latent, noise.shape[0], watch)
         callback = clock.listen(callback) if clock else callback
-        return executor(guider, sigmas, extra_args, callback, noise, *args, **kwargs)
+        sampled = executor(guider, sigmas, extra_args, callback, noise, *args, **kwargs)
+        tell(watch.sentences())
+        return sampled
 
     return wrapper
 
@@ -141,15 +174,18 @@ def refuse_batches(applications: tuple[Application, ...], batch: int) -> None:
             )
 
 
-def warn_if_displaced(applications: tuple[Application, ...], options: dict[str, Any]) -> None:
-    """Another node's patch put in our place after ours cannot be undone, but it can be said."""
-    patches = options.get("patches_replace", {}).get("attn2", {})
-    places = places_of(applications)
-    lost = sum(not isinstance(patches.get(place), CrossAttentionPatch) for place in places)
-    if lost:
-        logging.warning(
-            "IP-Adapter: a later node replaced or wrapped %d of %d image-prompted layers; if the image prompt has no "
-            "effect, put ApplyIPAdapter after that node.",
-            lost,
-            len(places),
-        )
+def keep_patches_of_blocks(options: dict[str, Any]) -> None:
+    """Attend to the text as another pack's patch for a whole block does, which was put behind ours.
+
+    The host asks for a layer's patch first, and such a pack for the block's: on SD1.5 theirs would be lost.
+    """
+    patches = patches_of(options)
+    found = {
+        place: patch.around(block)
+        for place, patch in patches.items()
+        if isinstance(patch, CrossAttentionPatch)
+        and (block := patches.get(place[:2])) is not None
+        and patch.text is not block
+    }
+    if found:
+        options["patches_replace"] = options["patches_replace"] | {"attn2": patches | found}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ from comfy.patcher_extension import WrappersMP
 from torch import Tensor
 
 from ..attention import (
+    Added,
     Branch,
     Branches,
     CrossAttentionPatch,
@@ -153,8 +154,8 @@ class RecordingRows(CallRows):
     def with_applications(self, applications: tuple[Application, ...]) -> RecordingRows:
         return RecordingRows(applications, self.recorder)
 
-    def patch(self, place: Place, text: TextAttention) -> RecordingPatch:
-        return RecordingPatch(place, text, self.release, self.measure)
+    def patch(self, place: Place, text: TextAttention, added: Sequence[Added]) -> RecordingPatch:
+        return RecordingPatch(place, text, self.release, self.measure, added)
 
     def branches(self, call: CallShape, levels: Acting) -> Branches:
         refuse_repeated(call)
@@ -208,12 +209,13 @@ class RecordingPatch(CrossAttentionPatch):
         text: TextAttention,
         call_end: Callable[[], None],
         measure: Callable[[Place, Tensor, list[Tensor], Size], None],
+        added: Sequence[Added] = (),
     ) -> None:
-        super().__init__(place, text, call_end)
+        super().__init__(place, text, call_end, added)
         self.measure = measure
 
-    def __call__(self, q: Tensor, k: Tensor, v: Tensor, extra_options: dict[str, Any]) -> Tensor:
-        out = super().__call__(q, k, v, extra_options)
+    def attend(self, q: Tensor, k: Tensor, v: Tensor, extra_options: dict[str, Any]) -> Tensor:
+        out = super().attend(q, k, v, extra_options)
         if not branches_at(self.place, q, extra_options):
             self.measure(self.place, out, [], positions_of(extra_options))
         return out
@@ -231,7 +233,7 @@ class RecordingPatch(CrossAttentionPatch):
         return text
 
     def around(self, text: TextAttention) -> RecordingPatch:
-        return RecordingPatch(self.place, text, self.call_end, self.measure)
+        return RecordingPatch(self.place, text, self.call_end, self.measure, self.added)
 
 
 def positions_of(options: dict[str, Any]) -> Size:

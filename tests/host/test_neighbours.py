@@ -1,0 +1,250 @@
+"""Other packs' patches before and behind ours: both act, what cannot is said where the user looks, and nothing leaks.
+
+Each is written here after what the pack is documented to do.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+
+import pytest
+import torch
+from comfy.ldm.modules.attention import optimized_attention
+from comfy_execution.utils import CurrentNodeContext
+from pack.ipadapter.errors import IPAdapterError
+from pack.ipadapter.host.patching import apply_image_prompt
+from pack.ipadapter.host.recording import record_image_prompt
+from pack.ipadapter.strength import Strength
+
+from tests.image_prompts import image_prompt
+from tests.small import MICRO, make_pair
+from tests.world import Settings, adapter_file, host_adapter, picture
+from tools.bench import counting
+
+ONE_STEP = Settings(steps=1, cfg=4.0)
+ALWAYS = {"sigma_start": 999999999.9, "sigma_end": 0.0}
+ATTN2 = "diffusion_model.input_blocks.1.1.transformer_blocks.0.attn2"
+
+
+def bare():
+    return make_pair(MICRO).host
+
+
+def apply(model=None, weight=1.0, seed=3, mask=None):
+    adapter = host_adapter(adapter_file(MICRO, "base"))
+    return apply_image_prompt(model or bare(), adapter, image_prompt(seed=seed), Strength(weight), mask)
+
+
+def drawn(model):
+    return picture(model, MICRO, ONE_STEP)
+
+
+def places():
+    return list(patches(apply()))
+
+
+def patches(model):
+    return model.model_options["transformer_options"].get("patches_replace", {}).get("attn2", {})
+
+
+class Theirs:
+    """An attention over tokens of its own, to which others can be added, as the packs with `add` keep it."""
+
+    def __init__(self, function, **settings) -> None:
+        self.functions = [(function, settings)]
+
+    def add(self, function, **settings) -> None:
+        self.functions.append((function, settings))
+
+    def __call__(self, q, k, v, options):
+        out = optimized_attention(q, k, v, options["n_heads"])
+        for function, settings in self.functions:
+            out = out + function(out, q, k, v, options, **settings)
+        return out
+
+
+def face(out, q, k, v, options, weight=1.0, **settings):
+    """What such a pack adds."""
+    return weight * q.roll(1, -1)
+
+
+def with_faces(model, keys=None, **settings):
+    """Adds to whatever stands at a layer, and where nothing does puts its own there."""
+    model = model.clone()
+    for key in keys or places():
+        there = patches(model)
+        if key in there:
+            there[key].add(face, **(ALWAYS | settings))
+        else:
+            options = dict(model.model_options["transformer_options"])
+            replaced = dict(options.get("patches_replace", {}))
+            options["patches_replace"] = replaced | {"attn2": there | {key: Theirs(face, **(ALWAYS | settings))}}
+            model.model_options["transformer_options"] = options
+    return model
+
+
+def test_what_is_added_behind_acts_and_so_does_the_image_prompt():
+    made = [drawn(model) for model in (bare(), apply(), with_faces(bare()), with_faces(apply()))]
+    assert all((one - two).abs().max() > 0.01 for one, two in itertools.combinations(made, 2))
+
+
+def near(one, other) -> bool:
+    """Equal but for the order of sums."""
+    return bool((one - other).abs().max() <= 1e-5 * one.abs().max())
+
+
+def test_the_order_makes_no_difference():
+    assert near(drawn(with_faces(apply())), drawn(apply(with_faces(bare()))))
+
+
+def test_what_is_added_to_one_model_of_a_graph_does_not_reach_another():
+    ours = apply()
+    before = drawn(ours)
+    with_faces(ours)
+    with_faces(ours.clone())
+    assert torch.equal(drawn(ours), before)
+
+
+def test_what_was_added_stays_when_another_image_prompt_is_applied_or_recorded():
+    faced = with_faces(apply())
+    twice, other = apply(faced, seed=4), with_faces(apply(apply(), seed=4))
+    assert near(drawn(twice), drawn(other))
+    assert torch.equal(drawn(record_image_prompt(faced)[0]), drawn(faced))
+
+
+def test_what_is_added_acts_between_its_noise_levels_only():
+    never = with_faces(apply(), sigma_start=0.0, sigma_end=-1.0)
+    assert torch.equal(drawn(never), drawn(apply()))
+
+
+def test_what_always_acts_makes_no_step_wait():
+    def waits(model) -> int:
+        return counting.syncs(counting.count_ops(lambda: drawn(model)))
+
+    assert waits(with_faces(apply())) == waits(apply())
+
+
+def test_a_patch_of_a_whole_block_behind_ours_is_kept():
+    """The host asks for a layer's patch first, so that one under the block's key would be lost."""
+    blocks = [place[:2] for place in places()]
+    behind, before = drawn(with_faces(apply(), blocks)), drawn(apply(with_faces(bare(), blocks)))
+    assert near(behind, before)
+    assert (behind - drawn(apply())).abs().max() > 0.01
+
+
+def log_of(caplog, model) -> list[str]:
+    caplog.clear()
+    with caplog.at_level(logging.WARNING):
+        drawn(model)
+    return [record.message for record in caplog.records if "IP-Adapter" in record.message]
+
+
+def wrapped(model, calls: bool):
+    """A later node in our place, which calls what it found there or does not."""
+    model = model.clone()
+    for place, patch in patches(model).items():
+
+        def later(q, k, v, options, patch=patch):
+            own = optimized_attention(q, k, v, options["n_heads"])
+            return patch(q, k, v, options) if calls else own
+
+        model.set_model_attn2_replace(later, *place)
+    return model
+
+
+def test_a_patch_that_calls_ours_is_no_alarm(caplog):
+    model = wrapped(apply(), calls=True)
+    assert torch.equal(drawn(model), drawn(apply()))
+    assert not log_of(caplog, model)
+
+
+def test_a_patch_that_does_not_is_told_once_a_run(caplog):
+    assert [line for line in log_of(caplog, wrapped(apply(), calls=False)) if "had no effect" in line]
+    assert len(log_of(caplog, wrapped(apply(), calls=False))) == 1
+
+
+def test_of_some_layers_lost_it_is_told_how_many(caplog):
+    model = apply()
+    model.set_model_attn2_replace(lambda q, k, v, o: optimized_attention(q, k, v, o["n_heads"]), *places()[0])
+    (line,) = log_of(caplog, model)
+    assert f"acted in only {len(places()) - 1} of {len(places())} layers" in line
+
+
+def test_a_forward_that_calls_no_patches_is_told(caplog):
+    model = apply()
+    plain = bare().model.diffusion_model
+
+    def forward(executor, x, timestep, context, y, control, options, **kwargs):
+        return executor(x, timestep, context, y, control, options | {"patches_replace": {}}, **kwargs)
+
+    model.add_wrapper_with_key("diffusion_model", "forward", forward)
+    (line,) = log_of(caplog, model)
+    assert "had no effect" in line and plain is bare().model.diffusion_model
+
+
+def test_a_mask_stretched_over_tiles_is_told_once(caplog):
+    mask = torch.zeros(1, 128, 128)
+    mask[..., :64] = 1
+    model = apply(mask=mask)
+
+    def halves(function, given):
+        rows = [function(part, given["timestep"], **given["c"]) for part in given["input"].chunk(2, -1)]
+        return torch.cat(rows, -1)
+
+    model.set_model_unet_function_wrapper(halves)
+    (line,) = log_of(caplog, model)
+    assert "the mask was stretched over each of them" in line
+
+
+def test_a_node_that_samples_its_tiles_as_runs_of_their_own_is_told_once(caplog):
+    """As Ultimate SD Upscale does; two nodes that sample once each are not."""
+    mask = torch.zeros(1, 128, 128)
+    mask[..., :64] = 1
+    masked, plain = apply(mask=mask), apply()
+    with caplog.at_level(logging.WARNING):
+        for node, model in (("1", masked), ("2", masked), ("3", plain), ("3", plain)):
+            with CurrentNodeContext("a prompt", node):
+                drawn(model)
+        assert not caplog.records
+        with CurrentNodeContext("a prompt", "4"):
+            for _ in range(3):
+                drawn(masked)
+    (record,) = caplog.records
+    assert "samples more than once" in record.message
+
+
+class OtherAttention(torch.nn.Module):
+    """Another pack's module in the place of a layer's attention, which keeps the attention to itself."""
+
+    def __init__(self, inner) -> None:
+        super().__init__()
+        self.inner = [inner]
+        self.heads = inner.heads
+
+    def forward(self, x, context=None, value=None, **options):
+        return self.inner[0](x, context=context, value=value, **options)
+
+
+def replaced():
+    model = bare().clone()
+    model.add_object_patch(ATTN2, OtherAttention(bare().get_model_object(ATTN2)))
+    return model
+
+
+def test_a_module_that_another_model_left_in_the_place_of_an_attention_does_not_concern_a_clean_one():
+    expected = drawn(apply())
+    drawn(replaced())
+    assert torch.equal(drawn(apply()), expected)
+
+
+def test_a_model_whose_attention_is_another_packs_is_refused_in_a_sentence():
+    with pytest.raises(IPAdapterError, match=r"in input block 1 .* \(OtherAttention, which has no to_q\)"):
+        apply(replaced())
+
+
+def test_such_a_module_behind_the_image_prompt_is_refused_before_sampling():
+    model = apply()
+    model.add_object_patch(ATTN2, OtherAttention(bare().get_model_object(ATTN2)))
+    with pytest.raises(IPAdapterError, match="OtherAttention"):
+        drawn(model)
