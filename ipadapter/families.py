@@ -17,6 +17,7 @@ from .checkpoint import Checkpoint, shape
 from .errors import IPAdapterError
 from .image_prompt import Feature
 from .lora import LORA_KEY, read_rank
+from .numbers import WEIGHT, require
 
 DIM_HEAD = 64  # of every public Resampler
 FACE_WIDTH = 512  # of an ArcFace embedding
@@ -99,6 +100,11 @@ class FaceSettings:
     structure: float = 1.0
     lora: float = 1.0
     narrowed: float = 1.0
+
+    def __post_init__(self) -> None:
+        require(self.structure, "structure", WEIGHT)
+        require(self.lora, "lora_weight", WEIGHT)
+        require(self.narrowed, "weight_kolors", WEIGHT)
 
     @property
     def shares(self) -> tuple[float, float]:

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 
+from . import numbers
 from .errors import IPAdapterError
 from .image_weights import Weights
 
@@ -82,12 +83,8 @@ def read_weights(text: str) -> Weights:
 
 def read_weight(entry: str) -> float:
     """One number."""
-    try:
-        return float(entry)
-    except ValueError:
-        raise IPAdapterError(
-            f"weight '{entry}' is not a number: write numbers with commas between them, such as 1.0, 0.5, 0."
-        ) from None
+    wrong = " is not a number: write numbers with commas between them, such as 1.0, 0.5, 0."
+    return numbers.read_weight(entry, f"weight '{numbers.shorten(entry)}'", wrong)
 
 
 def eased(first: float, last: float, count: int, timing: Timing, seed: int) -> Weights:

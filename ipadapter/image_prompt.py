@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from .errors import IPAdapterError
+from .numbers import WEIGHT, require, require_all
 
 
 class Feature(Enum):
@@ -100,6 +101,10 @@ class Part:
     order: Order = Order.TOGETHER
     weight: float = 1.0
     region: Region | None = None
+
+    def __post_init__(self) -> None:
+        require(self.weight, "the weight of a part of the image prompt", WEIGHT)
+        require_all(self.weights or (), "the weight of an image", WEIGHT)
 
 
 @dataclass(frozen=True)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Sequence
 from itertools import accumulate
 
+from . import numbers
 from .errors import IPAdapterError
 
 Weights = tuple[float, ...]
@@ -23,13 +23,9 @@ def read_weights(text: str) -> Weights | None:
 
 def read_weight(entry: str) -> float:
     """One entry."""
-    try:
-        weight = float(entry)
-    except ValueError:
-        weight = math.nan
-    if not math.isfinite(weight):
-        raise IPAdapterError(f"weights has '{entry}', which is no number: write numbers such as 1, 0.5.")
-    return weight
+    return numbers.read_weight(
+        entry, f"weights has '{numbers.shorten(entry)}'", ", which is no number: write numbers such as 1, 0.5."
+    )
 
 
 def share_weights(given: Weights | None, counts: Sequence[int]) -> list[Weights]:

@@ -10,6 +10,7 @@ from functools import singledispatch
 from .errors import IPAdapterError
 from .layer_presets import PRESETS, Block, ByPart, ByShape, Share, Slope, Table
 from .layers import CrossAttentionLayer
+from .numbers import WEIGHT, require, require_all, shorten
 
 EXECUTION = ("input", "middle", "output")  # the order in which a UNet's parts run
 SHAPES = {16: "sd15", 11: "sdxl"}  # by the number of transformers
@@ -39,6 +40,9 @@ class PresetRule:
     second: float = 1.0
     first: float = 1.0
 
+    def __post_init__(self) -> None:
+        require_all((self.second, self.first), f"a weight of the layers '{self.name}'", WEIGHT)
+
     def weights(self, layers: Sequence[CrossAttentionLayer]) -> LayerWeights:
         """Raises IPAdapterError where the preset is not defined for such a UNet."""
         if self.name not in PRESETS:
@@ -58,6 +62,10 @@ class LevelRule:
 
     values: tuple[float, ...]
 
+    def __post_init__(self) -> None:
+        for level, value in zip(LEVELS, self.values, strict=True):
+            require(value, f"the weight of {level}", WEIGHT)
+
     def weights(self, layers: Sequence[CrossAttentionLayer]) -> LayerWeights:
         """Each layer's level's number."""
         by_level = dict(zip(LEVELS, self.values, strict=True))
@@ -70,6 +78,10 @@ class TypedRule:
     """Entries `selector: weight`; a layer that none names weighs 0, and of two that name it the later counts."""
 
     entries: tuple[tuple[str, float], ...]
+
+    def __post_init__(self) -> None:
+        for selector, weight in self.entries:
+            require(weight, f"layer weight '{shorten(selector)}'", WEIGHT)
 
     def weights(self, layers: Sequence[CrossAttentionLayer]) -> LayerWeights:
         """Raises IPAdapterError for a selector that names nothing in this UNet."""
@@ -154,6 +166,7 @@ def runs(numbers: Sequence[int]) -> list[list[int]]:
 ENTRY = re.compile(r"^(.+?)\s*[:=]\s*([-+]?(?:\d+\.?\d*|\.\d+))$")
 BLOCK = re.compile(r"^(input|output|middle)(?:[ _](\d+))?(?:\.(\d+))?$")
 LEVEL = re.compile(r"^(input|output) level (\d+)$")
+MOST_DIGITS = 9  # of a transformer's number
 
 
 def read_layer_weights(text: str) -> TypedRule:
@@ -170,7 +183,7 @@ def read_entry(entry: str) -> tuple[str, float]:
     match = ENTRY.match(entry)
     if not match or not is_selector(match[1].lower()):
         raise IPAdapterError(
-            f"layer weight '{entry}' cannot be read: write a layer and a weight, such as 6: 1, output 1: 0.8, "
+            f"layer weight '{shorten(entry)}' cannot be read: write a layer and a weight, such as 6: 1, output 1: 0.8, "
             "input 8.3: 0.2, middle: 0 or all: 1."
         )
     return match[1].lower(), float(match[2])
@@ -188,7 +201,7 @@ def select(selector: str, layers: Sequence[CrossAttentionLayer]) -> list[int]:
     if not found:
         blocks = ", ".join(f"{part} {number}" for part, number in transformers_of(layers))
         raise IPAdapterError(
-            f"layer weight '{selector}' names no layer of this model: its blocks are {blocks} "
+            f"layer weight '{shorten(selector)}' names no layer of this model: its blocks are {blocks} "
             f"(or 0 to {len(transformers_of(layers)) - 1} in that order)."
         )
     return found
@@ -200,7 +213,8 @@ def matcher(selector: str, layers: Sequence[CrossAttentionLayer]) -> Callable[[C
         return lambda layer: True
     if selector.isdecimal():
         order = transformers_of(layers)
-        return lambda layer: order.index(layer.place[:2]) == int(selector)
+        number = int(selector) if len(selector) <= MOST_DIGITS else len(order)
+        return lambda layer: order.index(layer.place[:2]) == number
     if match := BLOCK.match(selector):
         part, number, depth = match[1], match[2], match[3]
         wanted = (part, number if part != "middle" else None, depth)

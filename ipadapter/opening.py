@@ -6,6 +6,7 @@ A few kilobytes can be made to ask for hours or for all of the memory. Whatever 
 from __future__ import annotations
 
 import json
+import os
 import stat
 import struct
 from enum import Enum
@@ -14,6 +15,7 @@ from pathlib import Path
 import torch
 
 from .errors import IPAdapterError
+from .numbers import shorten
 from .pickles import overfull, refuse_endless_pickles
 from .torch_zip import ZIP, refuse_swollen_zip
 
@@ -89,12 +91,20 @@ def read_head(path: Path, name: str) -> bytes:
 
 def refuse_no_file(path: Path, name: str) -> None:
     """Refuse pipes, sockets and devices, and names that no file can have."""
-    try:
-        kind = NOT_FILES.get(stat.S_IFMT(path.stat().st_mode))
-    except ValueError as error:  # NUL, or half of a character
-        raise IPAdapterError(f"{ascii(name)} is no name that a file can have: choose another file.") from error
+    refuse_name(str(path))
+    kind = NOT_FILES.get(stat.S_IFMT(path.stat().st_mode))
     if kind:
         raise IPAdapterError(f"'{name}' is {kind}, not a file, so it was not opened: put a weights file there.")
+
+
+def refuse_name(name: object) -> None:
+    """Refuse what no file can be called: nothing, a number, a text with NUL or half of a character."""
+    try:
+        if isinstance(name, str) and b"\0" not in os.fsencode(name):
+            return
+    except UnicodeEncodeError:
+        pass
+    raise IPAdapterError(f"{shorten(ascii(name))} is no name that a file can have: choose another.")
 
 
 def refuse_other_files(head: bytes, name: str) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +21,7 @@ from torch import Tensor
 from .checkpoint import Tensors, is_plain, load_torch, refuse_unreadable
 from .errors import IPAdapterError
 from .image_prompt import UNKNOWN, Feature, ImageFeatures, ImagePrompt, Order, Overlap, Part, Region
+from .numbers import WEIGHT
 from .opening import Container, inspect
 from .version import VERSION
 from .writing import replacing
@@ -183,13 +183,22 @@ def read_part(file: PromptFile, index: int, fields: dict[str, Any]) -> Part:
     """One part. Raises IPAdapterError for fields that no part has."""
     positive = required(features(file, f"parts.{index}.positive"), file, f"parts.{index}.positive")
     try:
-        weights = None if fields["weights"] is None else tuple(float(weight) for weight in fields["weights"])
-        order, weight = Order(fields["order"]), float(fields["weight"])
+        weights, weight = read_weights(fields["weights"]), float(fields["weight"])
+        order = Order(fields["order"])
         mask = file.tensors.get(f"parts.{index}.region")
         region = None if mask is None else Region(mask, Overlap(fields["overlap"]))
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise file.wrong(f"has a part {index} with fields that no part has") from error
+    if not all(WEIGHT.holds(number) for number in (weight, *(weights or ()))):
+        raise file.wrong(f"has a part {index} with weights that are no numbers, or far too large")
     return Part(positive, features(file, f"parts.{index}.negative"), weights, order, weight, region)
+
+
+def read_weights(listed: Any) -> tuple[float, ...] | None:
+    """Weights of a part's images, where it has any. Raises TypeError for what is no list."""
+    if listed is not None and not isinstance(listed, list):
+        raise TypeError(listed)
+    return None if listed is None else tuple(float(weight) for weight in listed)
 
 
 def features(file: PromptFile, prefix: str) -> ImageFeatures | None:
@@ -228,13 +237,11 @@ def refuse_inconsistent(file: PromptFile, prompt: ImagePrompt) -> None:
 
 def part_fault(part: Part, zero_pixels: ImageFeatures) -> str | None:
     """What is wrong with a part, to be read after its number; None where nothing is."""
-    numbers = (part.weight, *(part.weights or ()))
     checks = (
         (features_fit(zero_pixels, zero_pixels), "whose encoder makes nothing"),
         (features_fit(part.positive, zero_pixels), "of other widths than its encoder's"),
         (part.negative is None or features_fit(part.negative, zero_pixels), "with a negative of other widths"),
         (part.weights is None or len(part.weights) == len(part.positive), "with other weights than images"),
-        (all(math.isfinite(number) for number in numbers), "with weights that are no numbers"),
         (part.region is None or is_mask(part.region.mask), "with a region that is no mask"),
     )
     return next((fault for good, fault in checks if not good), None)

@@ -14,6 +14,7 @@ from .details import cut_subtiles, pool_subtiles
 from .errors import IPAdapterError
 from .image_prompt import ImageFeatures, Order, Part, Region
 from .image_weights import Weights, share_weights, unless_plain
+from .numbers import WEIGHT, require, require_all
 from .pixels import SMALLEST_SIDE, Fit, PixelFormat, counting_part, prepare_pixels, refuse_unusable, resize
 from .tiles import Tiling, rectangle, tile_boxes
 
@@ -33,6 +34,8 @@ class Reading:
     detail_weight: float = 1.0
 
     def __post_init__(self) -> None:
+        require(self.detail_weight, "detail_weight", WEIGHT)
+        require_all(self.weights or (), "the weight of an image", WEIGHT)
         if self.order is Order.FRAME_BY_FRAME and (self.has_detail or self.fit is Tiling.TOGETHER):
             raise IPAdapterError(
                 "order is 'frame by frame', which gives every frame one image, but fit 'tiles' and detail above 1 make "

@@ -7,6 +7,7 @@ from enum import Enum
 
 from .errors import IPAdapterError
 from .layer_weights import LayerRule, PresetRule
+from .numbers import PART, WEIGHT, require, require_all, show
 from .weight_curve import WeightCurve
 
 
@@ -36,7 +37,9 @@ class Strength:
     scaling: Scaling = Scaling.VALUES
 
     def __post_init__(self) -> None:
-        if sentence := empty_window(self.start, self.end):
+        require(self.weight, "weight", WEIGHT)
+        require_all(self.frames or (), "a weight by frame", WEIGHT)
+        if sentence := window_fault(self.start, self.end):
             raise IPAdapterError(sentence)
 
     @property
@@ -92,8 +95,11 @@ def multiply_frames(first: tuple[float, ...] | None, second: tuple[float, ...]) 
     return tuple(one * other for one, other in zip(first, second, strict=True))
 
 
-def empty_window(start: float, end: float) -> str | None:
-    """The sentence for a window in which an image prompt would never act, or None for one that is fine."""
+def window_fault(start: float, end: float) -> str | None:
+    """The sentence for a window outside the sampling, or in which an image prompt would never act; None for others."""
+    for name, at in (("start_at", start), ("end_at", end)):
+        if not PART.holds(at):
+            return f"{name} is {show(at)}, where {PART} is needed: 0 is the first step, 1 the last."
     if start < end:
         return None
     return (

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from .errors import IPAdapterError
+from .numbers import PART, WEIGHT, require_all, shorten
 
 Point = tuple[float, float]  # position, weight
 
@@ -42,6 +43,10 @@ class WeightCurve:
     points: tuple[Point, ...]
     interpolation: Interpolation = Interpolation.LINEAR
 
+    def __post_init__(self) -> None:
+        require_all((at for at, _ in self.points), "a position of the curve", PART)
+        require_all((weight for _, weight in self.points), "a weight of the curve", WEIGHT)
+
     def value(self, at: float) -> float:
         """The weight at a position."""
         before = [point for point in self.points if point[0] <= at]
@@ -71,10 +76,12 @@ def read_keyframe(entry: str) -> Point:
     """One entry."""
     match = KEYFRAME.match(entry)
     if not match:
-        raise IPAdapterError(f"keyframe '{entry}' cannot be read: write position: weight, such as 0.5: 0.3.")
+        raise IPAdapterError(f"keyframe '{shorten(entry)}' cannot be read: write position: weight, such as 0.5: 0.3.")
     at = float(match[1]) / (100 if match[2] else 1)
-    if not 0 <= at <= 1:
-        raise IPAdapterError(f"keyframe '{entry}' is outside the sampling: positions go from 0 to 1 (0% to 100%).")
+    if not PART.holds(at):
+        raise IPAdapterError(
+            f"keyframe '{shorten(entry)}' is outside the sampling: positions go from 0 to 1 (0% to 100%)."
+        )
     return at, float(match[3])
 
 

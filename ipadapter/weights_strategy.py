@@ -11,6 +11,10 @@ from typing import Any
 
 from .errors import IPAdapterError
 from .frame_weights import UNTIL_THE_END, Method, Schedule, Timing, frame_weights, make_schedule
+from .numbers import Range, require
+
+FRAMES = ("frames", "start_frame", "end_frame", "add_starting_frames", "add_ending_frames")
+MOST = {**dict.fromkeys(FRAMES, UNTIL_THE_END), "frame_count": 1_000_000}
 
 
 @dataclass(frozen=True)
@@ -33,7 +37,18 @@ class WeightsStrategy:
         names = {field.name for field in fields(cls)}
         if not isinstance(values, Mapping) or "weights" not in values:
             raise IPAdapterError("weights_strategy holds no settings for weights: connect it to IPAdapter Weights.")
-        return cls(**{name: value for name, value in values.items() if name in names})
+        given = {name: value for name, value in values.items() if name in names}
+        for name, most in MOST.items():
+            require(given.get(name, 0), f"{name} of weights_strategy", Range(0, most, whole=True))
+        return cls(**given | {name: int(given[name]) for name in MOST if name in given})
+
+    def __post_init__(self) -> None:
+        for name, kinds in (("timing", Timing), ("method", Method)):
+            known = [kind.value for kind in kinds]
+            if getattr(self, name) not in known:
+                raise IPAdapterError(f"{name} of weights_strategy is none of {', '.join(known)}.")
+        if not isinstance(self.weights, str):
+            raise IPAdapterError("weights of weights_strategy are no text of numbers, such as 1.0, 0.5.")
 
     def as_dict(self) -> dict[str, Any]:
         """As other nodes read them."""

@@ -18,6 +18,7 @@ from .errors import IPAdapterError
 from .families import AdapterSpec, FaceVersion, Family
 
 FORMAT = "ip-adapter"
+MOST_DIGITS = 18  # of a file's count of steps
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class Provenance:
         steps = metadata.get("steps", "")
         return Provenance(
             metadata.get("encoder", ""),
-            int(steps) if steps.isdecimal() else 0,
+            int(steps) if steps.isdecimal() and len(steps) <= MOST_DIGITS else 0,
             metadata.get("license", ""),
             metadata.get("face_version", ""),
         )
@@ -84,10 +85,15 @@ def metadata(adapter: IPAdapter, provenance: Provenance) -> dict[str, str]:
 
 def write_adapter(path: Path, adapter: IPAdapter, provenance: Provenance, dtype: torch.dtype | None = None) -> Path:
     """Write a safetensors file. Raises IPAdapterError where the disk does not take it; nothing is replaced then."""
-    content = save(file_tensors(adapter, dtype), metadata(adapter, provenance))
+    content = save(file_tensors(adapter, dtype), readable(metadata(adapter, provenance)))
     with replacing(path) as temporary:
         temporary.write_bytes(content)
     return path
+
+
+def readable(notes: Mapping[str, str]) -> dict[str, str]:
+    """Notes that a file can hold: half of a character, which no text has, becomes a question mark."""
+    return {key: note.encode("utf-8", "replace").decode() for key, note in notes.items()}
 
 
 @contextlib.contextmanager

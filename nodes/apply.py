@@ -11,10 +11,11 @@ from torch import Tensor
 from ..ipadapter.host.adapter import Adapter
 from ..ipadapter.host.api import io
 from ..ipadapter.host.conditioning import carrying
+from ..ipadapter.host.node import Node
 from ..ipadapter.host.patching import apply_image_prompt
 from ..ipadapter.image_prompt import ImagePrompt
 from ..ipadapter.layer_presets import LINEAR, PRESETS
-from ..ipadapter.strength import Scaling, Strength, StrengthParts, empty_window, make_strength
+from ..ipadapter.strength import Scaling, Strength, StrengthParts, make_strength, window_fault
 from .sockets import CATEGORY, ImagePromptSocket, IPAdapterSocket, StrengthSocket
 
 
@@ -80,7 +81,7 @@ def place_inputs() -> list[io.Input]:
     ]
 
 
-class ApplyIPAdapter(io.ComfyNode):
+class ApplyIPAdapter(Node):
     """Attach an image prompt to a model."""
 
     @classmethod
@@ -98,7 +99,7 @@ class ApplyIPAdapter(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, start_at: float | None = None, end_at: float | None = None) -> bool | str:
-        return True if start_at is None or end_at is None else empty_window(start_at, end_at) or True
+        return True if start_at is None or end_at is None else window_fault(start_at, end_at) or True
 
     @classmethod
     def execute(
@@ -118,7 +119,7 @@ class ApplyIPAdapter(io.ComfyNode):
         return io.NodeOutput(apply_image_prompt(model, ip_adapter, image_prompt, made, mask))
 
 
-class ApplyIPAdapterToConditioning(io.ComfyNode):
+class ApplyIPAdapterToConditioning(Node):
     """Attach an image prompt to some of a model's text prompts."""
 
     @classmethod
@@ -149,7 +150,7 @@ class ApplyIPAdapterToConditioning(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, start_at: float | None = None, end_at: float | None = None) -> bool | str:
-        return True if start_at is None or end_at is None else empty_window(start_at, end_at) or True
+        return True if start_at is None or end_at is None else window_fault(start_at, end_at) or True
 
     @classmethod
     def execute(

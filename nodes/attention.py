@@ -10,11 +10,12 @@ from ..ipadapter.attention_selection import ALL, GROUPS, LAST, Choice
 from ..ipadapter.heat_map import SCALES
 from ..ipadapter.host.api import io, ui
 from ..ipadapter.host.attention_pictures import Look, picture_attention
+from ..ipadapter.host.node import Node
 from ..ipadapter.host.recording import record_image_prompt
 from .sockets import CATEGORY, ImagePromptRecordSocket
 
 
-class RecordImagePromptAttention(io.ComfyNode):
+class RecordImagePromptAttention(Node):
     """A model that records where its image prompts act."""
 
     @classmethod
@@ -43,7 +44,7 @@ class RecordImagePromptAttention(io.ComfyNode):
         return io.NodeOutput(*record_image_prompt(model))
 
 
-class ImagePromptAttention(io.ComfyNode):
+class ImagePromptAttention(Node):
     """A heat map over the picture."""
 
     @classmethod

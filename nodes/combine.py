@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from ..ipadapter.combining import Combination, combine_prompts
 from ..ipadapter.host.api import io
+from ..ipadapter.host.node import Node
 from ..ipadapter.image_prompt import ImagePrompt
 from ..ipadapter.image_weights import read_weights
 from .sockets import CATEGORY, ImagePromptSocket
 
 
-class CombineImagePrompts(io.ComfyNode):
+class CombineImagePrompts(Node):
     """Make one image prompt of several."""
 
     @classmethod

@@ -6,6 +6,7 @@ from torch import Tensor
 
 from ..ipadapter.host.api import io
 from ..ipadapter.host.encoder import encode_references
+from ..ipadapter.host.node import Node
 from ..ipadapter.image_prompt import Order
 from ..ipadapter.image_weights import read_weights
 from ..ipadapter.pixels import Fit
@@ -16,7 +17,7 @@ from .sockets import CATEGORY, ImagePromptSocket
 FITS: dict[str, Fit | Tiling] = {fit.value: fit for fit in (*Fit, *Tiling)}
 
 
-class EncodeImagePrompt(io.ComfyNode):
+class EncodeImagePrompt(Node):
     """Make an image prompt."""
 
     @classmethod

@@ -10,12 +10,13 @@ from torch import Tensor
 from ..ipadapter.host.api import io, ui
 from ..ipadapter.host.evaluator import Comparison, evaluate
 from ..ipadapter.host.files import ENCODERS, file_names, missing_file
+from ..ipadapter.host.node import Node
 from ..ipadapter.host.open_clip import AUTO, architectures
 from ..ipadapter.host.pictures import single_pictures
 from .sockets import CATEGORY
 
 
-class EvaluateImagePrompt(io.ComfyNode):
+class EvaluateImagePrompt(Node):
     """CLIP-I, CLIP-T and DINO-I of generated pictures."""
 
     @classmethod

@@ -7,12 +7,13 @@ from dataclasses import replace
 from ..ipadapter.families import FaceVersion
 from ..ipadapter.host.adapter import Adapter, with_face
 from ..ipadapter.host.api import io
+from ..ipadapter.host.node import Node
 from .sockets import CATEGORY, IPAdapterSocket
 
 AS_NAMED = "as the file is named"
 
 
-class FaceIDSettings(io.ComfyNode):
+class FaceIDSettings(Node):
     """Set how a FaceID adapter is used."""
 
     @classmethod

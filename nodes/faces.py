@@ -9,13 +9,14 @@ from ..ipadapter.faces import Crop, FaceAnalysis
 from ..ipadapter.host.api import io
 from ..ipadapter.host.face_models import missing_pack, open_pack, pack_names
 from ..ipadapter.host.faces import FaceReading, encode_faces
+from ..ipadapter.host.node import Node
 from ..ipadapter.image_prompt import Order
 from ..ipadapter.image_weights import read_weights
 from ..ipadapter.providers import AUTO, CHOICES
 from .sockets import CATEGORY, ImagePromptSocket, InsightFaceSocket
 
 
-class LoadInsightFace(io.ComfyNode):
+class LoadInsightFace(Node):
     """Open a model pack that recognises faces."""
 
     @classmethod
@@ -53,7 +54,7 @@ class LoadInsightFace(io.ComfyNode):
         return io.NodeOutput(open_pack(model_name, provider))
 
 
-class EncodeFacePrompt(io.ComfyNode):
+class EncodeFacePrompt(Node):
     """Make an image prompt of a face."""
 
     @classmethod

@@ -9,12 +9,13 @@ from ..ipadapter.host.api import io, ui
 from ..ipadapter.host.describing import describe
 from ..ipadapter.host.files import ADAPTERS, ENCODERS, LORAS
 from ..ipadapter.host.finding import FINDER, fingerprint, load_found
+from ..ipadapter.host.node import Node
 from ..ipadapter.host.notes import show_text
 from ..ipadapter.presets import TITLES
 from .sockets import CATEGORY, InsightFaceSocket, IPAdapterSocket
 
 
-class FindIPAdapter(io.ComfyNode):
+class FindIPAdapter(Node):
     """Find an adapter and its encoder by kind."""
 
     @classmethod
@@ -68,7 +69,7 @@ class FindIPAdapter(io.ComfyNode):
         return io.NodeOutput(*outputs, ui=ui.PreviewText(found.text))
 
 
-class DescribeIPAdapter(io.ComfyNode):
+class DescribeIPAdapter(Node):
     """Say what an adapter is."""
 
     @classmethod

@@ -6,11 +6,12 @@ from torch import Tensor
 
 from ..ipadapter.contact_sheet import draw_sheet, lay_out, read_labels
 from ..ipadapter.host.api import io, ui
+from ..ipadapter.host.node import Node
 from ..ipadapter.host.pictures import from_pil, single_pictures, to_pil
 from .sockets import CATEGORY
 
 
-class ImagePromptGrid(io.ComfyNode):
+class ImagePromptGrid(Node):
     """A labelled contact sheet."""
 
     @classmethod

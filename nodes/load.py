@@ -5,11 +5,12 @@ from __future__ import annotations
 from ..ipadapter.host.adapter import open_adapter
 from ..ipadapter.host.api import io
 from ..ipadapter.host.files import ADAPTERS, ENCODERS, file_names, missing_file
+from ..ipadapter.host.node import Node
 from ..ipadapter.host.open_clip import AUTO, architectures, open_encoder
 from .sockets import CATEGORY, IPAdapterSocket
 
 
-class LoadIPAdapter(io.ComfyNode):
+class LoadIPAdapter(Node):
     """Open an adapter file."""
 
     @classmethod
@@ -40,7 +41,7 @@ class LoadIPAdapter(io.ComfyNode):
         return io.NodeOutput(open_adapter(ip_adapter_name))
 
 
-class LoadOpenCLIPVision(io.ComfyNode):
+class LoadOpenCLIPVision(Node):
     """Open an image encoder that the host's own loader does not know."""
 
     @classmethod

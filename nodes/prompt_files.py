@@ -9,6 +9,7 @@ from comfy.clip_vision import ClipVisionModel
 from torch import Tensor
 
 from ..ipadapter.host.api import io, ui
+from ..ipadapter.host.node import Node
 from ..ipadapter.host.prompt_files import (
     find_prompt,
     load_prompt,
@@ -30,7 +31,7 @@ def shown(path: Path, text: str) -> dict[str, Any]:
     return ui.PreviewText(text).as_dict() | (ui.SavedImages(pictures).as_dict() if pictures else {})
 
 
-class SaveImagePrompt(io.ComfyNode):
+class SaveImagePrompt(Node):
     """Write an image prompt to a file."""
 
     @classmethod
@@ -65,7 +66,7 @@ class SaveImagePrompt(io.ComfyNode):
         return io.NodeOutput(ui=shown(path, str(path)))
 
 
-class LoadImagePrompt(io.ComfyNode):
+class LoadImagePrompt(Node):
     """Read an image prompt from a file."""
 
     @classmethod

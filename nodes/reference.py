@@ -5,12 +5,13 @@ from __future__ import annotations
 from torch import Tensor
 
 from ..ipadapter.host.api import io
+from ..ipadapter.host.node import Node
 from ..ipadapter.noise_images import Noise, make_noise
 from ..ipadapter.reference_images import Crop, prepare_reference
 from .sockets import CATEGORY
 
 
-class PrepareReferenceImage(io.ComfyNode):
+class PrepareReferenceImage(Node):
     """Crop, resize and sharpen reference images."""
 
     @classmethod
@@ -71,7 +72,7 @@ class PrepareReferenceImage(io.ComfyNode):
         return io.NodeOutput(made.image, made.mask)
 
 
-class ImagePromptNoise(io.ComfyNode):
+class ImagePromptNoise(Node):
     """Make noise, most often for the negative image."""
 
     @classmethod

@@ -8,12 +8,13 @@ from torch import Tensor
 
 from ..ipadapter.host.api import io
 from ..ipadapter.host.conditioning import within
+from ..ipadapter.host.node import Node
 from ..ipadapter.image_prompt import ImagePrompt, Overlap
 from ..ipadapter.regions import add_region, place_in_region
 from .sockets import CATEGORY, ImagePromptSocket
 
 
-class ImagePromptRegion(io.ComfyNode):
+class ImagePromptRegion(Node):
     """Give an image prompt a place in the picture."""
 
     @classmethod

@@ -8,6 +8,7 @@ from comfy.model_patcher import ModelPatcher
 
 from ..ipadapter.frame_weights import UNTIL_THE_END, Timing, frame_weights
 from ..ipadapter.host.api import io, ui
+from ..ipadapter.host.node import Node
 from ..ipadapter.host.pictures import from_pil
 from ..ipadapter.layer_presets import LINEAR, PRESETS
 from ..ipadapter.layer_weights import LEVELS, LayerRule, LevelRule, PresetRule, read_layer_weights, weigh_layers
@@ -31,7 +32,7 @@ def strength_output() -> io.Output:
     return StrengthSocket.Output("strength", tooltip="For ApplyIPAdapter, or for another strength node.")
 
 
-class ImagePromptLayers(io.ComfyNode):
+class ImagePromptLayers(Node):
     """Weights by cross-attention layer."""
 
     @classmethod
@@ -120,7 +121,7 @@ def rules_of(preset: str, second: float, typed: str, levels: tuple[float, ...]) 
     return [*rules, read_layer_weights(typed)] if typed.strip() else rules
 
 
-class ImagePromptCurve(io.ComfyNode):
+class ImagePromptCurve(Node):
     """A weight that changes in the course of the sampling."""
 
     @classmethod
@@ -193,7 +194,7 @@ class ImagePromptCurve(io.ComfyNode):
         return io.NodeOutput(made, picture, ui=ui.PreviewImage(picture, cls=cls))
 
 
-class ImagePromptFrames(io.ComfyNode):
+class ImagePromptFrames(Node):
     """A weight for each picture of a batch."""
 
     @classmethod

@@ -7,6 +7,7 @@ from typing import Any
 from ..ipadapter.families import Family
 from ..ipadapter.host.adapter import Adapter
 from ..ipadapter.host.api import io, ui
+from ..ipadapter.host.node import Node
 from ..ipadapter.host.notes import show_text
 from ..ipadapter.host.saving import save_to_output
 from ..ipadapter.host.train_adapter import PRECISIONS, train_adapter
@@ -32,7 +33,7 @@ def probability(name: str, what: str) -> io.Float.Input:
     )
 
 
-class TrainIPAdapter(io.ComfyNode):
+class TrainIPAdapter(Node):
     """Train an adapter for a model."""
 
     @classmethod
@@ -157,7 +158,7 @@ class TrainIPAdapter(io.ComfyNode):
         )
 
 
-class SaveIPAdapter(io.ComfyNode):
+class SaveIPAdapter(Node):
     """Write an adapter to a file."""
 
     @classmethod

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 import comfy.model_management
@@ -10,6 +11,8 @@ from torch import Tensor, nn
 from torch.nn.functional import linear
 
 from ..adapter import IPAdapter, Read, features_for
+from ..checkpoint import LARGEST
+from ..errors import IPAdapterError
 from ..image_prompt import ImagePrompt, Order, Part
 from ..layer_weights import LayerWeights
 from ..layers import CrossAttentionLayer
@@ -107,11 +110,28 @@ def make_application(adapter: Adapter, part: Part, tokens: Tokens, target: Targe
         tokens.positives,
         changes=bool(strength.curves) or frames is not None,
     )
+    refuse_overflow(packed, loudest(strength, frames), adapter.spec.name)
     stored = target.dtype if tokens.positives > 1 else torch.float32
     kept = packed.to(comfy.model_management.intermediate_device(), stored)
     layers = tuple(target.layers[index] for index in target.acting)
     about = (mask, frames, target.bound, target.spare)
     return Application(adapter.spec.name, layers, tokens.rows.shape[1], kept, strength, *about)
+
+
+def loudest(strength: Strength, frames: tuple[float, ...] | None) -> float:
+    """The highest level that curves and frames come to together."""
+    curves = (max(abs(weight) for _, weight in curve.points) for curve in strength.curves)
+    return math.prod(curves) * max(map(abs, frames or (1.0,)))
+
+
+def refuse_overflow(packed: Packed, level: float, name: str) -> None:
+    """Refuse keys and values that half precision does not have: the picture would be black."""
+    peak = packed.still.abs().amax() + (0 if packed.scaled is None else level * packed.scaled.abs().amax())
+    if not bool(peak <= LARGEST):  # false for NaN too
+        raise IPAdapterError(
+            f"the weights of the image prompt of '{name}' multiply to keys and values that half precision does not "
+            "have, so the picture would be black: lower them."
+        )
 
 
 def project_tokens(adapter: Adapter, part: Part, positive: Read, negative: Read) -> Tokens:

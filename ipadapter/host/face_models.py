@@ -16,6 +16,7 @@ import folder_paths
 from ..errors import IPAdapterError, refusal
 from ..faces import SIDES, FaceAnalysis
 from ..families import FACE_WIDTH
+from ..opening import refuse_name
 from ..providers import AUTO, execution_providers
 from ..public_files import PACK, pack_address
 from .files import searched
@@ -63,6 +64,7 @@ def inside(directory: Path) -> Path | None:
 
 def find_pack(name: str) -> Path:
     """The folder of a listed pack. Raises IPAdapterError saying where to get one."""
+    refuse_name(name)
     there = packs()
     if name not in there:
         folders = ", ".join(searched(FACES))

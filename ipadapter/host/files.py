@@ -7,6 +7,7 @@ from pathlib import Path
 import folder_paths
 
 from ..errors import IPAdapterError, refusal
+from ..opening import refuse_name
 
 ADAPTERS = "ipadapter"
 ENCODERS = "clip_vision"
@@ -37,6 +38,7 @@ def searched(folder: str) -> list[str]:
 
 def find_file(folder: str, name: str) -> Path:
     """The path of a listed file. Raises IPAdapterError naming the folders that were searched."""
+    refuse_name(name)
     path = folder_paths.get_full_path(folder, name)
     if path is None:
         folders = ", ".join(searched(folder))

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ..errors import IPAdapterError, refusal
 from ..image_prompt import UNKNOWN, ImageFeatures, ImagePrompt
+from ..opening import refuse_name
 from ..pixels import zero_pixels
 from ..prompt_files import (
     is_feature_file,
@@ -59,11 +60,12 @@ def files_in(root: Path) -> Iterator[str]:
 
 def find_prompt(name: str) -> Path:
     """The path of a listed file. Raises IPAdapterError where it is not there, or outside the two folders."""
+    refuse_name(name)
     try:
         path = Path(folder_paths.get_annotated_filepath(name))
     except ValueError:
         path = None
-    if path is None or not path.is_file():
+    if path is None or not os.path.isfile(path):  # pathlib raises for a name that is too long
         raise IPAdapterError(
             f"'{name}' is not in ComfyUI's input or output folder: choose a file from the list, or put it into "
             f"input/{FOLDER} and press R."

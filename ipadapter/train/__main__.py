@@ -23,6 +23,9 @@ def main(arguments: list[str] | None = None) -> int:
     except IPAdapterError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except OSError as error:  # a disk that is full while a line is added, say
+        print(f"error: '{error.filename}' cannot be used: {error.strerror}.", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("stopped; what was encoded or saved is kept, and the same command goes on from there.", file=sys.stderr)
         return INTERRUPTED

@@ -18,13 +18,13 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
-    PositiveInt,
     ValidationInfo,
     model_validator,
 )
 
 from ..errors import IPAdapterError
 from ..families import Family
+from ..opening import refuse_name
 from ..pixels import SMALLEST_SIDE
 from ..training.recipe import Drops, Recipe
 
@@ -32,9 +32,15 @@ FOLDER = "folder"  # of the validation context: where the file lies, which its r
 
 
 def beside_the_file(path: Path, info: ValidationInfo) -> Path:
-    """A path of the file, relative to the file's own folder."""
+    """A path of the file, relative to the file's own folder. Raises ValueError, as pydantic has it, for none."""
     base = (info.context or {}).get(FOLDER, Path())
-    return Path(base, path.expanduser())
+    try:
+        refuse_name(str(path))
+        return Path(base, path.expanduser())
+    except IPAdapterError as error:
+        raise ValueError(f"is no path: {error}".rstrip(".")) from error
+    except RuntimeError as error:
+        raise ValueError(f"is '{path}', which begins with the home folder of somebody who is not here") from error
 
 
 def as_list(value: Any) -> Any:
@@ -44,7 +50,9 @@ def as_list(value: Any) -> Any:
 
 FilePath = Annotated[Path, AfterValidator(beside_the_file)]
 FilePaths = Annotated[list[FilePath], BeforeValidator(as_list)]
-Probability = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(strict=True, gt=0, le=10_000_000)]
+Pictures = Annotated[int, Field(strict=True, gt=0, le=1024)]  # at a time
+Probability = Annotated[float, Field(strict=True, ge=0, le=1)]
 
 
 class Section(BaseModel):
@@ -62,7 +70,7 @@ class ModelSection(Section):
     vae: FilePath | None = None
     clip_vision: FilePath
     kind: Literal["base", "plus"] = "base"
-    tokens: Annotated[int, Field(ge=0, le=1024)] = 0
+    tokens: Annotated[int, Field(strict=True, ge=0, le=1024)] = 0
     init_from: FilePath | None = None
 
     @model_validator(mode="after")
@@ -80,7 +88,7 @@ class DataSection(Section):
 
     folder: FilePath | None = None
     shards: FilePaths = []
-    resolution: Annotated[int, Field(ge=SMALLEST_SIDE, le=4096, multiple_of=8)] = 512
+    resolution: Annotated[int, Field(strict=True, ge=SMALLEST_SIDE, le=4096, multiple_of=8)] = 512
     caption_extension: Annotated[str, Field(pattern=r"^\.?[A-Za-z0-9_.-]+$")] = "txt"
     missing_captions: Literal["refuse", "empty"] = "refuse"
     skip_bad: bool = False
@@ -96,17 +104,17 @@ class DataSection(Section):
 class TrainingSection(Section):
     """The recipe. `batch_size` is a process's."""
 
-    steps: PositiveInt = 1000
-    batch_size: PositiveInt = 1
-    grad_accumulation: PositiveInt = 1
-    learning_rate: Annotated[float, Field(gt=0)] = 1e-4
-    weight_decay: Annotated[float, Field(ge=0)] = 0.01
+    steps: Count = 1000
+    batch_size: Pictures = 1
+    grad_accumulation: Pictures = 1
+    learning_rate: Annotated[float, Field(strict=True, gt=0, le=1)] = 1e-4
+    weight_decay: Annotated[float, Field(strict=True, ge=0, le=1)] = 0.01
     drop_text: Probability = 0.05
     drop_image: Probability = 0.05
     drop_both: Probability = 0.05
     mixed_precision: Literal["no", "fp16", "bf16"] = "no"
     gradient_checkpointing: bool = False
-    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    seed: Annotated[int, Field(strict=True, ge=0, lt=2**63)] = 0
 
 
 class CacheSection(Section):
@@ -114,17 +122,17 @@ class CacheSection(Section):
 
     folder: FilePath | None = None
     dtype: Literal["fp16", "fp32"] = "fp16"
-    chunk: PositiveInt = 256
-    batch_size: PositiveInt = 8
+    chunk: Count = 256
+    batch_size: Pictures = 8
 
 
 class OutputSection(Section):
     """What a run leaves behind."""
 
     folder: FilePath
-    checkpoint_every: PositiveInt = 1000
-    keep: PositiveInt = 3
-    log_every: PositiveInt = 10
+    checkpoint_every: Count = 1000
+    keep: Count = 3
+    log_every: Count = 10
     tensorboard: bool = True
     license: str = ""
 

@@ -59,6 +59,6 @@ def values(row: Row) -> tuple[str, ...]:
 def is_whole(line: list[str]) -> bool:
     """Whether a line has all its numbers."""
     try:
-        return len([float(value) for value in line]) == len(COLUMNS)
-    except ValueError:
+        return len([int(line[0]), *(float(value) for value in line[1:])]) == len(COLUMNS)
+    except (ValueError, IndexError):
         return False

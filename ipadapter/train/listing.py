@@ -12,11 +12,13 @@ import csv
 import glob
 import io
 import json
+import math
+import os
 import re
 import tarfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import groupby, product
 from pathlib import Path, PurePosixPath
 
 from ..errors import IPAdapterError
@@ -168,14 +170,15 @@ def list_shards(patterns: Sequence[Path], extension: str) -> list[Entry]:
 
 
 BRACES = re.compile(r"\{([^{}]*)\}")
-RANGE = re.compile(r"(\d+)\.\.(\d+)")
+RANGE = re.compile(r"(\d{1,18})\.\.(\d{1,18})")
+MOST_SHARDS = 100_000
 
 
 def find_shards(pattern: Path) -> list[Path]:
     """The files of one pattern, with `{000..012}`, `{a,b}` and wildcards. Raises IPAdapterError for one that is not."""
     names = expand_braces(str(pattern))
     paths = [Path(found) for name in names for found in (sorted(glob.glob(name)) if glob.has_magic(name) else [name])]
-    absent = [path.name for path in paths if not path.is_file()]
+    absent = [path.name for path in paths if not os.path.isfile(path)]  # pathlib raises for long names
     if absent or not paths:
         raise IPAdapterError(
             f"data.shards '{pattern}' names no file: {name_some(absent) or 'nothing fits the wildcard'} is there."
@@ -185,11 +188,16 @@ def find_shards(pattern: Path) -> list[Path]:
 
 def expand_braces(pattern: str) -> list[str]:
     """`{000..012}` and `{a,b}` as WebDataset has them, the last brace varying fastest."""
-    match = BRACES.search(pattern)
-    if match is None:
-        return [pattern]
-    head, tail = pattern[: match.start()], expand_braces(pattern[match.end() :])
-    return [head + choice + rest for choice in brace_choices(match[1]) for rest in tail]
+    pieces = BRACES.split(pattern)  # text, inside, text, inside …, text
+    choices = [brace_choices(piece) if index % 2 else [piece] for index, piece in enumerate(pieces)]
+    refuse_many(math.prod(map(len, choices)))
+    return ["".join(chosen) for chosen in product(*choices)]
+
+
+def refuse_many(files: int) -> None:
+    """Refuse braces that stand for more files than a data set has."""
+    if files > MOST_SHARDS:
+        raise IPAdapterError(f"data.shards stands for more than {MOST_SHARDS} files: write smaller ranges.")
 
 
 def brace_choices(inside: str) -> list[str]:
@@ -198,6 +206,7 @@ def brace_choices(inside: str) -> list[str]:
     if numbers is None:
         return inside.split(",")
     first, last = numbers[1], numbers[2]
+    refuse_many(int(last) - int(first))
     return [str(number).zfill(len(first)) for number in range(int(first), int(last) + 1)]
 
 

@@ -9,6 +9,7 @@ import torch
 
 from ..errors import IPAdapterError
 from ..families import Family
+from ..numbers import PART, require
 
 FUSED = ("cpu", "cuda")  # where torch has AdamW as one operation, which reads and writes every number once
 TOKENS = {Family.BASE: 4, Family.PLUS: 16}  # the paper's, and its fine-grained variant's
@@ -68,6 +69,7 @@ class Recipe:
                 raise IPAdapterError(f"{name} is {getattr(self, name)}, where at least 1 is needed.")
         if not (self.learning_rate > 0 and math.isfinite(self.learning_rate)):
             raise IPAdapterError(f"learning_rate is {self.learning_rate:g}, where a number above 0 is needed.")
+        require(self.weight_decay, "weight_decay", PART)
         if not 0 <= self.tokens <= 1024:
             raise IPAdapterError(f"tokens is {self.tokens}, where 1 to 1024, or 0 for the kind's own, is needed.")
 

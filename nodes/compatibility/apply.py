@@ -23,6 +23,7 @@ from ...ipadapter.host.compatibility import (
 )
 from ...ipadapter.host.files import ADAPTERS, ENCODERS, LORAS
 from ...ipadapter.host.finding import fingerprint
+from ...ipadapter.host.node import Node
 from ...ipadapter.host.notes import show_text
 from ...ipadapter.host.old_reading import OldReading
 from ...ipadapter.image_prompt import Order
@@ -33,7 +34,7 @@ from ..sockets import IPAdapterSocket
 from . import inputs
 
 
-class LegacyIPAdapter(io.ComfyNode):
+class LegacyIPAdapter(Node):
     """Encode and apply."""
 
     @classmethod
@@ -169,7 +170,7 @@ class LegacyIPAdapter(io.ComfyNode):
         return io.NodeOutput(apply_prompt(model, adapter, seen.prompt, settings, attn_mask), seen.pictures)
 
 
-class LegacyIPAdapterFaceIDLoader(io.ComfyNode):
+class LegacyIPAdapterFaceIDLoader(Node):
     """Find a FaceID adapter and put its LoRA on the model."""
 
     @classmethod
@@ -217,7 +218,7 @@ class LegacyIPAdapterFaceIDLoader(io.ComfyNode):
         return io.NodeOutput(found.model, found.adapter, ui=ui.PreviewText(found.text))
 
 
-class LegacyIPAdapterTiled(io.ComfyNode):
+class LegacyIPAdapterTiled(Node):
     """Encode by tiles and apply each in its place."""
 
     @classmethod
@@ -288,7 +289,7 @@ class LegacyIPAdapterTiled(io.ComfyNode):
         return io.NodeOutput(followed, tiles.images, tiles.masks)
 
 
-class LegacyIPAdapterStyleComposition(io.ComfyNode):
+class LegacyIPAdapterStyleComposition(Node):
     """Encode and apply two references, each in its own layers."""
 
     @classmethod

@@ -12,6 +12,7 @@ from ...ipadapter.compatibility import OldSettings
 from ...ipadapter.host.adapter import Adapter
 from ...ipadapter.host.api import io
 from ...ipadapter.host.compatibility import Sources, apply_prompt, combine_embeds, encode_pair, pair_prompts
+from ...ipadapter.host.node import Node
 from ...ipadapter.host.prompt_files import with_encoder
 from ...ipadapter.image_prompt import ImagePrompt, Order
 from ...ipadapter.migration.old_nodes import COMBINE_EMBEDS
@@ -20,7 +21,7 @@ from ..sockets import ImagePromptSocket
 from . import inputs
 
 
-class LegacyIPAdapterEncoder(io.ComfyNode):
+class LegacyIPAdapterEncoder(Node):
     """Encode."""
 
     @classmethod
@@ -64,7 +65,7 @@ class LegacyIPAdapterEncoder(io.ComfyNode):
         return io.NodeOutput(*encode_pair(Sources(ipadapter, clip_vision), image, weight, mask))
 
 
-class LegacyIPAdapterCombineEmbeds(io.ComfyNode):
+class LegacyIPAdapterCombineEmbeds(Node):
     """Several image prompts as one."""
 
     @classmethod
@@ -103,7 +104,7 @@ class LegacyIPAdapterCombineEmbeds(io.ComfyNode):
         return io.NodeOutput(combine_embeds((embed1, embed2, embed3, embed4, embed5), method))
 
 
-class LegacyIPAdapterEmbeds(io.ComfyNode):
+class LegacyIPAdapterEmbeds(Node):
     """Apply an image prompt, with another one as its negative."""
 
     @classmethod

@@ -12,6 +12,7 @@ from ...ipadapter.compatibility import OldSettings
 from ...ipadapter.host.adapter import Adapter
 from ...ipadapter.host.api import io
 from ...ipadapter.host.compatibility import RegionParams, Sources, apply_regions, place_text
+from ...ipadapter.host.node import Node
 from ...ipadapter.host.old_reading import OldReading
 from ...ipadapter.strength import Scaling
 from . import inputs
@@ -19,7 +20,7 @@ from . import inputs
 Regions = tuple[RegionParams, ...]
 
 
-class LegacyIPAdapterRegion(io.ComfyNode):
+class LegacyIPAdapterRegion(Node):
     """A reference and text prompts with a place in the picture."""
 
     @classmethod
@@ -73,7 +74,7 @@ class LegacyIPAdapterRegion(io.ComfyNode):
         return io.NodeOutput((region,), *texts)
 
 
-class LegacyIPAdapterCombineParams(io.ComfyNode):
+class LegacyIPAdapterCombineParams(Node):
     """Several such references."""
 
     @classmethod
@@ -106,7 +107,7 @@ class LegacyIPAdapterCombineParams(io.ComfyNode):
         return io.NodeOutput((*params_1, *params_2, *params_3, *params_4, *params_5))
 
 
-class LegacyIPAdapterFromParams(io.ComfyNode):
+class LegacyIPAdapterFromParams(Node):
     """Encode and apply references, each in its place."""
 
     @classmethod

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ...ipadapter.frame_weights import UNTIL_THE_END, Method, Timing, prompt_schedule
 from ...ipadapter.host.api import io
+from ...ipadapter.host.node import Node
 from ...ipadapter.weights_strategy import WeightsStrategy, schedule_of
 from . import inputs
 
@@ -17,7 +18,7 @@ def frames(name: str, default: int, tooltip: str) -> io.Int.Input:
     return io.Int.Input(name, default=default, min=0, max=UNTIL_THE_END, optional=True, tooltip=tooltip)
 
 
-class LegacyIPAdapterWeights(io.ComfyNode):
+class LegacyIPAdapterWeights(Node):
     """Weights by frame."""
 
     @classmethod
@@ -96,7 +97,7 @@ class LegacyIPAdapterWeights(io.ComfyNode):
         return io.NodeOutput(every, every[::-1], len(every), *batches, strategy.as_dict())
 
 
-class LegacyIPAdapterCombineWeights(io.ComfyNode):
+class LegacyIPAdapterCombineWeights(Node):
     """Two lists of weights as one."""
 
     @classmethod
@@ -126,7 +127,7 @@ class LegacyIPAdapterCombineWeights(io.ComfyNode):
         return io.NodeOutput(both, len(both))
 
 
-class LegacyIPAdapterPromptSchedule(io.ComfyNode):
+class LegacyIPAdapterPromptSchedule(Node):
     """Text prompts by frame."""
 
     @classmethod

@@ -9,6 +9,7 @@ import pytest
 from ipadapter.errors import IPAdapterError
 from ipadapter.families import Family
 from ipadapter.train.config import read_config
+from ipadapter.train.listing import find_shards
 from tests.conftest import ROOT
 
 SMALLEST = """
@@ -73,3 +74,41 @@ def test_a_file_that_is_not_there_is_named(tmp_path):
 def test_one_name_may_stand_where_several_may(tmp_path):
     shards = SMALLEST.replace('folder = "pictures"', 'shards = "shards/{000..002}.tar"')
     assert read_config(written(tmp_path, shards)).data.shards == [tmp_path / "shards" / "{000..002}.tar"]
+
+
+LIMITED = {
+    "training": ("steps", "batch_size", "grad_accumulation", "learning_rate", "weight_decay", "drop_text", "seed"),
+    "cache": ("chunk", "batch_size"),
+    "output": ("checkpoint_every", "keep", "log_every"),
+    "data": ("resolution",),
+    "model": ("tokens",),
+}
+OUTSIDE = ["nan", "inf", "-inf", "-1", "1e400", str(10**30), '"1"']
+
+
+@pytest.mark.parametrize("number", OUTSIDE)
+@pytest.mark.parametrize(("section", "name"), [(section, name) for section in LIMITED for name in LIMITED[section]])
+def test_a_number_that_is_none_or_out_of_range_is_refused_by_name(section, name, number, tmp_path):
+    table = f"[{section}]\n"
+    text = SMALLEST.replace(table, f"{table}{name} = {number}\n") if table in SMALLEST else SMALLEST + table
+    text = text if table in SMALLEST else f"{text}{name} = {number}\n"
+    with pytest.raises(IPAdapterError, match=rf"{section}\.{name} is "):
+        read_config(written(tmp_path, text))
+
+
+@pytest.mark.parametrize("path", ["~nobody-is-called-so/a.safetensors", "~nobody-is-called-so", "a\\u0000b"])
+def test_a_path_of_nobody_is_refused_by_name(path, tmp_path):
+    for old in ("models/base.safetensors", "vision.safetensors", '"pictures"', '"out"'):
+        new = f'"{path}"' if old.startswith('"') else path
+        with pytest.raises(IPAdapterError) as error:
+            read_config(written(tmp_path, SMALLEST.replace(old, new)))
+        text = str(error.value)
+        assert text.isprintable() and text.endswith("."), text
+
+
+@pytest.mark.parametrize(
+    "pattern", ["{0..99999999999}.tar", "{0..9}" * 12 + ".tar", "{a,b}" * 40, "{" + "9" * 5000 + "..1}"]
+)
+def test_braces_that_stand_for_more_files_than_there_are_end(pattern, tmp_path):
+    with pytest.raises(IPAdapterError, match=r"data\.shards"):
+        find_shards(tmp_path / pattern)
