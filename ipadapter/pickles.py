@@ -205,11 +205,15 @@ def refuse(attempt: Callable[[], None], name: str) -> None:
         raise damaged(name) from error
 
 
-def runs_code(name: str) -> IPAdapterError:
+class UnreadableError(IPAdapterError):
+    """The refusal of a torch file that is damaged, or a pickle of more than tensors."""
+
+
+def runs_code(name: str) -> UnreadableError:
     """The refusal of a pickle that asks for anything but tensors."""
-    return IPAdapterError(
-        f"'{name}' is a pickle of more than tensors: it asks to run code while it loads, so it was not opened; use a "
-        ".safetensors version."
+    return UnreadableError(
+        f"'{name}' is a pickle that asks to run code while it loads, so it was not opened: "
+        "use the .safetensors version of this adapter."
     )
 
 
@@ -218,9 +222,9 @@ def overfull(name: str) -> IPAdapterError:
     return IPAdapterError(f"'{name}' lists more tensors or texts than any model has; it is damaged: use another copy.")
 
 
-def damaged(name: str) -> IPAdapterError:
+def damaged(name: str) -> UnreadableError:
     """The refusal of what is no weights file."""
-    return IPAdapterError(
+    return UnreadableError(
         f"'{name}' is not a readable safetensors or torch file; it is damaged, cut short or of another kind: "
         "download it again."
     )

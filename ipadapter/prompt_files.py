@@ -23,6 +23,7 @@ from .errors import IPAdapterError
 from .image_prompt import UNKNOWN, Feature, ImageFeatures, ImagePrompt, Order, Overlap, Part, Region
 from .numbers import WEIGHT
 from .opening import Container, inspect
+from .pickles import UnreadableError
 from .version import VERSION
 from .writing import replacing
 
@@ -286,7 +287,12 @@ def is_feature_file(path: Path) -> bool:
 
 def read_features(path: Path, name: str) -> Tensor:
     """Features (N, E) or (N, S, D) from a torch file. Raises IPAdapterError for any other content."""
-    loaded = load_torch(path, name, inspect(path, name))
+    try:
+        loaded = load_torch(path, name, inspect(path, name))
+    except UnreadableError as error:
+        raise IPAdapterError(
+            f"'{name}' is damaged, or a pickle of more than tensors, so it was not opened: encode the image again."
+        ) from error
     if not isinstance(loaded, Tensor) or not is_plain(loaded) or loaded.ndim not in (2, 3):
         what = f"a tensor of {loaded.ndim} dimensions" if isinstance(loaded, Tensor) else f"a {type(loaded).__name__}"
         raise IPAdapterError(
