@@ -64,6 +64,11 @@ class LayerMask:
             return self
         return LayerMask(self.mask.repeat(self.groups, 1, 1)[list(order)], 1)
 
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return self.mask.nbytes + sum(made.nbytes for made in self.sizes.values())
+
     def prepare(self, size: Size) -> Tensor:
         """Make, keep and return the mask for activations of `size`, one for all heads: (1 or G · b, 1, h · w, 1)."""
         resized = resize_mask(self.mask.float(), size).to(self.mask.dtype).repeat(self.groups, 1, 1)

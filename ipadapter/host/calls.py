@@ -26,7 +26,8 @@ from .watch import Watch
 from .windows import Acting, StepClock, Timing, acting, timings_of
 
 RUN_KEY = "ip_adapter_run"  # where a run's roles and timings travel in the host's transformer_options
-KEPT = 8  # shapes of call kept at a time; a run with frames meets a new one with each context window
+FEW = 8  # shapes of call that are kept whatever they take
+ROOM = 2**30  # bytes for more of them; a run meets a new one with each context window
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,12 @@ class Dial:
         self.rows = self.turned.flatten(0, 1)
         self.level = 1.0
 
+    @property
+    def size(self) -> int:
+        """Bytes, of what it is made from too."""
+        held = [one.untyped_storage() for one in (self.still, self.scaled, self.turned) if one is not None]
+        return sum({storage.data_ptr(): storage.nbytes() for storage in held}.values())
+
     def turn(self, level: float) -> None:
         """Bring the rows to a level, in place: the branches are views of them."""
         if self.scaled is not None and level != self.level:
@@ -96,6 +103,7 @@ class Prepared:
 
     branches: Branches
     dials: Mapping[int, Dial]
+    size: int  # bytes
 
 
 class CallRows:
@@ -199,26 +207,40 @@ class CallRows:
 
     def branches(self, call: CallShape, levels: Acting) -> Branches:
         """The branches of a call, made once for all calls of its shape."""
-        if call not in self.made:
-            if len(self.made) >= KEPT:
-                del self.made[next(iter(self.made))]
-            self.made[call] = self.make(call)
-        prepared = self.made[call]
+        prepared = self.made.get(call) or self.keep(call, self.make(call))
         for index, level in levels:
             if index in prepared.dials:
                 prepared.dials[index].turn(level)
         return prepared.branches
 
+    def keep(self, call: CallShape, prepared: Prepared) -> Prepared:
+        """Keep what was made until the run ends, as far as there is room.
+
+        Context windows come again and again in the same order, so that what is dropped for the next would be missed
+        first. What other applications acted in does not come again soon.
+        """
+        if len(self.made) >= FEW and self.room() < prepared.size:
+            self.made = {shape: made for shape, made in self.made.items() if shape.active == call.active}
+        if len(self.made) < FEW or prepared.size <= self.room():
+            self.made[call] = prepared
+        return prepared
+
+    def room(self) -> int:
+        """Bytes that are left."""
+        return ROOM - sum(made.size for made in self.made.values())
+
     def make(self, call: CallShape) -> Prepared:
         """Branches of every layer for calls of this shape."""
         branches: dict[Place, tuple[Branch, ...]] = {}
+        masks: list[LayerMask] = []
         dials = {index: self.dial(index, call) for index in self.meant(call)}
         for index, dial in dials.items():
             app = self.applications[index]
             mask = None if app.mask is None else place_mask(app.mask, call, app.spare)
+            masks += [mask] if mask else []
             for layer, pair in zip(app.layers, unpack(dial.rows, app.layers, app.tokens), strict=True):
                 branches[layer.place] = (*branches.get(layer.place, ()), Branch(*pair, mask))
-        return Prepared(branches, dials)
+        return Prepared(branches, dials, sum(one.size for one in (*dials.values(), *masks)))
 
     def meant(self, call: CallShape) -> tuple[int, ...]:
         """The applications that some row of a call follows; those bound to other conditionings are left out."""

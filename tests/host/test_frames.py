@@ -8,14 +8,16 @@ import pytest
 import torch
 from comfy.patcher_extension import WrappersMP
 from pack.ipadapter.errors import IPAdapterError
+from pack.ipadapter.host import calls
 from pack.ipadapter.host.frames import refuse_mismatch, seen_by
 from pack.ipadapter.host.patching import KEY, apply_image_prompt
 from pack.ipadapter.image_prompt import ImagePrompt, Order
 from pack.ipadapter.strength import Strength
 
 from tests.image_prompts import image_prompt
-from tests.small import SD15, make_pair
+from tests.small import MICRO, SD15, make_pair
 from tests.world import Settings, adapter_file, host_adapter, predict, sample, windowed
+from tools.bench import counting
 
 TOLERANCE = 1e-5
 FRAMES = 6
@@ -33,9 +35,9 @@ def one_of(prompt: ImagePrompt, frame: int) -> ImagePrompt:
     return replace(prompt, parts=(replace(part, positive=part.positive[frame : frame + 1], order=Order.TOGETHER),))
 
 
-def apply(prompt, family="base", mask=None, **strength):
-    adapter = host_adapter(adapter_file(SD15, family))
-    return apply_image_prompt(make_pair(SD15).host, adapter, prompt, Strength(**strength), mask)
+def apply(prompt, family="base", mask=None, layout=SD15, **strength):
+    adapter = host_adapter(adapter_file(layout, family))
+    return apply_image_prompt(make_pair(layout).host, adapter, prompt, Strength(**strength), mask)
 
 
 def frame_of(outputs: torch.Tensor, frame: int, batch: int) -> torch.Tensor:
@@ -124,6 +126,69 @@ def test_animatediffs_indices_name_the_frames():
 def test_a_window_that_names_other_pictures_than_there_are_is_refused():
     with pytest.raises(IPAdapterError, match="names 3 pictures, but the model was called with 2"):
         refuse_mismatch(seen_by({"ad_params": {"sub_idxs": [4, 5, 6]}}), 2)
+
+
+def upsamples(ops) -> int:
+    """How often a mask was brought to a size."""
+    return sum(count for name, count in ops.items() if "upsample_bicubic" in name)
+
+
+@pytest.mark.parametrize("windows", [4, 9, 20])
+@pytest.mark.parametrize("masks", [1, "one a picture"])
+def test_a_mask_is_brought_to_its_sizes_once_a_window_however_many_windows_and_steps(masks, windows):
+    mask = torch.rand(1 if masks == 1 else windows, 128, 128, generator=torch.Generator().manual_seed(1))
+    model = windowed(apply(image_prompt(), mask=mask, layout=MICRO), 1)
+    counted = [
+        upsamples(counting.count_ops(lambda steps=steps: sample(model, MICRO, Settings(batch=windows, steps=steps))))
+        for steps in (1, 3)
+    ]
+    assert counted == [5 * windows] * 2
+
+
+def held_by(model, settings, monkeypatch, room: int) -> tuple[int, int, int]:
+    """Shapes of call that are kept at most, the bytes they take, and how many were made."""
+    monkeypatch.setattr(calls, "ROOM", room)
+    (rows,) = model.get_wrappers(WrappersMP.APPLY_MODEL, KEY)
+    seen, made = [], []
+
+    def watch(executor, *args, **kwargs):
+        seen.append((len(rows.made), sum(prepared.size for prepared in rows.made.values())))
+        return executor(*args, **kwargs)
+
+    make = calls.CallRows.make
+    monkeypatch.setattr(calls.CallRows, "make", lambda self, call: made.append(call) or make(self, call))
+    model.add_wrapper_with_key(WrappersMP.DIFFUSION_MODEL, "watch", watch)
+    sample(model, MICRO, settings)
+    assert rows.made == {} and rows.placed == {}
+    return max(count for count, _ in seen), max(held for _, held in seen), len(made)
+
+
+def test_what_windows_need_is_kept_as_far_as_there_is_room(monkeypatch):
+    """Where there is little, the first windows keep theirs, and the others are made anew in each step."""
+    windows, steps = 20, 3
+    settings = Settings(batch=windows, steps=steps)
+    model = windowed(apply(frames_prompt(), mask=torch.ones(1, 128, 128), layout=MICRO), 1)
+    count, held, made = held_by(model.clone(), settings, monkeypatch, 2**30)
+    assert count == made == windows
+    one = held // windows
+    count, held, made = held_by(model.clone(), settings, monkeypatch, 12 * one)
+    assert count == 12 and held <= 12 * one
+    assert made == windows + (steps - 1) * (windows - 12)
+    count, _, made = held_by(model.clone(), settings, monkeypatch, 0)
+    assert count == 8 and made == windows + (steps - 1) * (windows - 8)
+
+
+def test_what_is_kept_of_other_applications_makes_room_for_those_that_act_now(monkeypatch):
+    """Of two prompts the second begins later: what was made for the first alone does not come again."""
+    windows = 12
+    early = apply(frames_prompt(), layout=MICRO)
+    both = apply_image_prompt(
+        early, host_adapter(adapter_file(MICRO, "base", 2)), image_prompt(), Strength(1.0, 0.5, 1.0)
+    )
+    _, held, _ = held_by(windowed(early, 1), Settings(batch=windows, steps=1), monkeypatch, 2**30)
+    room = int(2.2 * held)  # for what both need, and not for that and what the first alone did
+    count, held, made = held_by(windowed(both, 1), Settings(batch=windows, steps=6), monkeypatch, room)
+    assert made == 2 * windows and windows <= count < 2 * windows and held <= room
 
 
 def test_memory_grows_with_the_frames_and_not_with_windows_or_steps():
