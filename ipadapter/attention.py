@@ -52,6 +52,7 @@ class Branch(NamedTuple):
     keys: Tensor
     values: Tensor
     mask: LayerMask | None
+    hidden: Tensor | None = None  # (R, 1, 1, T): -inf at tokens that only fill a row up, else 0
 
 
 Branches = dict[Place, tuple[Branch, ...]]
@@ -111,7 +112,7 @@ def text_attention(
 
 def image_attention(query: Tensor, branch: Branch) -> Tensor:
     """Attn(Q, K', V') of the text attention's own query (paper eq. 4), (R, H, L, d)."""
-    return scaled_dot_product_attention(query, branch.keys, branch.values)
+    return scaled_dot_product_attention(query, branch.keys, branch.values, attn_mask=branch.hidden)
 
 
 def add_image(text: Tensor, image: Tensor, mask: LayerMask | None, options: dict[str, Any]) -> Tensor:

@@ -7,9 +7,9 @@ together as the attention reads them.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from einops import rearrange
@@ -22,6 +22,7 @@ from .layers import CrossAttentionLayer
 from .scaling import Linear, scale
 from .strength import Scaling
 
+ALIGNED = 8  # tokens
 POSITIVE, NEGATIVE, ABSENT = 0, 1, 2  # what a conditioning's rows get: the image, the unconditional, nothing
 
 
@@ -62,13 +63,47 @@ def with_nothing(rows: Tensor) -> Tensor:
     return pad(rows, (0, 0, 0, 1))
 
 
-def common_length(positive: Tensor, negative: Tensor) -> tuple[Tensor, Tensor]:
-    """Token sequences (P, T, C) and (1, T', C) at one length.
+class Weighed(NamedTuple):
+    """Image tokens, and what the values of each weigh."""
 
-    Repeating every token of a sequence equally often leaves the attention over it as it is.
+    tokens: Tensor  # (P, T, C)
+    weights: Tensor  # (P, T, 1)
+
+
+class Lengths(NamedTuple):
+    """How many tokens of a row count, by its role; those behind only fill it up."""
+
+    positive: int
+    negative: int
+    absent: int  # all: they are zeros
+
+
+def common_length(positive: int, negative: int) -> int:
+    """Tokens of every row: the more of the two where the others fit into them a whole number of times.
+
+    Repeating every token of a sequence equally often leaves the attention over it as it is. Where that would take
+    more, rows are filled up to a length that attention kernels take a mask of without a copy.
     """
-    length = math.lcm(positive.shape[1], negative.shape[1])
-    return tuple(tokens.repeat(1, length // tokens.shape[1], 1) for tokens in (positive, negative))  # type: ignore[return-value]
+    longest = max(positive, negative)
+    return longest if longest % min(positive, negative) == 0 else -(-longest // ALIGNED) * ALIGNED
+
+
+def fill_up(sequence: Weighed, length: int) -> Weighed:
+    """Tokens and weights (P, T, …) at a length, repeated or followed by their mean, which leaves that as it is."""
+    count = sequence.tokens.shape[1]
+    if length % count == 0:
+        return Weighed(*(each.repeat(1, length // count, 1) for each in sequence))
+    mean = (sequence.tokens * sequence.weights).mean(dim=1, keepdim=True)  # (P, 1, C)
+    more = Weighed(mean, torch.ones_like(sequence.weights[:, :1]))
+    ends = (one.expand(-1, length - count, -1) for one in more)
+    return Weighed(*(torch.cat([each, end], dim=1) for each, end in zip(sequence, ends, strict=True)))
+
+
+def hide(lengths: Sequence[int], tokens: int, device: torch.device, dtype: torch.dtype) -> Tensor:
+    """What is added to the scores of rows of so many tokens that count, (R, 1, 1, T): 0, and -inf behind them."""
+    counts = torch.tensor(lengths, device=device).view(-1, 1, 1, 1)
+    behind = torch.arange(tokens, device=device) >= counts  # (R, 1, 1, T)
+    return torch.zeros(behind.shape, device=device, dtype=dtype).masked_fill_(behind, -torch.inf)
 
 
 def pack_heads(x: Tensor, heads: int) -> Tensor:
@@ -91,10 +126,20 @@ class Tokens:
 
     rows: Tensor  # (P + 1, T, C): the images', or each frame's, then the unconditional's
     weights: Tensor  # (P + 1, T, 1)
+    lengths: Lengths | None = None  # where not all of them count
 
     @property
     def positives(self) -> int:
         return self.rows.shape[0] - 1
+
+
+def side_by_side(positive: Weighed, negative: Weighed) -> Tokens:
+    """Rows of the images (P, T, C) and of the unconditional (1, T', C) at one length."""
+    counts = positive.tokens.shape[1], negative.tokens.shape[1]
+    length = common_length(*counts)
+    sides = zip(fill_up(positive, length), fill_up(negative, length), strict=True)
+    whole = all(length % count == 0 for count in counts)
+    return Tokens(*(torch.cat(side) for side in sides), None if whole else Lengths(*counts, length))
 
 
 def layer_rows(

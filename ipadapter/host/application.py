@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import comfy.model_management
 import torch
@@ -18,13 +18,15 @@ from ..layer_weights import LayerWeights
 from ..layers import CrossAttentionLayer
 from ..masks import refuse_mask
 from ..packing import (
+    Lengths,
     Packed,
     Tokens,
-    common_length,
+    Weighed,
     invert,
     layer_rows,
     pack,
     repeat_negative,
+    side_by_side,
 )
 from ..regions import masks_of
 from ..scaling import Linear
@@ -49,6 +51,7 @@ class Application:
     frames: tuple[float, ...] | None = None
     bound: str | None = None
     spare: bool = False
+    lengths: tuple[Lengths, ...] | None = None  # of each layer, where rows are filled up
 
     @property
     def by_frame(self) -> bool:
@@ -89,17 +92,17 @@ def make_applications(
     for part, where in zip(prompt.parts, masks_of(prompt.parts, mask), strict=True):
         features = features_for(adapter.spec, prompt, part)
         if target.acting and target.strength.weight * part.weight:
-            tokens = narrowed(project_tokens(adapter, part, *features), target.narrow, adapter.spec.face.narrowed)
+            tokens = project_tokens(adapter, part, *features, target.narrow)
             made.append(make_application(adapter, part, tokens, target, where))
     return tuple(made)
 
 
-def narrowed(tokens: Tokens, narrow: nn.Linear | None, weight: float) -> Tokens:
-    """Tokens as wide as the text context: (P + 1, T, 4096) to (P + 1, T, 2048) on Kolors."""
+def narrowed(tokens: Tensor, narrow: nn.Linear | None, weight: float) -> Tensor:
+    """Tokens as wide as the text context: (P, T, 4096) to (P, T, 2048) on Kolors."""
     if narrow is None:
         return tokens
-    matrix, bias = (None if one is None else one.to(tokens.rows) for one in (narrow.weight, narrow.bias))
-    return replace(tokens, rows=weight * linear(tokens.rows, matrix, bias))
+    matrix, bias = (None if one is None else one.to(tokens) for one in (narrow.weight, narrow.bias))
+    return weight * linear(tokens, matrix, bias)
 
 
 def make_application(adapter: Adapter, part: Part, tokens: Tokens, target: Target, mask: Tensor | None) -> Application:
@@ -114,7 +117,7 @@ def make_application(adapter: Adapter, part: Part, tokens: Tokens, target: Targe
     stored = target.dtype if tokens.positives > 1 else torch.float32
     kept = packed.to(comfy.model_management.intermediate_device(), stored)
     layers = tuple(target.layers[index] for index in target.acting)
-    about = (mask, frames, target.bound, target.spare)
+    about = (mask, frames, target.bound, target.spare, lengths_of(tokens, target))
     return Application(adapter.spec.name, layers, tokens.rows.shape[1], kept, strength, *about)
 
 
@@ -134,16 +137,20 @@ def refuse_overflow(packed: Packed, level: float, name: str) -> None:
         )
 
 
-def project_tokens(adapter: Adapter, part: Part, positive: Read, negative: Read) -> Tokens:
+def project_tokens(
+    adapter: Adapter, part: Part, positive: Read, negative: Read, narrow: nn.Linear | None = None
+) -> Tokens:
     """Image tokens in float32: one row of all images' or a row a frame, and one for the unconditional."""
     comfy.model_management.load_models_gpu([adapter.patcher])
     module: IPAdapter = adapter.patcher.model
     device = adapter.patcher.load_device
     images, none = (tuple(tensor.to(device, torch.float32) for tensor in side) for side in (positive, negative))
-    shown = PROJECT[part.order](module, images)  # (P, T, C)
-    nothing = module.tokens(*none)  # (1, T', C)
-    rows = torch.cat(common_length(shown, nothing))
-    return Tokens(rows, token_weights(part, rows, shown.shape[1]))
+    shown, nothing = (  # (P, T, C) and (1, T', C)
+        narrowed(tokens, narrow, adapter.spec.face.narrowed)
+        for tokens in (PROJECT[part.order](module, images), module.tokens(*none))
+    )
+    weights = token_weights(part, shown)
+    return side_by_side(Weighed(shown, weights), Weighed(nothing, mean_weights(weights, nothing)))
 
 
 PROJECT = {
@@ -152,17 +159,17 @@ PROJECT = {
 }
 
 
-def token_weights(part: Part, rows: Tensor, tokens: int) -> Tensor:
-    """What each token's values weigh, (P + 1, T, 1): its image's weight, and their mean for the unconditional's.
-
-    `tokens` are those of all images before they were repeated to the rows' length.
-    """
-    weights = torch.ones(rows.shape[0], rows.shape[1], 1, device=rows.device)
+def token_weights(part: Part, tokens: Tensor) -> Tensor:
+    """What the values of tokens (P, T, C) weigh, (P, T, 1): each its image's weight."""
     if part.weights is None or part.order is Order.FRAME_BY_FRAME:
-        return weights
-    each = torch.tensor(part.weights, device=rows.device).repeat_interleave(tokens // len(part.weights))
-    weights[0, :, 0], weights[1] = each.repeat(rows.shape[1] // tokens), each.mean()
-    return weights
+        return tokens.new_ones(*tokens.shape[:2], 1)
+    each = tokens.new_tensor(part.weights).repeat_interleave(tokens.shape[1] // len(part.weights))
+    return each.view(1, -1, 1)
+
+
+def mean_weights(weights: Tensor, tokens: Tensor) -> Tensor:
+    """What those of the unconditional (1, T', C) weigh, (1, T', 1): the images' mean."""
+    return weights[:1].mean().expand(1, tokens.shape[1], 1)
 
 
 def frame_weights(part: Part, strength: Strength) -> tuple[float, ...] | None:
@@ -182,6 +189,14 @@ def pack_layers(adapter: Adapter, tokens: Tokens, target: Target, weight: float)
         pair = layer_rows(projections[index], tokens, layer.heads, share, weight, target.strength.scaling)
         parts += [arrange(linear, tokens.positives, share.inverted) for linear in pair] if inverts else pair
     return parts
+
+
+def lengths_of(tokens: Tokens, target: Target) -> tuple[Lengths, ...] | None:
+    """How many tokens count in each layer that acts; an inverted one has the images on the negative side."""
+    if tokens.lengths is None:
+        return None
+    inverted = tokens.lengths._replace(negative=tokens.lengths.positive)
+    return tuple(inverted if target.weights[index].inverted else tokens.lengths for index in target.acting)
 
 
 def arrange(linear: Linear, positives: int, inverted: bool) -> Linear:

@@ -17,7 +17,7 @@ from ..attention import CALL_KEY, Added, Branch, Branches, CallBranches, CrossAt
 from ..errors import IPAdapterError
 from ..layers import Place
 from ..masks import Cut, LayerMask, Size, cut_mask
-from ..packing import ABSENT, Packed, unpack, with_nothing
+from ..packing import ABSENT, Packed, hide, unpack, with_nothing
 from .application import Application
 from .frames import WHOLE, Seen, refuse_mismatch, seen_by
 from .roles import Group, Roles, groups_by_position
@@ -238,8 +238,9 @@ class CallRows:
             app = self.applications[index]
             mask = None if app.mask is None else place_mask(app.mask, call, app.spare)
             masks += [mask] if mask else []
-            for layer, pair in zip(app.layers, unpack(dial.rows, app.layers, app.tokens), strict=True):
-                branches[layer.place] = (*branches.get(layer.place, ()), Branch(*pair, mask))
+            pairs, hidden = unpack(dial.rows, app.layers, app.tokens), self.hidden(app, call)
+            for layer, pair, behind in zip(app.layers, pairs, hidden, strict=True):
+                branches[layer.place] = (*branches.get(layer.place, ()), Branch(*pair, mask, behind))
         return Prepared(branches, dials, sum(one.size for one in (*dials.values(), *masks)))
 
     def meant(self, call: CallShape) -> tuple[int, ...]:
@@ -253,17 +254,25 @@ class CallRows:
     def dial(self, index: int, call: CallShape) -> Dial:
         """An application's rows for a call: one for each picture of each conditioning, in the layer's order."""
         app, packed = self.applications[index], self.place(index, call)
-        frames = call.seen.frames(call.batch) if app.by_frame else (0,)
-        sources = [(group.role_for(app.bound), frame) for group in call.groups for frame in frames]
-        pictures = call.batch // len(frames)  # rows that are alike and side by side
-        if call.order is not None:
-            sources, pictures = [sources[row // pictures] for row in call.order], 1
+        sources, pictures = sources_of(app, call)
         chosen = torch.tensor([packed.row(*source) for source in sources], device=call.device)
         still, scaled = (None if rows is None else with_nothing(rows)[chosen] for rows in (packed.still, packed.scaled))
         assert still is not None
         if app.frames is not None and scaled is not None:
             scaled = scaled * frame_column(app.frames, [frame for _, frame in sources], scaled)
         return Dial(still, scaled, pictures)
+
+    def hidden(self, app: Application, call: CallShape) -> list[Tensor | None]:
+        """What hides the tokens that only fill rows up, (R, 1, 1, T) for each layer; None where there are none."""
+        if app.lengths is None:
+            return [None] * len(app.layers)
+        sources, pictures = sources_of(app, call)
+        roles = [role for role, _ in sources for _ in range(pictures)]
+        made = {
+            lengths: hide([lengths[role] for role in roles], app.tokens, call.device, call.dtype)
+            for lengths in set(app.lengths)
+        }
+        return [made[lengths] for lengths in app.lengths]
 
     def place(self, index: int, call: CallShape) -> Packed:
         """All rows of an application on a call's device. Those of frames are kept there for the next window."""
@@ -283,12 +292,25 @@ class CallRows:
     def structure(self, call: CallShape) -> str:
         """What of a call changes the computation, not only its numbers."""
         apps = [self.applications[index] for index in self.meant(call)]
-        shapes = [(app.tokens, is_batch(app.mask), app.by_frame, [layer.place for layer in app.layers]) for app in apps]
+        shapes = [
+            (app.tokens, bool(app.lengths), is_batch(app.mask), app.by_frame, [layer.place for layer in app.layers])
+            for app in apps
+        ]
         return f"{shapes} in {len(call.groups)} rows, {'cut' if any(call.cuts) else 'whole'}"
 
     def release(self) -> None:
         """Drop what was made for a run."""
         self.made, self.placed, self.told, self.orders = {}, {}, {}, {}
+
+
+def sources_of(app: Application, call: CallShape) -> tuple[list[tuple[int, int]], int]:
+    """The role and the picture of each row, in the layer's order, and how many rows are alike and side by side."""
+    frames = call.seen.frames(call.batch) if app.by_frame else (0,)
+    sources = [(group.role_for(app.bound), frame) for group in call.groups for frame in frames]
+    pictures = call.batch // len(frames)
+    if call.order is None:
+        return sources, pictures
+    return [sources[row // pictures] for row in call.order], 1
 
 
 def order_of(
