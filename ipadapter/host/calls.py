@@ -22,8 +22,9 @@ from .application import Application
 from .frames import WHOLE, Seen, refuse_mismatch, seen_by
 from .roles import Group, Roles, groups_by_position
 from .rows import Order, RowPatch, groups_by_text, origins
+from .step_clock import StepClock
 from .watch import Watch
-from .windows import Acting, StepClock, Timing, acting, timings_of
+from .windows import Acting, Timing, acting, timings_of
 
 RUN_KEY = "ip_adapter_run"  # where a run's roles and timings travel in the host's transformer_options
 FEW = 8  # shapes of call that are kept whatever they take

@@ -25,9 +25,10 @@ from .calls import RUN_KEY, CallRows, Run
 from .lora import add_lora
 from .replaced import own_attentions, refuse_replaced
 from .roles import Roles
+from .step_clock import clock_for
 from .text_attention import host_text_attention
 from .watch import RunCounter, Watch, tell
-from .windows import clock_for, timings_of
+from .windows import timings_of
 
 KEY = "ip_adapter"
 
@@ -78,6 +79,7 @@ def attach(model: ModelPatcher, rows: CallRows) -> ModelPatcher:
     clone.add_callback_with_key(CallbacksMP.ON_CLONE, KEY, own_patches)
     wrappers: tuple[tuple[str, Callable[..., Any]], ...] = (
         (WrappersMP.SAMPLER_SAMPLE, sample_run(applications)),
+        (WrappersMP.PREDICT_NOISE, count_call),
         (WrappersMP.APPLY_MODEL, rows),
     )
     for kind, wrapper in wrappers:
@@ -141,7 +143,8 @@ def sample_run(applications: tuple[Application, ...]) -> Callable[..., Any]:
         options = extra_args["model_options"]["transformer_options"]
         keep_patches_of_blocks(options)
         clock = clock_for(executor.class_obj, sigmas.tolist()) if needs_clock(applications) else None
-        timings = timings_of(applications, guider.inner_model.model_sampling, clock.sigmas if clock else ())
+        sigmas_known = clock.sigmas if clock and clock.keeps else ()
+        timings = timings_of(applications, guider.inner_model.model_sampling, sigmas_known)
         latent = (noise.shape[-2], noise.shape[-1])
         watch = Watch(pieces=counter.is_second() and masked)
         options[RUN_KEY] = Run(Roles.of(guider.conds, latent), timings, clock, latent, noise.shape[0], watch)
@@ -151,6 +154,14 @@ def sample_run(applications: tuple[Application, ...]) -> Callable[..., Any]:
         return sampled
 
     return wrapper
+
+
+def count_call(executor: Any, x: Tensor, timestep: Tensor, options: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
+    """The host's PREDICT_NOISE wrapper: a sampler calls the guider, which may call the model several times."""
+    run: Run | None = options.get("transformer_options", {}).get(RUN_KEY)
+    if run is not None and run.clock is not None:
+        run.clock.count()
+    return executor(x, timestep, options, *args, **kwargs)
 
 
 def needs_clock(applications: tuple[Application, ...]) -> bool:

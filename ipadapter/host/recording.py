@@ -31,7 +31,8 @@ from ..packing import POSITIVE
 from .application import Application
 from .calls import CallRows, CallShape, is_compiled
 from .patching import attach, rows_of
-from .windows import Acting, StepClock
+from .step_clock import StepClock, clock_for
+from .windows import Acting
 
 KEY = "ip_adapter_record"
 
@@ -51,6 +52,8 @@ def record_image_prompt(model: ModelPatcher) -> tuple[ModelPatcher, AttentionRec
     clone = attach(model, RecordingRows(applications, recorder))
     clone.remove_wrappers_with_key(WrappersMP.SAMPLER_SAMPLE, KEY)
     clone.add_wrapper_with_key(WrappersMP.SAMPLER_SAMPLE, KEY, recorder)
+    clone.remove_wrappers_with_key(WrappersMP.PREDICT_NOISE, KEY)
+    clone.add_wrapper_with_key(WrappersMP.PREDICT_NOISE, KEY, recorder.follow)
     return clone, record
 
 
@@ -99,12 +102,18 @@ class Recorder:
         self.record.maps = None
         refuse_compiled(guider.inner_model, extra_args["model_options"]["transformer_options"])
         subject = Subject(noise.shape[0], (noise.shape[-2], noise.shape[-1]), self.levels.layers)
-        self.run = RecordedRun(StepClock(sigmas.tolist()), Gathering(subject))
+        self.run = RecordedRun(clock_for(executor.class_obj, sigmas.tolist()), Gathering(subject))
         callback = self.run.clock.listen(callback)
         try:
             return executor(guider, sigmas, extra_args, callback, noise, *args, **kwargs)
         finally:
             self.record.maps, self.run = self.run.gathering.finish(), None
+
+    def follow(self, executor: Any, *args: Any, **kwargs: Any) -> Any:
+        """The host's PREDICT_NOISE wrapper."""
+        if self.run is not None:
+            self.run.clock.count()
+        return executor(*args, **kwargs)
 
 
 def refuse_compiled(model: Any, options: dict[str, Any]) -> None:

@@ -7,7 +7,7 @@ i + 2. Where a whole such bracket is inside or outside a window nothing is read;
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,8 +15,7 @@ from torch import Tensor
 
 from ..strength import Strength
 from .application import Application
-
-FOLLOW_THEIR_SIGMAS = ("comfy.k_diffusion.sampling", "comfy.extra_samplers.uni_pc")  # modules of such samplers
+from .step_clock import StepClock
 
 
 @dataclass(frozen=True)
@@ -50,6 +49,14 @@ class Timing:
         """Whether every call is alike."""
         return self.window is None and not self.strength.curves
 
+    def holds(self, sigma: float) -> bool:
+        """Whether it acts at a noise level."""
+        return self.window is None or self.window.holds(sigma)
+
+    def level(self, step: int) -> float:
+        """The curves' value at the noise level that a step of the run starts from."""
+        return 1.0 if self.levels is None else self.levels[step]
+
 
 Acting = tuple[tuple[int, float], ...]  # applications in force at a call, each with its level
 
@@ -80,48 +87,13 @@ def position_of(sigma: float, model_sampling: Any, halvings: int = 16) -> float:
     return 0.0 if low == 0.0 else high
 
 
-class StepClock:
-    """Follows a sampler's loop through the callback it reports its steps to."""
-
-    def __init__(self, sigmas: list[float]) -> None:
-        self.sigmas = sigmas
-        self.reported = -1
-
-    @property
-    def step(self) -> int:
-        """The step that is being made."""
-        return min(self.reported + 1, len(self.sigmas) - 1)
-
-    def listen(self, callback: Callable[..., Any] | None) -> Callable[..., Any]:
-        """The callback for the sampler: note the step, then tell whoever listened before."""
-
-        def report(step: int, *args: Any, **kwargs: Any) -> Any:
-            self.reported = step
-            return callback(step, *args, **kwargs) if callback else None
-
-        return report
-
-    def bracket(self) -> tuple[float, float]:
-        """The lowest and highest noise level the next call can have."""
-        last = len(self.sigmas) - 1
-        return self.sigmas[min(self.reported + 2, last)], self.sigmas[max(self.reported, 0)]
-
-
-def clock_for(sampler: Any, sigmas: list[float]) -> StepClock | None:
-    """A clock where the sampler keeps to its noise levels, from high to low."""
-    function = getattr(sampler, "sampler_function", None)
-    churns = bool(getattr(sampler, "extra_options", {}).get("s_churn"))
-    if churns or getattr(function, "__module__", None) not in FOLLOW_THEIR_SIGMAS:
-        return None
-    return StepClock(sigmas) if sigmas == sorted(sigmas, reverse=True) else None
-
-
 def acting(timings: Sequence[Timing], t: Tensor, clock: StepClock | None, model_sampling: Any) -> Acting:
     """The applications in force at a call with noise level `t`, (rows,). One whose level is 0 is left out."""
     decided = [decide(timing, clock) for timing in timings]
     if None in decided:
         sigma = float(t[0])
-        decided = [measure(timing, sigma, clock, model_sampling) for timing in timings]
+        start = clock.start(sigma) if clock else sigma
+        decided = [level(timing, start, clock, model_sampling) * timing.holds(sigma) for timing in timings]
     return tuple((index, level) for index, level in enumerate(decided) if level)
 
 
@@ -129,21 +101,16 @@ def decide(timing: Timing, clock: StepClock | None) -> float | None:
     """An application's level without asking the device for the noise level; None where that does not tell it."""
     if timing.constant:
         return 1.0
-    if clock is None:
+    if clock is None or not clock.keeps:
         return None
     inside = True if timing.window is None else timing.window.decides(*clock.bracket())
-    return None if inside is None else inside * level_at_step(timing, clock)
+    return None if inside is None else inside * timing.level(clock.step)
 
 
-def measure(timing: Timing, sigma: float, clock: StepClock | None, model_sampling: Any) -> float:
-    """An application's level at a noise level."""
-    if timing.window is not None and not timing.window.holds(sigma):
-        return 0.0
-    if clock is not None or timing.levels is None:
-        return level_at_step(timing, clock)
-    return timing.strength.level(position_of(sigma, model_sampling))
-
-
-def level_at_step(timing: Timing, clock: StepClock | None) -> float:
-    """The curves' value for all calls of a step: at the noise level the step starts from."""
-    return 1.0 if timing.levels is None or clock is None else timing.levels[clock.step]
+def level(timing: Timing, start: float, clock: StepClock | None, model_sampling: Any) -> float:
+    """The curves' value for all calls of a step that starts from a noise level."""
+    if timing.levels is None:
+        return 1.0
+    if clock is not None and clock.keeps:
+        return timing.level(clock.step)
+    return timing.strength.level(position_of(start, model_sampling))

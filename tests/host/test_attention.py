@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
+import comfy.samplers
 import folder_paths
 import pytest
 import torch
 from comfy.patcher_extension import WrappersMP
 from comfy_extras.nodes_torch_compile import TorchCompileModel
-from pack.ipadapter.attention_maps import LARGEST, AttentionRecord
+from pack.ipadapter.attention_maps import LARGEST, AttentionRecord, Gathering
 from pack.ipadapter.attention_selection import Choice, describe, select
 from pack.ipadapter.errors import IPAdapterError
 from pack.ipadapter.heat_map import SCALES
@@ -22,6 +24,7 @@ from pack.ipadapter.strength import Strength
 from pack.nodes.attention import ImagePromptAttention, RecordImagePromptAttention
 
 import nodes as host_nodes
+from tests import world
 from tests.image_prompts import image_prompt
 from tests.small import MICRO, SD15, SDXL, Layout, make_pair
 from tests.world import Settings, adapter_file, conditioning, host_adapter, picture, windowed
@@ -127,6 +130,27 @@ def test_a_run_that_ends_early_leaves_its_steps_and_the_next_run_works(fail_at):
     assert (record.maps.steps if record.maps else 0) == fail_at - 1
     picture(recorded, MICRO, FOUR_STEPS)
     assert record.maps.steps == 4
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", sorted({*comfy.samplers.SAMPLER_NAMES, *comfy.samplers.KSAMPLER_NAMES}))
+def test_every_call_counts_for_the_step_that_makes_it(name, monkeypatch):
+    """A sampler reports a step after its first call, so those after a report are its too, but the last of them."""
+    events, gathered, add = [], Counter(), Gathering.add
+    recorded, record = record_image_prompt(applied())
+    recorded.add_wrapper_with_key(
+        WrappersMP.PREDICT_NOISE, "spy", lambda executor, *args: events.append("call") or executor(*args)
+    )
+    monkeypatch.setattr(Gathering, "add", lambda *given: gathered.update([given[3]]) or add(*given))
+    monkeypatch.setattr(world, "see_progress", lambda *report: events.append("report"))
+    picture(recorded, MICRO, Settings(steps=5, sampler=name, cfg=1.0))
+    before, *after = (len(calls) for calls in "".join(event[0] for event in events).split("r"))
+    steps = len(after)
+    own = [1 + calls - (step + 1 < steps) for step, calls in enumerate(after)]
+    if name == "dpm_adaptive":  # reports a step after its last call
+        own = [before, *after[:-1]]
+    assert record.maps.steps == steps
+    assert gathered == {step: calls * MICRO.expected_layers for step, calls in enumerate(own)}
 
 
 def test_twice_the_weight_gives_the_share_of_the_formula():

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-import comfy.sample
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
 import comfy.samplers
 import pytest
 import torch
 from comfy.patcher_extension import WrappersMP
 from pack.ipadapter.host.patching import KEY, apply_image_prompt
-from pack.ipadapter.host.windows import SigmaWindow, StepClock, Timing, acting
+from pack.ipadapter.host.step_clock import StepClock
+from pack.ipadapter.host.windows import SigmaWindow, Timing, acting, position_of
 from pack.ipadapter.strength import Strength
+from pack.ipadapter.weight_curve import WeightCurve
 
 from tests.image_prompts import image_prompt
 from tests.small import MICRO, make_pair
@@ -29,30 +34,58 @@ class Watched(torch.Tensor):
         return float(self.as_subclass(torch.Tensor))
 
 
-def decisions(sampler: str, steps: int = 6) -> tuple[list[bool], list[bool], int]:
-    """For each call of a run: what was decided, what its noise level says, and how many levels were read."""
+@dataclass(frozen=True)
+class Decided:
+    """A call of the model: its noise level, the image prompt's level, and the steps that had been reported."""
+
+    sigma: float
+    level: float
+    reported: int
+
+
+@dataclass
+class Watch:
+    """A run of a sampler, watched."""
+
+    decided: list[Decided] = field(default_factory=list)
+    reported: int = 0
+    sampling: Any = None
+
+    def listen(self, *report: Any) -> None:
+        self.reported += 1
+
+
+def watch(sampler, strength: Strength, sigmas=None, steps: int = 6) -> Watch:
+    """Sample with a strength, and look at every call."""
     adapter = host_adapter(adapter_file(MICRO, "base"))
-    model = apply_image_prompt(make_pair(MICRO).host, adapter, image_prompt(), Strength(1.0, 0.3, 0.7))
+    model, seen = apply_image_prompt(make_pair(MICRO).host, adapter, image_prompt(), strength), Watch()
     (rows,) = model.get_wrappers(WrappersMP.APPLY_MODEL, KEY)
-    sampling = model.model.model_sampling
-    window = SigmaWindow(sampling.percent_to_sigma(0.3), sampling.percent_to_sigma(0.7))
-    decided, right = [], []
+    seen.sampling = model.get_model_object("model_sampling")
     make_levels = rows.levels
     Watched.reads = 0
 
     def levels(model, t, options):
         made = make_levels(model, t.as_subclass(Watched), options)
-        decided.append(bool(made))
-        right.append(window.holds(float(t[0])))
+        seen.decided.append(Decided(float(t[0]), dict(made).get(0, 0.0), seen.reported))
         return made
 
     rows.levels = levels
-    settings = Settings(steps=steps, cfg=1.0)
-    comfy.sample.sample(
-        model, noise_for(settings), steps, 1.0, sampler, "normal", conditioning(MICRO, 1), conditioning(MICRO, 2),
-        torch.zeros(1, 4, *settings.size), disable_pbar=True, seed=1,
-    )  # fmt: skip
-    return decided, right, Watched.reads
+    if sigmas is None:
+        sigmas = comfy.samplers.calculate_sigmas(seen.sampling, "normal", steps)
+    guider = comfy.samplers.CFGGuider(model)
+    guider.set_conds(conditioning(MICRO, 1), conditioning(MICRO, 2))
+    settings = Settings()
+    latent = torch.zeros(1, 4, *settings.size)
+    guider.sample(noise_for(settings), latent, sampler, sigmas, callback=seen.listen, disable_pbar=True, seed=1)
+    return seen
+
+
+def decisions(sampler: str, steps: int = 6) -> tuple[list[bool], list[bool], int]:
+    """For each call of a run: what was decided, what its noise level says, and how many levels were read."""
+    seen = watch(comfy.samplers.sampler_object(sampler), Strength(1.0, 0.3, 0.7), steps=steps)
+    window = SigmaWindow(seen.sampling.percent_to_sigma(0.3), seen.sampling.percent_to_sigma(0.7))
+    decided, right = zip(*((bool(call.level), window.holds(call.sigma)) for call in seen.decided), strict=True)
+    return list(decided), list(right), Watched.reads
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -95,7 +128,116 @@ def test_noise_levels_that_rise_are_read():
     (rows,) = model.get_wrappers(WrappersMP.APPLY_MODEL, KEY)
     clocks, make_levels = [], rows.levels
     rows.levels = lambda model, t, options: (
-        clocks.append(options["ip_adapter_run"].clock) or make_levels(model, t, options)
+        clocks.append(options["ip_adapter_run"].clock.keeps) or make_levels(model, t, options)
     )
     guider.sample(torch.zeros_like(latent), latent, comfy.samplers.sampler_object("euler"), rising, seed=0)
     assert clocks and not any(clocks)
+
+
+RAMP = WeightCurve(((0.0, 1.0), (1.0, 0.1)))
+
+
+def own_levels(seen: Watch, starts: Callable[[list[Decided]], Decided]) -> list[float]:
+    """The level of the step that each call is of. `starts` tells the first call among those up to a report."""
+    firsts = [
+        starts([call for call in seen.decided if call.reported == step])
+        for step in sorted({call.reported for call in seen.decided})
+        if step < seen.reported
+    ]
+    places = [next(at for at, call in enumerate(seen.decided) if call is first) for first in firsts]
+    own = [firsts[sum(place <= at for place in places) - 1] for at in range(len(seen.decided))]
+    return [RAMP.value(position_of(call.sigma, seen.sampling)) for call in own]
+
+
+def first(calls: list[Decided]) -> Decided:
+    return calls[0]
+
+
+def last(calls: list[Decided]) -> Decided:
+    return calls[-1]
+
+
+def own_and_used(sampler, starts=last, sigmas=None):
+    seen = watch(sampler, Strength(curves=(RAMP,)), sigmas)
+    return own_levels(seen, starts), [call.level for call in seen.decided]
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_every_call_of_a_step_has_the_steps_own_level(name):
+    """A sampler reports a step after its first call; the adaptive one after its last."""
+    own, used = own_and_used(comfy.samplers.sampler_object(name), first if name == "dpm_adaptive" else last)
+    assert used == pytest.approx(own, abs=1e-4)
+    assert len(set(used)) > 1
+    assert Watched.reads == (len(used) if name in OWN_LEVELS else 0)
+
+
+OPTIONS = [
+    ("dpm_2_ancestral", {"eta": 1.5}),  # some steps add all the noise that is left anew, and end without any
+    ("dpmpp_2s_ancestral", {"eta": 3.0}),
+    ("sa_solver", {"use_pece": True}),
+    ("sa_solver_pece", {"corrector_order": 0}),
+    ("seeds_2", {"r": 1.0, "solver_type": "phi_2"}),
+    ("heun", {"s_churn": 3.0}),
+    ("dpm_2", {"s_churn": 3.0}),
+]
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name, options", OPTIONS)
+def test_a_samplers_options_leave_every_call_its_steps_level(name, options):
+    own, used = own_and_used(comfy.samplers.ksampler(name, options))
+    assert used == pytest.approx(own, abs=1e-4) and len(set(used)) > 1
+
+
+TWICE = ("heun", "heunpp2", "dpm_2", "dpm_2_ancestral", "dpmpp_sde", "seeds_3", "sa_solver_pece", "dpm_fast")
+PARTS = {
+    "the first steps": lambda sigmas: sigmas[:4],
+    "the last steps": lambda sigmas: sigmas[2:],
+    "one step": lambda sigmas: sigmas[:2],
+    "seven steps": lambda sigmas: torch.cat([sigmas[:1] * 1.2, sigmas]),
+}
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("part", PARTS)
+@pytest.mark.parametrize("name", TWICE)
+def test_a_run_of_a_part_of_the_steps_leaves_every_call_its_steps_level(name, part):
+    sigmas = comfy.samplers.calculate_sigmas(make_pair(MICRO).host.model.model_sampling, "normal", 6)
+    own, used = own_and_used(comfy.samplers.sampler_object(name), sigmas=PARTS[part](sigmas))
+    assert used == pytest.approx(own, abs=1e-4) and used
+
+
+def calls_twice(model, x, sigmas, extra_args=None, callback=None, disable=None):
+    """A sampler that no table knows."""
+    for step in range(len(sigmas) - 1):
+        denoised = model(x, sigmas[step] * x.new_ones(len(x)), **extra_args)
+        callback({"i": step, "x": x, "denoised": denoised, "sigma": sigmas[step]})
+        model(x, (sigmas[step] + sigmas[step + 1]) / 2 * x.new_ones(len(x)), **extra_args)
+    return x
+
+
+def test_an_unknown_sampler_is_found_out_and_read():
+    seen = watch(comfy.samplers.KSAMPLER(calls_twice), Strength(curves=(RAMP,)))
+    assert [call.level for call in seen.decided] == pytest.approx(
+        [RAMP.value(position_of(call.sigma, seen.sampling)) for call in seen.decided], abs=1e-4
+    )
+
+
+def test_a_loop_that_calls_more_often_than_its_rule_says_is_lost():
+    clock = StepClock([14.0, 7.0, 6.0, 4.0, 0.0])
+    report = clock.listen(None)
+    for step in range(2):
+        clock.count()
+        assert clock.step == step and clock.keeps
+        report(step)
+    clock.count()
+    clock.count()
+    assert not clock.keeps and clock.step == 2
+    assert clock.start(6.0) == 6.0 and clock.start(5.0) == 5.0
+    late = StepClock([14.0, 7.0, 0.0], lambda step, sigmas: 2)
+    late.count()
+    late.listen(None)(0)
+    late.count()
+    late.listen(None)(1)  # where a second call of step 0 was due
+    assert not late.keeps
