@@ -99,19 +99,41 @@ def concatenate(parts: Sequence[Part], nothing: ImageFeatures) -> tuple[Part, ..
 
 def join_parts(parts: Sequence[Part], nothing: ImageFeatures) -> Part:
     """The images of all parts one after another."""
+    positives = [part.positive for part in parts]
+    refuse_unlike(positives)
     weights = unless_plain(tuple(weight for part in parts for weight in whole_weights(part)))
-    negatives = [nothing if part.negative is None else part.negative for part in parts]
-    return Part(
-        join_features([part.positive for part in parts]),
-        join_features(negatives) if has_negative(parts) else None,
-        weights,
-        common_order(parts),
-    )
+    negative = join_features(negatives_of(parts, nothing)) if has_negative(parts) else None
+    return Part(join_features(positives), negative, weights, common_order(parts))
 
 
 def join_features(features: Sequence[ImageFeatures]) -> ImageFeatures:
     """Several batches one after another."""
     return merge_features(features, torch.cat)
+
+
+def negatives_of(parts: Sequence[Part], nothing: ImageFeatures) -> list[ImageFeatures]:
+    """Each part's negative images, or what stands for none, in the outputs of the parts' positive ones."""
+    held = parts[0].positive.widths.keys()
+    given = [(nothing if part.negative is None else part.negative).only(held) for part in parts]
+    refuse_unlike(given)
+    return given
+
+
+def refuse_unlike(features: Sequence[ImageFeatures]) -> None:
+    """Images can stand in one batch only where the same is known of each, in as much detail."""
+    widths = [one.widths for one in features]
+    if len({tuple(one) for one in widths}) > 1:
+        held = "; ".join(dict.fromkeys(" and ".join(feature.value for feature in one) or "nothing" for one in widths))
+        raise IPAdapterError(
+            f"the image prompts do not hold the same of their images ({held}), as where one is another pack's file: "
+            "encode all the images, the negative ones too, with Encode Image Prompt."
+        )
+    if any(one != widths[0] for one in widths[1:]):
+        found = dict.fromkeys(" and ".join(" × ".join(map(str, each)) for each in one.values()) for one in widths)
+        raise IPAdapterError(
+            f"the image prompts hold their images in different detail ({'; '.join(found)} numbers): encode all the "
+            "images, the negative ones too, with the same settings."
+        )
 
 
 def has_negative(parts: Sequence[Part]) -> bool:
@@ -143,9 +165,11 @@ def blend(prompts: Sequence[Sequence[Part]], how: Combination, nothing: ImageFea
     """One image, or one a frame, of all."""
     parts = flat(prompts)
     refuse_regions(parts, how)
+    refuse_unlike([part.positive for part in parts])
+    negatives = (mean_image(one) for one in negatives_of(parts, nothing))
     order = common_order(parts)
     frames = frame_count(parts) if order is Order.FRAME_BY_FRAME else None
-    terms = [[term for part in some for term in terms_of(part, frames, nothing)] for some in prompts]
+    terms = [[term for part in some for term in terms_of(part, frames, next(negatives))] for some in prompts]
     every, first = [term for some in terms for term in some], len(terms[0])
     weights = torch.tensor([term.weights for term in every])  # (K, F)
     positive = combine_features([term.positive for term in every], weights, first, how)
@@ -172,10 +196,9 @@ def frame_count(parts: Sequence[Part]) -> int:
     return counts[0]
 
 
-def terms_of(part: Part, frames: int | None, nothing: ImageFeatures) -> list[Term]:
-    """Every image of a part as a term, or all of its frames as one."""
+def terms_of(part: Part, frames: int | None, negative: ImageFeatures) -> list[Term]:
+    """Every image of a part as a term, or all of its frames as one; `negative` is one image."""
     weights = whole_weights(part)
-    negative = nothing if part.negative is None else mean_image(part.negative)
     if frames is None:
         return [Term(part.positive[i : i + 1], negative, (weight,)) for i, weight in enumerate(weights)]
     times = frames // len(weights)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 
@@ -45,6 +45,18 @@ class ImageFeatures:
             Feature.PENULTIMATE: self.penultimate,
             Feature.FACE: self.face,
         }
+
+    @property
+    def widths(self) -> dict[Feature, tuple[int, ...]]:
+        """The shape of an image's outputs, of those that are known."""
+        there = {feature: tuple(output.shape[1:]) for feature, output in self.outputs.items() if output is not None}
+        return {feature: shape for feature, shape in there.items() if 0 not in shape}
+
+    def only(self, features: Collection[Feature]) -> ImageFeatures:
+        """Some of the outputs; without the image embedding it is 0 wide."""
+        held = {feature: output if feature in features else None for feature, output in self.outputs.items()}
+        embeds = self.image_embeds if Feature.IMAGE_EMBEDS in features else self.image_embeds[..., :0]
+        return ImageFeatures(embeds, held[Feature.PENULTIMATE], held[Feature.FACE])
 
     def __len__(self) -> int:
         return len(self.image_embeds)

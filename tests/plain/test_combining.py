@@ -234,6 +234,40 @@ def test_two_encoders_are_refused(how):
     assert "two image encoders" in refusal(how, [single(), same_name])
 
 
+def known(embeds: bool, hidden: bool, tokens: int = TOKENS) -> ImageFeatures:
+    """An image of which only some outputs were kept."""
+    return ImageFeatures(torch.rand(1, EMBED if embeds else 0), torch.rand(1, tokens, HIDDEN) if hidden else None)
+
+
+@pytest.mark.parametrize("how", Combination)
+@pytest.mark.parametrize("kept", [(True, False), (False, True)], ids=["embeddings", "hidden states"])
+def test_images_of_which_less_is_known_stand_beside_their_like_only(how, kept):
+    kind = {(True, False): "image embedding", (False, True): "penultimate hidden states"}[kept]
+    whole, foreign = single(), prompt(Part(known(*kept)))
+    for prompts in ([whole, foreign], [foreign, whole]):
+        said = refusal(how, prompts)
+        assert "do not hold the same" in said and kind in said and "Encode Image Prompt" in said
+    alone = combined(how, [foreign, foreign]).positive
+    assert alone.widths.keys() == foreign.parts[0].positive.widths.keys()
+
+
+@pytest.mark.parametrize("how", Combination)
+def test_negatives_hold_what_the_images_hold(how):
+    foreign, less = (
+        prompt(Part(known(True, False), known(True, False))),
+        prompt(Part(features(1, 1), known(True, False))),
+    )
+    made = combined(how, [foreign, prompt(Part(known(True, False)))])
+    assert made.negative.penultimate is None and len(made.negative) == (2 if how is Combination.CONCAT else 1)
+    assert "do not hold the same" in refusal(how, [less, single()])
+
+
+@pytest.mark.parametrize("how", Combination)
+def test_images_in_two_details_are_refused(how):
+    finer = prompt(Part(known(True, True, tokens=3 * TOKENS)))
+    assert f"{TOKENS} × {HIDDEN}; {EMBED} and {3 * TOKENS} × {HIDDEN}" in refusal(how, [single(), finer])
+
+
 def test_weights_that_sum_to_nothing_have_no_average():
     assert "weights sum to 0" in refusal(Combination.AVERAGE, [single(seed=1), single(seed=2)], 0.3, -0.3)
     assert "weights sum to 0" in refusal(Combination.AVERAGE, [single(seed=1), single(seed=2)], 0.0, 0.0)
