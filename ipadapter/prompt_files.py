@@ -50,18 +50,31 @@ class PromptFile:
         return IPAdapterError(f"'{self.name}' {what}; the file is damaged: save the image prompt again.")
 
 
+class UnwrittenFile(PromptFile):
+    """One that is about to be written."""
+
+    def wrong(self, what: str) -> IPAdapterError:
+        """The refusal of what could not be read again."""
+        return IPAdapterError(f"the {self.name} {what}, so that its file could not be loaded: encode its images anew.")
+
+
 # Writing
 
 
 def write_prompt(path: Path, prompt: ImagePrompt) -> Path:
-    """Write a file. Raises IPAdapterError where the disk does not take it; nothing is replaced then."""
+    """Write a file. Raises IPAdapterError for what could not be read again, and where the disk does not take it.
+
+    Nothing is replaced then.
+    """
     if prompt.encoder == UNKNOWN:
         raise IPAdapterError(
             "the image prompt comes from another pack's file, which does not say which encoder made it: connect that "
             "encoder to clip_vision of Load Image Prompt, so that the new file can say it."
         )
     tensors = prompt_tensors(prompt)
-    content = save(tensors, prompt_metadata(prompt, tensors))
+    metadata = prompt_metadata(prompt, tensors)
+    understand(UnwrittenFile("image prompt", tensors, metadata))
+    content = save(tensors, metadata)
     with replacing(path) as temporary:
         temporary.write_bytes(content)
     return path
@@ -128,6 +141,12 @@ def read_prompt(path: Path, name: str) -> ImagePrompt:
     encoder, listed = file.metadata.get("encoder", ""), file.metadata.get("parts", "")
     if file.metadata.get("sha256") != digest(file.tensors, encoder, listed):
         raise file.wrong("does not hold what was saved")
+    return understand(file)
+
+
+def understand(file: PromptFile) -> ImagePrompt:
+    """The prompt in a file of ours. Raises IPAdapterError for one that no node makes."""
+    encoder, listed = file.metadata.get("encoder", ""), file.metadata.get("parts", "")
     zero_pixels = required(features(file, "zero_pixels"), file, "zero_pixels")
     parts = tuple(read_part(file, index, fields) for index, fields in enumerate(read_fields(file, listed)))
     prompt = ImagePrompt(parts, zero_pixels, encoder)

@@ -72,11 +72,17 @@ def place_in_region(prompt: ImagePrompt, mask: Tensor, weight: float, overlap: O
     Raises IPAdapterError for a mask that lets nothing through.
     """
     refuse_mask(mask)
+    inside = in_range(mask)
     parts = tuple(
-        replace(part, weight=part.weight * weight, region=Region(within(part.region, mask), overlap))
+        replace(part, weight=part.weight * weight, region=Region(within(part.region, inside), overlap))
         for part in prompt.parts
     )
     return replace(prompt, parts=parts)
+
+
+def in_range(mask: Tensor) -> Tensor:
+    """A mask in floating point and in 0 … 1, which some resizing leaves a little."""
+    return (mask if mask.is_floating_point() else mask.float()).clamp(0, 1)
 
 
 def within(region: Region | None, mask: Tensor) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pack.ipadapter.adapter import features_for
+from pack.ipadapter.combining import Combination, combine_prompts
 from pack.ipadapter.errors import IPAdapterError
 from pack.ipadapter.families import identify
 from pack.ipadapter.image_prompt import ImageFeatures, ImagePrompt, Order, Overlap, Part, Region, same_encoder
@@ -25,6 +27,7 @@ from pack.ipadapter.prompt_files import (
     read_prompt,
     write_prompt,
 )
+from pack.ipadapter.regions import place_in_region
 from pack.ipadapter.version import VERSION
 from safetensors.torch import save_file
 from torch import Tensor
@@ -109,6 +112,80 @@ def test_what_was_saved_comes_back_to_the_bit(name, tmp_path):
     back = read_prompt(saved(tmp_path, prompt), "x")
     assert plain(back) == plain(prompt)
     assert same_encoder(back, prompt) and not same_encoder(back, dataclasses.replace(prompt, encoder="another"))
+
+
+weights = st.one_of(st.floats(-5, 5), st.floats())
+dtypes = st.sampled_from([torch.float32, torch.float16, torch.bfloat16, torch.float64])
+
+
+def often(usual: Any, *others: Any) -> st.SearchStrategy:
+    """What is as a rule, and now and then is not."""
+    return st.sampled_from([usual] * 24 + list(others))
+
+
+@st.composite
+def features(draw, images: int, dtype: torch.dtype) -> ImageFeatures:
+    """What an encoder makes, and now and then what none does."""
+    fill = draw(often(0.5, -1e4, 7e4, math.nan, math.inf))  # 7e4 is too large for half precision
+    embeds = torch.full((images, draw(often(EMBED, 0, 7))), fill).to(dtype)
+    hidden = torch.full((images, draw(often(PATCHES, 2)), draw(often(HIDDEN, 3))), fill).to(dtype)
+    return ImageFeatures(embeds, draw(often(hidden, None)), draw(often(None, torch.zeros(images, 512))))
+
+
+@st.composite
+def masks(draw) -> Tensor:
+    """What a mask may come as: a batch, of any type and any range."""
+    shape = (draw(st.integers(1, 2)), draw(st.integers(1, 5)), draw(st.integers(1, 5)))
+    values = torch.linspace(draw(st.floats(1, 2)), draw(st.floats(-2, 2)), math.prod(shape)).reshape(shape)
+    types = [torch.float32, torch.float16, torch.bfloat16, torch.float64, torch.bool, torch.uint8, torch.int64]
+    return values.to(draw(st.sampled_from(types)))
+
+
+@st.composite
+def prompts(draw) -> ImagePrompt:
+    """One as nodes make it of what they are given: parts, weights, negatives, regions in regions, several of them."""
+    images, dtype = draw(st.integers(1, 3)), draw(dtypes)
+    positive, zero = draw(features(images, dtype)), draw(features(1, dtype))
+    negative = draw(st.one_of(st.none(), features(1, dtype)))
+    each = draw(st.one_of(st.none(), st.lists(weights, min_size=images, max_size=images).map(tuple)))
+    part = Part(positive, negative, each, draw(st.sampled_from(list(Order))), draw(weights))
+    prompt = ImagePrompt((part,), zero, draw(st.text(st.characters(exclude_categories=["Cs"]), max_size=8)))
+    for mask in draw(st.lists(masks(), max_size=2)):
+        prompt = place_in_region(prompt, mask, draw(weights), draw(st.sampled_from(list(Overlap))))
+    if draw(st.booleans()):
+        how = draw(st.sampled_from(list(Combination)))
+        other = Part(draw(features(1, dtype)))
+        prompt = combine_prompts([prompt, dataclasses.replace(prompt, parts=(other,))], how)
+    return prompt
+
+
+@settings(quick, max_examples=400)
+@given(st.data())
+def test_whatever_is_saved_is_loaded_again_to_the_bit_and_the_rest_is_a_sentence(tmp_path, data):
+    path = fresh(tmp_path)
+    try:
+        prompt = data.draw(prompts())
+        write_prompt(path, prompt)
+    except IPAdapterError as error:
+        assert_is_a_sentence(error, "")
+        assert not path.exists()
+    else:
+        assert plain(read_prompt(path, "x")) == plain(prompt)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16, torch.bool, torch.uint8])
+def test_a_region_is_saved_whatever_type_its_mask_is_of_and_a_little_outside_0_to_1(dtype, tmp_path):
+    mask = torch.tensor([[[-0.05, 0.0, 1.0, 1.08]]]).to(dtype)
+    back = read_prompt(saved(tmp_path, place_in_region(PROMPTS["one image"], mask, 1.0, Overlap.SHARE)), "x")
+    assert back.parts[0].region.mask.tolist() == mask.float().clamp(0, 1).tolist()
+
+
+def test_what_could_not_be_loaded_is_not_saved(tmp_path):
+    overflown = dataclasses.replace(made(1), image_embeds=torch.full((1, EMBED), torch.inf))
+    prompt = dataclasses.replace(PROMPTS["one image"], parts=(Part(overflown),))
+    with pytest.raises(IPAdapterError, match="image_embeds with NaN, .*could not be loaded"):
+        write_prompt(fresh(tmp_path), prompt)
+    assert not list(tmp_path.iterdir())
 
 
 def test_every_field_of_a_part_is_kept():
