@@ -1,6 +1,7 @@
-"""What all nodes of the pack have in common: their numbers are what their forms ask for, wherever they come from.
+"""What all nodes of the pack have in common: they are given what their forms ask for, wherever it comes from.
 
-The host compares a typed number with the form, but lets NaN pass, and what comes through a link.
+The host compares a typed number with the form, but lets NaN pass, and what comes through a link: any number, an empty
+batch, or nothing, as where another node has none to give.
 """
 
 from __future__ import annotations
@@ -10,6 +11,9 @@ import inspect
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from torch import Tensor
+
+from ..errors import IPAdapterError
 from ..numbers import WEIGHT, Range, require
 from .api import io
 
@@ -17,23 +21,34 @@ LOWEST, HIGHEST = -(2.0**63), 2.0**64  # where a form has no limit
 
 
 class Node(io.ComfyNode):
-    """A node whose `execute` refuses numbers that are not finite, or out of its form's range."""
+    """A node whose `execute` refuses nothing where something is needed, and numbers out of its form's range.
+
+    Nothing in an optional input is as good as no link.
+    """
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        if "execute" in vars(cls):
-            cls.execute = classmethod(checked(vars(cls)["execute"].__func__))  # type: ignore[assignment]
+        if "execute" in vars(cls):  # the host makes a class anew for each run, with what is checked already
+            execute = inspect.unwrap(vars(cls)["execute"].__func__)
+            cls.execute = classmethod(checked(execute))  # type: ignore[assignment]
 
 
 def checked(execute: Callable[..., io.NodeOutput]) -> Callable[..., io.NodeOutput]:
-    """The same, after a look at its numbers. Raises IPAdapterError that names the input."""
+    """The same, after a look at its inputs. Raises IPAdapterError that names the input."""
     signature = inspect.signature(execute)
+    defaults = {name for name, one in signature.parameters.items() if one.default is not one.empty}
 
     @functools.wraps(execute)
     def run(cls: type[Node], *args: Any, **inputs: Any) -> io.NodeOutput:
-        bound = signature.bind(cls, *args, **inputs)
-        refuse_numbers(cls, flat(bound.arguments))
-        return execute(cls, *args, **inputs)
+        given = signature.bind(cls, *args, **inputs)
+        for name in [name for name, value in given.arguments.items() if is_nothing(value) and name in defaults]:
+            del given.arguments[name]
+        schema = cls.SCHEMA or cls.GET_SCHEMA()
+        linked = flat(given.arguments) | given.arguments
+        refuse_nothing(schema, linked)
+        refuse_numbers(schema, linked)
+        given.apply_defaults()
+        return execute(*given.args, **given.kwargs)
 
     return run
 
@@ -45,9 +60,42 @@ def flat(arguments: Mapping[str, Any]) -> dict[str, Any]:
     return plain | {name: value for one in many for name, value in one.items()}
 
 
-def refuse_numbers(node: type[Node], inputs: Mapping[str, Any]) -> None:
+def is_nothing(value: Any) -> bool:
+    """Whether a link gave nothing. A node that takes lists is handed a list of what its links gave."""
+    return value is None or (isinstance(value, (list, dict)) and all(one is None for one in value))
+
+
+FINDS_NONE = {  # Find IP-Adapter has these for some adapters only
+    "CLIP_VISION": "Find IP-Adapter has none for an adapter that reads faces alone, which Encode Face Prompt serves",
+    "INSIGHTFACE": "Find IP-Adapter has none for an adapter that reads no faces, which Encode Image Prompt serves",
+}
+
+
+def refuse_nothing(schema: io.Schema, inputs: Mapping[str, Any]) -> None:
+    """Look at everything that is given: something, and no batch of nothing."""
+    for kind, name, value in entries(schema, inputs):
+        if is_nothing(value):
+            why = FINDS_NONE.get(kind, "its link has none to give")
+            raise IPAdapterError(f"{name} is nothing ({why}): link it to a node that has something to give.")
+        if isinstance(value, Tensor) and 0 in value.shape:
+            shape = " × ".join(map(str, value.shape))
+            raise IPAdapterError(f"{name} is an empty batch, {shape}: look at the node that made it.")
+
+
+def entries(schema: io.Schema, inputs: Mapping[str, Any]) -> Iterator[tuple[str, str, Any]]:
+    """Type, name and value of all that is given: one by one where an input takes many, or is a list."""
+    for one in schema.inputs:
+        value = inputs.get(one.id)
+        if isinstance(one, io.Autogrow.Input) and value:
+            yield from ((one.io_type, name, each) for name, each in value.items())
+        elif schema.is_input_list and value:
+            yield from ((one.io_type, one.id, each) for each in value)
+        elif one.id in inputs:
+            yield one.io_type, one.id, value
+
+
+def refuse_numbers(schema: io.Schema, inputs: Mapping[str, Any]) -> None:
     """Look at every number of a node's form that is given."""
-    schema = node.SCHEMA or node.GET_SCHEMA()
     for name, allowed in number_inputs(schema):
         value = inputs.get(name)
         if isinstance(value, (list, tuple)):  # of a node that takes lists, or weights by frame
