@@ -26,7 +26,8 @@ def add_lora(model: ModelPatcher, adapter: Adapter, weight: float) -> ModelPatch
     if not lora or not weight:
         return model
     changes = changes_of(lora, block_names(model.model.diffusion_model))
-    if has_change(model, *next(iter(changes.items()))):
+    name, change = next(iter(changes.items()))
+    if has_change(model, UNET + name, change.down):
         logging.info("IP-Adapter: the model already has the LoRA of '%s'.", adapter.spec.name)
         return model
     clone = model.clone()
@@ -35,12 +36,26 @@ def add_lora(model: ModelPatcher, adapter: Adapter, weight: float) -> ModelPatch
 
 
 def load_lora(model: ModelPatcher, path: Path, name: str, weight: float) -> ModelPatcher:
-    """A model with a LoRA file, as the host's Load LoRA puts it on. Raises IPAdapterError where nothing of it fits."""
+    """A model with a LoRA file as the host's Load LoRA puts it on, once: the one given where it has it already.
+
+    Raises IPAdapterError where nothing of it fits.
+    """
     tensors = comfy.utils.load_torch_file(str(path), safe_load=True)
     changed, _ = comfy.sd.load_lora_for_models(model, None, tensors, weight, 0)
     if changed.patches_uuid == model.patches_uuid or not changed.patches:
         raise IPAdapterError(f"the LoRA '{name}' changes nothing in this model: use the LoRA of the model's base.")
+    if repeats(model, changed):
+        logging.info("IP-Adapter: the model already has the LoRA '%s'.", name)
+        return model
     return changed
+
+
+def repeats(model: ModelPatcher, changed: ModelPatcher) -> bool:
+    """Whether a model's last changes were there before."""
+    for key, patches in changed.patches.items():
+        if len(patches) > len(model.patches.get(key, ())) and isinstance(patches[-1][1], LoRAAdapter):
+            return has_change(model, key, patches[-1][1].weights[1])
+    return False
 
 
 def host_patch(change: LowRank) -> LoRAAdapter:
@@ -48,10 +63,10 @@ def host_patch(change: LowRank) -> LoRAAdapter:
     return LoRAAdapter(set(), (change.up, change.down, None, None, None, None))
 
 
-def has_change(model: ModelPatcher, name: str, change: LowRank) -> bool:
+def has_change(model: ModelPatcher, key: str, down: Tensor) -> bool:
     """Whether a weight is changed by the same numbers already, by this pack or by Load LoRA."""
-    patches = (patch for _, patch, *_ in model.patches.get(UNET + name, ()))
-    return any(isinstance(patch, LoRAAdapter) and same(patch.weights[1], change.down) for patch in patches)
+    patches = (patch for _, patch, *_ in model.patches.get(key, ()))
+    return any(isinstance(patch, LoRAAdapter) and same(patch.weights[1], down) for patch in patches)
 
 
 def same(one: Tensor, other: Tensor) -> bool:

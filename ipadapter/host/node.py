@@ -30,7 +30,7 @@ class Node(io.ComfyNode):
         super().__init_subclass__(**kwargs)
         if "execute" in vars(cls):  # the host makes a class anew for each run, with what is checked already
             execute = inspect.unwrap(vars(cls)["execute"].__func__)
-            cls.execute = classmethod(checked(execute))  # type: ignore[assignment]
+            cls.execute = classmethod(checked(execute))
 
 
 def checked(execute: Callable[..., io.NodeOutput]) -> Callable[..., io.NodeOutput]:

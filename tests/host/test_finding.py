@@ -10,6 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import comfy.clip_vision
+import comfy.sd
 import comfy.utils
 import folder_paths
 import pytest
@@ -328,6 +329,26 @@ def test_a_lora_that_the_adapter_has_lost_is_found_and_put_on_the_model(family, 
     assert Path(files.lora.name) == Path(lora)
     changed = load_lora(model(), models / "loras" / lora, lora, 0.6)
     assert changed.patches.keys() == add_lora(model(), host_adapter(file), 1.0).patches.keys()
+
+
+WAYS = {  # of a FaceID adapter's LoRA onto a model
+    "the user's Load LoRA": lambda on, path, file: comfy.sd.load_lora_for_models(on, None, lora_file(file), 1.0, 0)[0],
+    "Find IP-Adapter": lambda on, path, file: load_lora(on, path, path.name, 1.0),
+    "Apply IP-Adapter": lambda on, path, file: add_lora(on, host_adapter(file), 1.0),
+}
+
+
+@pytest.mark.parametrize("first", WAYS)
+@pytest.mark.parametrize("then", ["Find IP-Adapter", "Apply IP-Adapter"])
+def test_a_lora_goes_onto_a_model_once_whichever_ways_it_comes(first, then, models):
+    file = adapter_file(SD15, "FaceID")
+    path = write_safetensors(models / "loras" / "x.safetensors", lora_file(file))
+    once = WAYS[first](model(), path, file)
+    twice = WAYS[then](once, path, file)
+    assert twice.patches.keys() == once.patches.keys()
+    assert {len(patches) for patches in twice.patches.values()} == {1}
+    other = write_safetensors(models / "loras" / "y.safetensors", lora_file(adapter_file(SD15, "FaceID", seed=2)))
+    assert {len(patches) for patches in WAYS["Find IP-Adapter"](twice, other, file).patches.values()} == {2}
 
 
 def test_a_lora_that_is_nowhere_is_named_with_its_folder_and_its_address(models):
