@@ -34,6 +34,20 @@ class Cut:
         """A rectangle."""
         return Cut(tuple(range(top, top + height)), tuple(range(left, left + width)))
 
+    def within(self, seen: Cut) -> Cut:
+        """The same part of what is seen of the picture. Raises IPAdapterError where that does not reach so far."""
+        rows, columns = (
+            tuple(indices[at] for at in part if at < len(indices))
+            for part, indices in ((self.rows, seen.rows), (self.columns, seen.columns))
+        )
+        if not rows or not columns:
+            raise IPAdapterError(
+                f"the area of a conditioning begins at latent row {self.rows[0]}, column {self.columns[0]}, beyond a "
+                f"context window of {len(seen.rows)} × {len(seen.columns)}, out of which ComfyUI cuts areas: use "
+                "larger windows, or a mask in place of the area."
+            )
+        return Cut(rows, columns)
+
 
 def cut_mask(mask: Tensor, cut: Cut, latent: Size) -> Tensor:
     """The part of a mask (M, H, W) that lies over a part of the latent picture, (M, 8 h, 8 w)."""

@@ -63,8 +63,9 @@ class CallShape:
 
     @property
     def cuts(self) -> list[Cut | None]:
-        """The part of the picture that each conditioning sees, where it is not the whole."""
-        return [group.cut or self.seen.cut(self.latent) for group in self.groups]
+        """The part of the picture that each conditioning sees, where it is not the whole: its area of the window."""
+        window = self.seen.cut(self.latent)
+        return [group.cut.within(window) if group.cut and window else group.cut or window for group in self.groups]
 
 
 class Dial:

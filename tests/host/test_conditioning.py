@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
+from comfy.patcher_extension import WrappersMP
+from pack.ipadapter.errors import IPAdapterError
 from pack.ipadapter.host.conditioning import carrying
 from pack.ipadapter.host.patching import apply_image_prompt
 from pack.ipadapter.strength import Strength
@@ -13,8 +15,8 @@ from nodes import ConditioningCombine, ConditioningSetArea, ConditioningSetMask,
 from tests.image_prompts import image_prompt
 from tests.oracle.reference import Features, reference_with
 from tests.oracle.test_masks import halves
-from tests.small import SD15, make_pair
-from tests.world import Settings, adapter_file, conditioning, host_adapter, picture, sample
+from tests.small import MICRO, SD15, make_pair
+from tests.world import Settings, adapter_file, conditioning, host_adapter, picture, sample, windowed
 from tools.bench import counting
 
 TOLERANCE = 1e-5
@@ -173,6 +175,46 @@ def test_binding_leaves_the_conditionings_it_is_given_alone():
 def test_a_conditioning_carries_every_prompt_bound_to_it():
     twice = carrying(carrying(LEFT, "one"), "other")
     assert twice[0][1]["ip_adapter"] == ("one", "other")
+
+
+SMALL_TEXTS = tuple(conditioning(MICRO, seed) for seed in (21, 22, 23))
+SMALL_FILE = adapter_file(MICRO, "base")
+SLOPE = torch.linspace(0, 1, 128 * 128).reshape(1, 128, 128)  # a mask that differs everywhere
+
+
+def area_in_windows(dim: int, top: int = 16):
+    """Context windows of half the rows or columns, and a text with an area: each window, and what was called."""
+    model = apply_image_prompt(make_pair(MICRO).host, host_adapter(SMALL_FILE), PROMPTS[0], Strength(1.0), mask=SLOPE)
+    model, windows = windowed(model, 8, dim), []
+
+    def look(executor, *args, **kwargs):
+        windows.append(list(args[5]["context_window"].index_list))
+        return executor(*args, **kwargs)
+
+    model.add_wrapper_with_key(WrappersMP.DIFFUSION_MODEL, "look", look)
+    left, right, negative = SMALL_TEXTS
+    small = ConditioningSetArea().append(left, 32, 32, top, top, 1.0)[0]  # 4 × 4 latent pixels
+    return windows, sample(model, MICRO, Settings(steps=1), conds=(small + right, negative))[1]
+
+
+@pytest.mark.parametrize("dim", [2, 3])
+def test_an_area_in_a_context_window_takes_its_part_of_the_window_of_a_mask(dim):
+    reference, seen = reference_with(MICRO, [SMALL_FILE], 1.0), set()
+    for window, call in zip(*area_in_windows(dim), strict=True):
+        part = SLOPE.narrow(dim - 1, 8 * window[0], 64)
+        for x, t, text, output in chunks_of(call):
+            small = x.shape[-2:] == (4, 4)
+            given = part[:, 16:48, 16:48] if small else part
+            embeds = nothing() if is_text(text, SMALL_TEXTS[2]) else image(0)
+            expected = reference.predict(x, t, text, None, [embeds], [given.unsqueeze(1)], {})
+            assert (expected - output).abs().max() <= TOLERANCE
+            seen.add((window[0], small))
+    assert seen == {(0, True), (0, False), (8, True), (8, False)}
+
+
+def test_an_area_that_begins_where_a_context_window_ends_is_a_sentence():
+    with pytest.raises(IPAdapterError, match="begins at latent row 8, column 8, beyond a context window of 8 × 16,"):
+        area_in_windows(2, top=64)
 
 
 @pytest.mark.parametrize("steps", [2])
