@@ -60,15 +60,16 @@ def frame_weights(
     """One weight a frame.
 
     `custom` takes the numbers typed, whatever `frames` is. The others hold the first one until `start_frame`, reach
-    the last one at `end_frame` and hold it. Added frames repeat the first and the last. Raises IPAdapterError for text
-    that is no list of numbers.
+    the last one at `end_frame` and hold it; one frame in all has the first. Added frames repeat the first and the
+    last. Raises IPAdapterError for text that is no list of numbers.
     """
     typed = read_weights(text)
     if timing is Timing.CUSTOM:
         weights = typed or (0.0,)
     else:
         first, last = (typed[0], typed[-1]) if typed else (0.0, 1.0)
-        count = max(frames, 2)
+        count = max(frames, 1)
+        last = first if count == 1 and end_frame else last  # there is no time to change in
         begin, end = min(start_frame, count), min(end_frame, count)
         change = drawn if timing is Timing.RANDOM else eased
         weights = held((first,) * begin + change(first, last, max(0, end - begin), timing, seed), last, count)

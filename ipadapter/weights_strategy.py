@@ -57,9 +57,8 @@ class WeightsStrategy:
 
 def schedule_of(strategy: WeightsStrategy, pictures: int) -> Schedule:
     """Weights by frame for so many pictures; without any, one list of weights."""
-    weights = frame_weights(
-        strategy.weights, Timing(strategy.timing), strategy.frames, strategy.start_frame, strategy.end_frame
-    )
+    frames = max(strategy.frames, 2)  # as old graphs count them
+    weights = frame_weights(strategy.weights, Timing(strategy.timing), frames, strategy.start_frame, strategy.end_frame)
     schedule = make_schedule(weights, pictures, Method(strategy.method))
     if pictures == 0:
         return schedule

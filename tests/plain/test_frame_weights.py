@@ -48,6 +48,14 @@ def test_there_are_as_many_weights_as_frames_whatever_the_window(start, end):
     assert len(frame_weights("0, 1", Timing.LINEAR, 6, start_frame=start, end_frame=end)) == 6
 
 
+@pytest.mark.parametrize("timing", [timing for timing in Timing if timing is not Timing.CUSTOM])
+@pytest.mark.parametrize("frames", [1, 2, 3, 16])
+def test_one_frame_has_one_weight_and_more_have_as_many(timing, frames):
+    weights = frame_weights("1, 0", timing, frames)
+    assert len(weights) == frames
+    assert timing is Timing.RANDOM or weights[0] == 1.0
+
+
 def test_random_weights_are_between_the_two_and_the_same_again():
     weights = frame_weights("0.2, 0.6", Timing.RANDOM, 50, seed=4)
     assert all(0.2 <= weight <= 0.6 for weight in weights) and len(set(weights)) > 40
