@@ -78,8 +78,8 @@ def refuse_nothing(schema: io.Schema, inputs: Mapping[str, Any]) -> None:
             why = FINDS_NONE.get(kind, "its link has none to give")
             raise IPAdapterError(f"{name} is nothing ({why}): link it to a node that has something to give.")
         if isinstance(value, Tensor) and 0 in value.shape:
-            shape = " × ".join(map(str, value.shape))
-            raise IPAdapterError(f"{name} is an empty batch, {shape}: look at the node that made it.")
+            shape = list(value.shape)
+            raise IPAdapterError(f"{name} has shape {shape}, an empty batch: look at the node that made it.")
 
 
 def entries(schema: io.Schema, inputs: Mapping[str, Any]) -> Iterator[tuple[str, str, Any]]:
