@@ -12,7 +12,7 @@ from .boxes import Box
 from .combining import join_features
 from .details import cut_subtiles, pool_subtiles
 from .errors import IPAdapterError
-from .image_prompt import ImageFeatures, Order, Part, Region
+from .image_prompt import ImageFeatures, Order, Part, Region, merge_features
 from .image_weights import Weights, share_weights, unless_plain
 from .numbers import WEIGHT, require, require_all
 from .pixels import SMALLEST_SIDE, Fit, PixelFormat, counting_part, prepare_pixels, refuse_unusable, resize
@@ -90,7 +90,7 @@ def views_of(image: Tensor, mask: Tensor | None, reading: Reading, size: int) ->
     refuse_small_tiles(height, width, boxes)
     counts = counting_part(image.movedim(-1, 1).float(), mask)  # (1 or N, 1, H, W)
     views = [tile_view(image[..., :3], counts, box, reading, size) for box in boxes]
-    return refuse_no_tiles([view for view in views if view.references])
+    return refuse_no_tiles([view for view in views if view.references], len(image), reading.order)
 
 
 def refuse_small_tiles(height: int, width: int, boxes: Sequence[Box]) -> None:
@@ -107,27 +107,31 @@ def tile_view(image: Tensor, counts: Tensor | None, box: Box, reading: Reading, 
     height, width = image.shape[1:3]
     tile = box.cut(image.movedim(-1, 1)).movedim(1, -1)  # (N, h, w, c)
     part = None if counts is None else box.cut(counts).expand(len(image), -1, -1, -1)  # (N, 1, h, w)
-    kept = seen(part, len(image), reading.order, size)
+    kept = seen(part, len(image), size)
     mask = None if part is None else part[list(kept), 0]
     region = Region(rectangle(box, height, width)) if reading.fit is Tiling.IN_PLACE else None
     return View(tile[list(kept)], mask, Fit.CROP, kept, region)
 
 
-def seen(counts: Tensor | None, references: int, order: Order, size: int) -> tuple[int, ...]:
-    """The references of whose tile something counts at the encoder's size; of frames all, where one does."""
+def seen(counts: Tensor | None, references: int, size: int) -> tuple[int, ...]:
+    """The references of whose tile something counts at the encoder's size."""
     if counts is None:
         return tuple(range(references))
     counting = resize(counts, Fit.CROP, size).flatten(1).any(dim=1)  # (N,)
-    if order is Order.FRAME_BY_FRAME:
-        counting = counting.any().expand(references)
     return tuple(torch.nonzero(counting).flatten().tolist())
 
 
-def refuse_no_tiles(views: Sequence[View]) -> tuple[View, ...]:
-    """At least one tile must have something in it."""
+def refuse_no_tiles(views: Sequence[View], references: int, order: Order) -> tuple[View, ...]:
+    """At least one tile must have something in it; of frames, one of each."""
     if not views:
         raise IPAdapterError(
             "mask or transparency leaves nothing of the reference image in any of its tiles: paint more of it."
+        )
+    blank = set(range(references)).difference(*(view.references for view in views))
+    if blank and order is Order.FRAME_BY_FRAME:
+        raise IPAdapterError(
+            f"mask or transparency leaves nothing of frame {min(blank) + 1} of the reference images in any of its "
+            "tiles: paint more of it, or leave the frame out."
         )
     return tuple(views)
 
@@ -147,6 +151,8 @@ def make_parts(
     weights = reading.weights_of(references)
     closer = detail if reading.has_detail else [None] * len(views)
     images = [images_of(*one, weights, reading) for one in zip(views, whole, closer, strict=True)]
+    if reading.order is Order.FRAME_BY_FRAME:
+        images = [by_frame(one, view, references) for one, view in zip(images, views, strict=True)]
     regions = [view.region for view in views]
     if None in regions:
         images, regions = [join_images(images)], [None]
@@ -162,6 +168,16 @@ class Images:
 
     features: ImageFeatures
     weights: Weights
+
+
+def by_frame(images: Images, view: View, frames: int) -> Images:
+    """One for each frame: where a view has none of a frame, one of another's that weighs nothing."""
+    at = {frame: index for index, frame in enumerate(view.references)}
+    if len(at) == frames:
+        return images
+    rows = [at.get(frame, 0) for frame in range(frames)]
+    weights = tuple(images.weights[at[frame]] if frame in at else 0.0 for frame in range(frames))
+    return Images(merge_features([images.features], lambda tensors: tensors[0][rows]), weights)
 
 
 def join_images(images: Sequence[Images]) -> Images:

@@ -73,6 +73,19 @@ def test_frames_can_be_read_by_tiles_in_place():
     ] * 2
 
 
+@pytest.mark.parametrize("by", ["transparency", "mask"])
+def test_a_subject_that_moves_between_tiles_is_read_where_it_is_in_each_frame(by):
+    image, mask = picture(2, 40, 80), torch.zeros(2, 40, 80)
+    mask[0, :, :40], mask[1, :, 40:] = 1, 1
+    given = {"mask": mask} if by == "mask" else {}
+    shown = image if by == "mask" else torch.cat([image, mask[..., None]], dim=-1)
+    left, right = encode(shown, "tiles in place", order="frame by frame", **given).parts
+    assert (left.weights, right.weights) == ((1.0, 0.0), (0.0, 1.0))
+    assert same(left.positive.penultimate[:1], part(image[:1, :, :40]).positive.penultimate)
+    assert same(right.positive.penultimate[1:], part(image[1:, :, 40:]).positive.penultimate)
+    assert len(left.positive) == len(right.positive) == 2
+
+
 def test_a_negative_image_is_never_tiled():
     negative = picture(1, 80, 60, seed=3)
     expected = part(negative).positive.penultimate

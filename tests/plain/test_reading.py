@@ -114,11 +114,24 @@ def test_references_with_masks_of_their_own_keep_their_own_tiles():
     assert [view.references for view in views(picture(16, 32, images=2), Tiling.TOGETHER, mask)] == [(0, 1), (1,)]
 
 
-def test_a_tile_keeps_every_frame_where_one_counts():
-    mask = torch.ones(2, 16, 32)
+def test_a_tile_is_read_of_the_frames_that_count_in_it_and_weighs_nothing_in_the_others():
+    mask = torch.ones(3, 16, 32)
     mask[0, :, 16:] = 0
-    made = views(picture(16, 32, images=2), Tiling.IN_PLACE, mask, Order.FRAME_BY_FRAME)
-    assert [view.references for view in made] == [(0, 1), (0, 1)]
+    made = views(picture(16, 32, images=3), Tiling.IN_PLACE, mask, Order.FRAME_BY_FRAME)
+    assert [view.references for view in made] == [(0, 1, 2), (1, 2)]
+    whole = [ImageFeatures(torch.arange(len(view.references)).float()[:, None] + 1) for view in made]
+    reading = Reading(Tiling.IN_PLACE, Order.FRAME_BY_FRAME, (1.0, 0.5, 2.0))
+    left, right = make_parts(made, whole, [], reading, 3, None)
+    assert left.positive.image_embeds.flatten().tolist() == [1, 2, 3] and left.weights == (1.0, 0.5, 2.0)
+    assert right.positive.image_embeds.flatten().tolist()[1:] == [1, 2] and right.weights == (0.0, 0.5, 2.0)
+
+
+def test_a_frame_that_counts_in_no_tile_is_named():
+    clear = picture(16, 32, images=3, channels=4)
+    clear[1, ..., 3] = 0
+    said = refusal(lambda: views(clear, Tiling.IN_PLACE, None, Order.FRAME_BY_FRAME))
+    assert "nothing of frame 2 of the reference images" in said
+    assert [view.references for view in views(clear, Tiling.IN_PLACE)] == [(0, 2), (0, 2)]
 
 
 def refusal(call) -> str:
