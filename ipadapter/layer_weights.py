@@ -213,8 +213,8 @@ def matcher(selector: str, layers: Sequence[CrossAttentionLayer]) -> Callable[[C
         return lambda layer: True
     if selector.isdecimal():
         order = transformers_of(layers)
-        number = int(selector) if len(selector) <= MOST_DIGITS else len(order)
-        return lambda layer: order.index(layer.place[:2]) == number
+        counted = int(selector) if len(selector) <= MOST_DIGITS else len(order)
+        return lambda layer: order.index(layer.place[:2]) == counted
     if match := BLOCK.match(selector):
         part, number, depth = match[1], match[2], match[3]
         wanted = (part, number if part != "middle" else None, depth)

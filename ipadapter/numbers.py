@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from numbers import Real
 
 from .errors import IPAdapterError
 
@@ -26,7 +25,7 @@ class Range:
 
     def holds(self, value: object) -> bool:
         """Whether something is such a number."""
-        if not isinstance(value, Real):
+        if not isinstance(value, (int, float)):
             return False
         if not self.low <= value <= self.high:  # false for NaN too
             return False

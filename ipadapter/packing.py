@@ -139,7 +139,8 @@ def side_by_side(positive: Weighed, negative: Weighed) -> Tokens:
     length = common_length(*counts)
     sides = zip(fill_up(positive, length), fill_up(negative, length), strict=True)
     whole = all(length % count == 0 for count in counts)
-    return Tokens(*(torch.cat(side) for side in sides), None if whole else Lengths(*counts, length))
+    rows, weights = (torch.cat(side) for side in sides)
+    return Tokens(rows, weights, None if whole else Lengths(*counts, length))
 
 
 def layer_rows(

@@ -243,7 +243,8 @@ class CallRows:
             pairs, hidden = unpack(dial.rows, app.layers, app.tokens), self.hidden(app, call)
             for layer, pair, behind in zip(app.layers, pairs, hidden, strict=True):
                 branches[layer.place] = (*branches.get(layer.place, ()), Branch(*pair, mask, behind))
-        return Prepared(branches, dials, sum(one.size for one in (*dials.values(), *masks)))
+        size = sum(dial.size for dial in dials.values()) + sum(mask.size for mask in masks)
+        return Prepared(branches, dials, size)
 
     def meant(self, call: CallShape) -> tuple[int, ...]:
         """The applications that some row of a call follows; those bound to other conditionings are left out."""
