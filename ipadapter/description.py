@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from .errors import IPAdapterError
 from .families import AdapterSpec, Family, Unconditional
 from .image_prompt import Feature
-from .layers import base_of, match_layers
+from .layers import match_layers, model_of
 from .public_files import ENCODER_FOLDER, PACK_FOLDER, encoder_for, pack_address, pack_for
 from .writing import Provenance
 
@@ -116,7 +116,7 @@ def verdict(spec: AdapterSpec, unet: nn.Module) -> str:
         layers = match_layers(spec, unet)
     except IPAdapterError as error:
         return f"does not fit. {str(error)[:1].upper()}{str(error)[1:]}"
-    return f"fits. It is {base_of(unet, layers)}, and all of its {len(layers)} layers take part"
+    return f"fits. It is {model_of(unet, layers).name}, and all of its {len(layers)} layers take part"
 
 
 def needs(spec: AdapterSpec) -> str:

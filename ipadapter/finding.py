@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .adapter import load_adapter
+from .base_models import PUBLISHED, BaseModel
 from .catalogue import ListedFile, Survey, listed
 from .encoder_files import identify_encoder
 from .errors import IPAdapterError
@@ -24,7 +25,7 @@ class Target:
     """The model an adapter is looked for."""
 
     layers: tuple[CrossAttentionLayer, ...]
-    base: str
+    model: BaseModel
 
 
 @dataclass(frozen=True)
@@ -63,8 +64,8 @@ def choose_adapter(preset: Preset, target: Target, survey: Survey[AdapterSpec], 
 
 def objection(preset: Preset, target: Target, spec: AdapterSpec) -> str | None:
     """Why a file is not the one, to be read after its name; None where it is."""
-    if not agrees(spec, target.layers, target.base):
-        return f"is for {spec.base}" if spec.base != target.base else "has other layers than this model"
+    if not agrees(spec, target.layers, target.model.base):
+        return f"is for {spec.base}" if spec.base != target.model.base else "has other layers than this model"
     return preset.objection(Traits.of(spec))
 
 
@@ -72,16 +73,18 @@ def no_adapter(preset: Preset, target: Target, survey: Survey[AdapterSpec], sear
     """The sentence for an adapter that is missing."""
     objections = [(file.name, objection(preset, target, spec) or "") for file, spec in survey.found]
     return (
-        f"preset '{preset.title}' found no adapter for this {target.base} model in {ADAPTER_FOLDER} "
-        f"({listed(objections + list(survey.useless), searched)}): {adapter_advice(preset, target.base)}."
+        f"preset '{preset.title}' found no adapter for this {target.model.name} model in {ADAPTER_FOLDER} "
+        f"({listed(objections + list(survey.useless), searched)}): {adapter_advice(preset, target.model)}."
     )
 
 
-def adapter_advice(preset: Preset, base: str) -> str:
+def adapter_advice(preset: Preset, model: BaseModel) -> str:
     """What to do about a missing adapter."""
-    public = public_file(preset, base)
+    if not model.published:
+        return f"no adapter is published for it, so use a model of {', '.join(PUBLISHED[:-1])} or {PUBLISHED[-1]}"
+    public = public_file(preset, model.base)
     if public is None:
-        return f"no such adapter is published for {base}, so choose another preset"
+        return f"no such adapter is published for {model.base}, so choose another preset"
     rename = f", or give yours a name with '{preset.word}' if it is one" if preset.word else ""
     return f"put {public.name} there, from {public.address}{rename}"
 

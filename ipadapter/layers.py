@@ -12,6 +12,7 @@ from typing import Any
 
 from torch import nn
 
+from .base_models import USUAL, BaseModel, base_model, other_model
 from .errors import IPAdapterError
 from .families import BASES, AdapterSpec
 
@@ -78,6 +79,12 @@ def base_of(unet: nn.Module, layers: tuple[CrossAttentionLayer, ...]) -> str:
     return BASES.get(context_dim, f"a UNet with {context_dim}-wide text context")
 
 
+def model_of(unet: nn.Module, layers: tuple[CrossAttentionLayer, ...]) -> BaseModel:
+    """What a UNet is."""
+    channels = getattr(unet, "in_channels", USUAL)
+    return base_model(base_of(unet, layers), layers[0].context_dim, len(layers), channels)
+
+
 def adm_width(unet: nn.Module) -> int | None:
     """Width of the pooled conditioning, where the UNet has one."""
     embedding = getattr(unet, "label_emb", None)
@@ -91,12 +98,12 @@ def match_layers(spec: AdapterSpec, unet: nn.Module) -> tuple[CrossAttentionLaye
     Raises IPAdapterError naming both sides where the model is no UNet or one of another base.
     """
     layers = require_layers(unet, f"'{spec.name}' is for {spec.base}")
-    base = base_of(unet, layers)
-    if not agrees(spec, layers, base):
+    model = model_of(unet, layers)
+    if not agrees(spec, layers, model.base):
         have, want = (f"{count} layers, {width}-wide context" for count, width in sides(spec, layers))
         raise IPAdapterError(
-            f"'{spec.name}' is for {spec.base} ({have}), but the model is {base} ({want}): use an adapter made for "
-            f"{base}, or a {spec.base} model."
+            f"'{spec.name}' is for {spec.base} ({have}), but the model is {model.name} ({want}): "
+            f"{other_model(model, spec.base)}."
         )
     return layers
 

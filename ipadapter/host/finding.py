@@ -18,7 +18,7 @@ from ..catalogue import Catalogue, ListedFile
 from ..errors import IPAdapterError
 from ..families import AdapterSpec
 from ..finding import Choice, Target, choose_adapter, choose_encoder, needs_encoder, read_adapter, read_encoder
-from ..layers import base_of, require_layers
+from ..layers import model_of, require_layers
 from ..lora_files import LoRATraits, choose_lora, read_lora
 from ..presets import preset_of
 from ..providers import AUTO
@@ -45,7 +45,7 @@ class Finder:
         unet = model.model.diffusion_model
         layers = require_layers(unet, f"preset '{preset_title}' looks for an adapter for a UNet")
         survey = self.adapters.survey(listing(ADAPTERS), LateProgress())
-        return choose_adapter(preset, Target(layers, base_of(unet, layers)), survey, searched(ADAPTERS))
+        return choose_adapter(preset, Target(layers, model_of(unet, layers)), survey, searched(ADAPTERS))
 
     def find_encoder(self, spec: AdapterSpec) -> ListedFile:
         """The image encoder file an adapter needs. Raises IPAdapterError where there is none."""

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from pack.ipadapter.base_models import PUBLISHED, USUAL, base_model
 from pack.ipadapter.catalogue import Catalogue, ListedFile, Survey
 from pack.ipadapter.checkpoint import read_checkpoint
 from pack.ipadapter.errors import IPAdapterError
@@ -71,7 +72,8 @@ def sparse_adapter(path: Path, kind: Kind) -> Path:
 
 def target(base: str) -> Target:
     channels, context = BASES[base]
-    return Target(tuple(CrossAttentionLayer(("input", i, 0), c, context, 8) for i, c in enumerate(channels)), base)
+    layers = tuple(CrossAttentionLayer(("input", i, 0), c, context, 8) for i, c in enumerate(channels))
+    return Target(layers, base_model(base, context, len(layers), USUAL))
 
 
 def listing(folder: Path) -> list[ListedFile]:
@@ -121,7 +123,9 @@ NONE_PUBLISHED = [(p.title, base) for p in PRESETS for base in BASES if (p.title
 @pytest.mark.parametrize(("title", "base"), NONE_PUBLISHED)
 def test_a_preset_that_no_file_is_published_for_says_so(title, base, surveyed):
     assert public_file(preset_of(title), base) is None
-    with pytest.raises(IPAdapterError, match=f"no such adapter is published for {base}, so choose another preset"):
+    other = f"no such adapter is published for {base}, so choose another preset"
+    nothing = "no adapter is published for it, so use a model of SD1.5, SDXL or Kolors"
+    with pytest.raises(IPAdapterError, match=other if base in PUBLISHED else nothing):
         choose_adapter(preset_of(title), target(base), surveyed, ["here"])
 
 
