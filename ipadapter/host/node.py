@@ -28,10 +28,9 @@ class Node(io.ComfyNode):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        own = vars(cls).get("execute")
-        # The host makes each class anew for a run, and locks it: there `execute` is checked already.
-        if own is not None and not hasattr(own.__func__, "__wrapped__"):
-            cls.execute = classmethod(checked(own.__func__))
+        if "execute" in vars(cls):  # the host makes a class anew for each run, with what is checked already
+            execute = inspect.unwrap(vars(cls)["execute"].__func__)
+            cls.execute = classmethod(checked(execute))
 
 
 def checked(execute: Callable[..., io.NodeOutput]) -> Callable[..., io.NodeOutput]:
