@@ -28,9 +28,9 @@ class Node(io.ComfyNode):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        if "execute" in vars(cls):  # the host makes a class anew for each run, with what is checked already
-            execute = inspect.unwrap(vars(cls)["execute"].__func__)
-            cls.execute = classmethod(checked(execute))
+        execute = vars(cls).get("execute")
+        if execute is not None and not hasattr(execute.__func__, "__wrapped__"):  # as in the host's copies of a node
+            cls.execute = classmethod(checked(execute.__func__))
 
 
 def checked(execute: Callable[..., io.NodeOutput]) -> Callable[..., io.NodeOutput]:

@@ -9,6 +9,7 @@ from typing import Any
 import folder_paths
 import pytest
 import torch
+from comfy_api.internal import make_locked_method_func
 from comfy_api.v0_0_2 import io
 from insightface.app import FaceAnalysis
 from pack.ipadapter.attention_maps import AttentionRecord
@@ -141,3 +142,11 @@ def test_what_find_ip_adapter_has_none_of_is_told_where_it_is_missed(insightface
         EncodeImagePrompt.execute(None, PICTURES, "crop")
     with pytest.raises(IPAdapterError, match="insightface is nothing .*reads no faces, which Encode Image Prompt"):
         EncodeFacePrompt.execute(None, PICTURES, "largest", 1.0)
+
+
+def test_the_hosts_own_copy_of_a_node_looks_too():
+    """It makes and locks one for each run."""
+    run = make_locked_method_func(EncodeImagePrompt, "execute", EncodeImagePrompt.PREPARE_CLASS_CLONE(None))
+    with pytest.raises(IPAdapterError, match="clip_vision is nothing"):
+        run(clip_vision=None, image=PICTURES, fit="crop")
+    assert run(clip_vision=encoder(), image=PICTURES, fit="crop").result[0].parts
