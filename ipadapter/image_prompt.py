@@ -114,6 +114,11 @@ class Part:
     weight: float = 1.0
     region: Region | None = None
 
+    @property
+    def silent(self) -> bool:
+        """Whether it says nothing: nothing of it weighs anything."""
+        return not self.weight or (self.weights is not None and not any(self.weights))
+
     def __post_init__(self) -> None:
         require(self.weight, "the weight of a part of the image prompt", WEIGHT)
         require_all(self.weights or (), "the weight of an image", WEIGHT)

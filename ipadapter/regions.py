@@ -17,10 +17,10 @@ from .masks import Size, is_blank, refuse_mask
 def masks_of(parts: Sequence[Part], mask: Tensor | None) -> list[Tensor | None]:
     """Where each part acts: its region, shared with the others', within a mask for all of them.
 
-    Masks that share a place there are divided by their sum where it exceeds 1. Raises IPAdapterError for batches of
-    masks of different lengths.
+    Masks that share a place there are divided by their sum where it exceeds 1; a part that says nothing has no share.
+    Raises IPAdapterError for batches of masks of different lengths.
     """
-    regions = [part.region for part in parts]
+    regions = [None if part.silent else part.region for part in parts]
     if not any(regions):
         return [mask] * len(parts)
     given = [mask, *(region.mask for region in regions if region)]

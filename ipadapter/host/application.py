@@ -91,7 +91,7 @@ def make_applications(
     made = []
     for part, where in zip(prompt.parts, masks_of(prompt.parts, mask), strict=True):
         features = features_for(adapter.spec, prompt, part)
-        if target.acting and target.strength.weight * part.weight:
+        if target.acting and target.strength.weight and not part.silent:
             tokens = project_tokens(adapter, part, *features, target.narrow)
             made.append(make_application(adapter, part, tokens, target, where))
     return tuple(made)

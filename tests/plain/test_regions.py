@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from pack.ipadapter.errors import IPAdapterError
-from pack.ipadapter.image_prompt import ImageFeatures, ImagePrompt, Overlap, Part
+from pack.ipadapter.image_prompt import ImageFeatures, ImagePrompt, Overlap, Part, Region
 from pack.ipadapter.masks import Cut, cut_mask
 from pack.ipadapter.regions import add_region, masks_of, place_in_region
 
@@ -52,6 +54,15 @@ def test_soft_edges_that_do_not_crowd_are_kept():
 def test_a_part_without_a_region_acts_everywhere_and_crowds_nobody():
     first, second = masks_of((*parts(region(left())), Part(FEATURES)), None)
     assert torch.equal(first, left()) and second is None
+
+
+@pytest.mark.parametrize("silent", [{"weight": 0.0}, {"weights": (0.0,)}], ids=str)
+def test_a_region_that_says_nothing_has_no_share(silent):
+    mute, speaking = parts(region(left()), region(torch.ones(1, 8, 8)))
+    _, second = masks_of((replace(mute, **silent), speaking), None)
+    assert torch.equal(second, torch.ones(1, 8, 8))
+    alone = replace(mute, **silent, region=replace(mute.region, mask=torch.ones(5, 2, 2)))
+    assert masks_of((alone, replace(speaking, region=Region(torch.ones(2, 8, 8)))), None)[1].shape[0] == 2
 
 
 def test_a_mask_over_all_limits_each():
