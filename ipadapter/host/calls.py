@@ -222,14 +222,15 @@ class CallRows:
         first. What other applications acted in does not come again soon.
         """
         if len(self.made) >= FEW and self.room() < prepared.size:
-            self.made = {shape: made for shape, made in self.made.items() if shape.active == call.active}
+            there = self.made.copy()  # at once: cards that share a run have a thread each
+            self.made = {shape: made for shape, made in there.items() if shape.active == call.active}
         if len(self.made) < FEW or prepared.size <= self.room():
             self.made[call] = prepared
         return prepared
 
     def room(self) -> int:
         """Bytes that are left."""
-        return ROOM - sum(made.size for made in self.made.values())
+        return ROOM - sum(made.size for made in self.made.copy().values())
 
     def make(self, call: CallShape) -> Prepared:
         """Branches of every layer for calls of this shape."""

@@ -10,6 +10,8 @@ import pytest
 import torch
 from comfy.patcher_extension import WrappersMP
 from pack.ipadapter.errors import IPAdapterError
+from pack.ipadapter.host import calls
+from pack.ipadapter.host.calls import CallRows, Prepared
 from pack.ipadapter.host.patching import KEY, apply_image_prompt
 from pack.ipadapter.image_prompt import ImageFeatures, ImagePrompt, Part
 from pack.ipadapter.layers import match_layers
@@ -62,6 +64,29 @@ def test_nothing_is_left_after_a_run():
     assert held and all(held)
     assert not any(ref() is not None for refs in held for ref in refs)
     assert rows_of(model).made == {}
+
+
+def test_what_another_thread_keeps_meanwhile_is_no_failure(monkeypatch):
+    """Cards that share a run call the model at once, each in a thread. Here another keeps something at every look."""
+    monkeypatch.setattr(calls, "ROOM", 1)
+    monkeypatch.setattr(calls, "FEW", 2)
+    rows = CallRows(())
+
+    class Meanwhile:
+        """Both a shape of call and what is made for it."""
+
+        branches, dials = {}, {}
+
+        def looked_at(self):
+            rows.made[Meanwhile()] = Prepared({}, {}, 2)
+            return 2
+
+        size = active = property(looked_at)
+
+    for _ in range(3):
+        rows.made = {Meanwhile(): Meanwhile() for _ in range(4)}
+        rows.keep(Meanwhile(), Prepared({}, {}, 2))
+    assert rows.made
 
 
 def test_nothing_is_left_after_a_failed_or_interrupted_run():
