@@ -8,10 +8,12 @@ from __future__ import annotations
 import itertools
 import logging
 
+import comfy.samplers
 import pytest
 import torch
 from comfy.ldm.modules.attention import optimized_attention
 from comfy_execution.utils import CurrentNodeContext
+from comfy_extras.nodes_advanced_samplers import sample_lcm_upscale
 from pack.ipadapter.errors import IPAdapterError
 from pack.ipadapter.host.patching import apply_image_prompt
 from pack.ipadapter.host.recording import record_image_prompt
@@ -19,7 +21,7 @@ from pack.ipadapter.strength import Strength
 
 from tests.image_prompts import image_prompt
 from tests.small import MICRO, make_pair
-from tests.world import Settings, adapter_file, host_adapter, picture
+from tests.world import Settings, adapter_file, conditioning, host_adapter, noise_for, picture
 from tools.bench import counting
 
 ONE_STEP = Settings(steps=1, cfg=4.0)
@@ -212,6 +214,19 @@ def test_a_node_that_samples_its_tiles_as_runs_of_their_own_is_told_once(caplog)
                 drawn(masked)
     (record,) = caplog.records
     assert "samples more than once" in record.message
+
+
+def test_a_sampler_that_enlarges_the_picture_has_no_tiles(caplog):
+    mask = torch.zeros(1, 128, 128)
+    mask[..., :64] = 1
+    given = {"total_upscale": 2.0, "upscale_steps": 2, "upscale_method": "bilinear"}
+    sampler = comfy.samplers.KSAMPLER(sample_lcm_upscale, extra_options=given)
+    guider = comfy.samplers.CFGGuider(apply(mask=mask))
+    guider.set_conds(conditioning(MICRO, 11), conditioning(MICRO, 12))
+    sigmas = comfy.samplers.calculate_sigmas(bare().model.model_sampling, "normal", 4)
+    with caplog.at_level(logging.WARNING):
+        out = guider.sample(noise_for(ONE_STEP), torch.zeros(1, 4, 16, 16), sampler, sigmas, disable_pbar=True, seed=1)
+    assert out.shape[-2:] == (32, 32) and not caplog.records
 
 
 class OtherAttention(torch.nn.Module):
