@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ..ipadapter.faces import Crop, FaceAnalysis
 from ..ipadapter.host.api import io
-from ..ipadapter.host.face_models import missing_pack, open_pack, pack_names
+from ..ipadapter.host.face_models import missing_pack, open_pack, pack_fingerprint, pack_names
 from ..ipadapter.host.faces import FaceReading, encode_faces
 from ..ipadapter.host.node import Node
 from ..ipadapter.image_prompt import Order
@@ -48,6 +48,10 @@ class LoadInsightFace(Node):
     @classmethod
     def validate_inputs(cls, model_name: str | None = None) -> bool | str:
         return (model_name is not None and missing_pack(model_name)) or True
+
+    @classmethod
+    def fingerprint_inputs(cls, provider: str | None = None, model_name: str | None = None) -> str:
+        return pack_fingerprint(model_name)
 
     @classmethod
     def execute(cls, provider: str, model_name: str) -> io.NodeOutput:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..ipadapter.host.adapter import open_adapter
 from ..ipadapter.host.api import io
-from ..ipadapter.host.files import ADAPTERS, ENCODERS, file_names, missing_file
+from ..ipadapter.host.files import ADAPTERS, ENCODERS, file_fingerprint, file_names, missing_file
 from ..ipadapter.host.node import Node
 from ..ipadapter.host.open_clip import AUTO, architectures, open_encoder
 from .sockets import CATEGORY, IPAdapterSocket
@@ -35,6 +35,10 @@ class LoadIPAdapter(Node):
     @classmethod
     def validate_inputs(cls, ip_adapter_name: str | None = None) -> bool | str:
         return (ip_adapter_name is not None and missing_file(ADAPTERS, ip_adapter_name)) or True
+
+    @classmethod
+    def fingerprint_inputs(cls, ip_adapter_name: str | None = None) -> str:
+        return file_fingerprint(ADAPTERS, ip_adapter_name)
 
     @classmethod
     def execute(cls, ip_adapter_name: str) -> io.NodeOutput:
@@ -69,6 +73,10 @@ class LoadOpenCLIPVision(Node):
     @classmethod
     def validate_inputs(cls, clip_name: str | None = None) -> bool | str:
         return (clip_name is not None and missing_file(ENCODERS, clip_name)) or True
+
+    @classmethod
+    def fingerprint_inputs(cls, clip_name: str | None = None, architecture: str | None = None) -> str:
+        return file_fingerprint(ENCODERS, clip_name)
 
     @classmethod
     def execute(cls, clip_name: str, architecture: str) -> io.NodeOutput:

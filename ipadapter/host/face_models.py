@@ -19,7 +19,7 @@ from ..families import FACE_WIDTH
 from ..opening import refuse_name
 from ..providers import AUTO, execution_providers
 from ..public_files import PACK, pack_address
-from .files import searched
+from .files import fingerprint_of, searched
 
 FACES = "insightface"
 MODULES = ("detection", "recognition")
@@ -78,6 +78,11 @@ def find_pack(name: str) -> Path:
 def missing_pack(name: str) -> str | None:
     """The sentence for a pack that a graph names and nobody has, or None where it is there."""
     return refusal(lambda: find_pack(name))
+
+
+def pack_fingerprint(name: str | None) -> str:
+    """Another text whenever a file of a pack is replaced; none without a pack."""
+    return "" if name is None else fingerprint_of(lambda: sorted(find_pack(name).iterdir()))
 
 
 def get_pack(name: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import folder_paths
@@ -49,6 +50,20 @@ def find_file(folder: str, name: str) -> Path:
 def missing_file(folder: str, name: str) -> str | None:
     """The sentence for a file that a graph names and nobody has, or None where it is there."""
     return refusal(lambda: find_file(folder, name))
+
+
+def file_fingerprint(folder: str, name: str | None) -> str:
+    """Another text whenever a file is replaced under its name; none without a file."""
+    return "" if name is None else fingerprint_of(lambda: [find_file(folder, name)])
+
+
+def fingerprint_of(find: Callable[[], Iterable[Path]]) -> str:
+    """Size and time of some files; none where they are not found."""
+    try:
+        states = [path.stat() for path in find()]
+    except (IPAdapterError, OSError):
+        return ""
+    return " ".join(f"{state.st_size} {state.st_mtime_ns}" for state in states)
 
 
 def advice(folder: str) -> str:

@@ -27,6 +27,7 @@ from ..prompt_files import (
 )
 from ..writing import replacing
 from .encoder import describe, encode_all, pixel_format, refuse_not_finite
+from .files import fingerprint_of
 from .pictures import single_pictures, to_pil
 from .saving import next_path
 
@@ -80,11 +81,7 @@ def missing_prompt(name: str) -> str | None:
 
 def prompt_fingerprint(name: str) -> str:
     """Another text whenever the file changes."""
-    try:
-        status = find_prompt(name).stat()
-    except (IPAdapterError, OSError):
-        return ""
-    return f"{status.st_size} {status.st_mtime_ns}"
+    return fingerprint_of(lambda: [find_prompt(name)])
 
 
 def save_prompt(prompt: ImagePrompt, prefix: str, image: Tensor | None = None) -> Path:

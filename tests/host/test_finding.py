@@ -26,7 +26,9 @@ from pack.ipadapter.host.finding import Finder, LateProgress, find_files, finger
 from pack.ipadapter.host.lora import add_lora, load_lora
 from pack.ipadapter.open_clip_tower import build_tower, read_architecture
 from pack.ipadapter.writing import Provenance, write_adapter
+from pack.nodes.faces import LoadInsightFace
 from pack.nodes.find import DescribeIPAdapter, FindIPAdapter
+from pack.nodes.load import LoadIPAdapter, LoadOpenCLIPVision
 
 from tests.adapters import AdapterFile
 from tests.faces import write_pack
@@ -189,6 +191,30 @@ def test_the_node_runs_again_when_a_file_comes_goes_or_changes(models):
     assert len(set(marks)) == 4 and fingerprint("ipadapter", "clip_vision") == marks[-1]
     path.unlink()
     assert FindIPAdapter.fingerprint_inputs(preset=PLUS) != marks[-1]
+
+
+LOADERS = {
+    "adapter": (LoadIPAdapter, "ip_adapter_name", "ipadapter/a.safetensors"),
+    "encoder": (LoadOpenCLIPVision, "clip_name", "clip_vision/a.safetensors"),
+    "faces": (LoadInsightFace, "model_name", "insightface/models/a/recognition.onnx"),
+}
+
+
+@pytest.mark.parametrize("kind", LOADERS)
+def test_a_loader_runs_again_when_its_file_is_replaced_under_its_name(kind, models):
+    node, given, name = LOADERS[kind]
+    path = models / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    listed = "a" if kind == "faces" else path.name
+    marks = [node.fingerprint_inputs(**{given: listed})]
+    for content, changed in ((b"one", 1), (b"two", 2), (b"three", 2)):
+        path.write_bytes(content)
+        os.utime(path, ns=(changed, changed))
+        marks.append(node.fingerprint_inputs(**{given: listed}))
+    assert len(set(marks)) == 4
+    (path.parent / "another.safetensors").write_bytes(b"another")
+    assert (node.fingerprint_inputs(**{given: listed}) == marks[-1]) is (kind != "faces")
+    assert node.fingerprint_inputs() == "", "a name that comes through a link is not known yet"
 
 
 def test_progress_is_shown_only_for_what_takes_long():
