@@ -10,7 +10,7 @@ from ..ipadapter.host.api import io
 from ..ipadapter.host.conditioning import within
 from ..ipadapter.host.node import Node
 from ..ipadapter.image_prompt import ImagePrompt, Overlap
-from ..ipadapter.regions import add_region, place_in_region
+from ..ipadapter.regions import add_region, in_range, place_in_region
 from .sockets import CATEGORY, ImagePromptSocket
 
 
@@ -68,4 +68,5 @@ class ImagePromptRegion(Node):
         negative: Any = None,
     ) -> io.NodeOutput:
         placed = place_in_region(image_prompt, mask, weight, Overlap(overlap))
-        return io.NodeOutput(add_region(regions, placed), within(positive, mask), within(negative, mask))
+        inside = in_range(mask)
+        return io.NodeOutput(add_region(regions, placed), within(positive, inside), within(negative, inside))

@@ -10,6 +10,7 @@ from pack.ipadapter.host.conditioning import carrying
 from pack.ipadapter.host.patching import apply_image_prompt
 from pack.ipadapter.strength import Strength
 from pack.nodes.apply import ApplyIPAdapterToConditioning
+from pack.nodes.region import ImagePromptRegion
 
 from nodes import ConditioningCombine, ConditioningSetArea, ConditioningSetMask, ConditioningSetTimestepRange
 from tests.image_prompts import image_prompt
@@ -165,6 +166,19 @@ def test_a_mask_of_the_host_on_a_conditioning_leaves_the_image_whole():
         given = [Features(image(0), nothing())]
         expected = reference.noise(call, [1 if place else 0 for place in call.cond_or_uncond], given)
         assert (expected - call.output).abs().max() <= TOLERANCE
+
+
+@pytest.mark.parametrize("dtype", [torch.bool, torch.uint8, torch.float16])
+def test_a_regions_text_speaks_within_a_mask_of_any_type(dtype):
+    """The host resizes the mask of a text as it is, and cannot resize every type."""
+    left, right, negative = SMALL_TEXTS
+    made = [
+        ImagePromptRegion.execute(PROMPTS[0], given, 1.0, "share", positive=left).result[1]
+        for given in (halves(64, 64).to(dtype), halves(64, 64))
+    ]
+    model = make_pair(MICRO).host
+    first, second = (picture(model, MICRO, conds=(one + right, negative)) for one in made)
+    assert (first - second).abs().max() <= 1e-3 * second.abs().max()
 
 
 def test_binding_leaves_the_conditionings_it_is_given_alone():
