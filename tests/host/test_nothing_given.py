@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from functools import cache
 from typing import Any
 
 import folder_paths
@@ -53,12 +52,14 @@ def folders(tmp_path, monkeypatch):
     monkeypatch.setattr(folder_paths, "get_temp_directory", lambda: str(tmp_path))
 
 
-@cache
-def sockets() -> dict[str, Any]:
+@pytest.fixture(scope="module")
+@torch.inference_mode()
+def sockets(insightface) -> dict[str, Any]:
     """Something of every kind that a link may bring."""
     adapter = host_adapter(adapter_file(MICRO, "base", embed=EMBED))
     prompt = EncodeImagePrompt.execute(encoder(), PICTURES[:1], "crop").result[0]
     return {
+        "INSIGHTFACE": insightface,
         "MODEL": apply_image_prompt(make_pair(MICRO).host, adapter, prompt, Strength()),
         "IP_ADAPTER": adapter,
         "CLIP_VISION": encoder(),
@@ -76,23 +77,21 @@ def sockets() -> dict[str, Any]:
     }
 
 
-def value_of(one: io.Input, insightface: Any) -> Any:
+def value_of(one: io.Input, sockets: dict[str, Any]) -> Any:
     """Something for an input."""
-    if one.io_type == "INSIGHTFACE":
-        return insightface
     if one.id in SHORT:
         return SHORT[one.id]
-    if one.io_type in sockets():
-        return sockets()[one.io_type]
+    if one.io_type in sockets:
+        return sockets[one.io_type]
     default = getattr(one, "default", None)
     options = getattr(one, "options", None) or [""]
     return options[0] if default is None else default
 
 
-def run(node, changed: str, value: Any, insightface: Any) -> str | None:
+def run(node, changed: str, value: Any, sockets: dict[str, Any]) -> str | None:
     """What a node says of a value for one of its inputs; None where it works."""
     schema = node.GET_SCHEMA()
-    given = {one.id: value_of(one, insightface) for one in schema.inputs if not one.optional}
+    given = {one.id: value_of(one, sockets) for one in schema.inputs if not one.optional}
     given = given | {changed: value}
     if schema.is_input_list:
         given = {name: [one] for name, one in given.items()}
@@ -104,9 +103,9 @@ def run(node, changed: str, value: Any, insightface: Any) -> str | None:
 
 
 @pytest.mark.parametrize(("name", "changed"), INPUTS)
-def test_nothing_is_said_in_a_sentence_or_is_no_link(name, changed, insightface):
+def test_nothing_is_said_in_a_sentence_or_is_no_link(name, changed, sockets):
     one = next(one for one in NODES[name].GET_SCHEMA().inputs if one.id == changed)
-    said = run(NODES[name], changed, None, insightface)
+    said = run(NODES[name], changed, None, sockets)
     if not one.optional:
         assert said is not None and said.startswith(f"{changed} is nothing")
     if said is not None:
@@ -128,16 +127,16 @@ EMPTIED = [(name, one.id) for name, node in NODES.items() for one in node.GET_SC
 
 
 @pytest.mark.parametrize(("name", "changed"), EMPTIED)
-def test_an_empty_batch_or_text_is_said_in_a_sentence_or_works(name, changed, insightface):
+def test_an_empty_batch_or_text_is_said_in_a_sentence_or_works(name, changed, sockets):
     one = next(one for one in NODES[name].GET_SCHEMA().inputs if one.id == changed)
-    said = run(NODES[name], changed, EMPTY[one.io_type], insightface)
+    said = run(NODES[name], changed, EMPTY[one.io_type], sockets)
     if one.io_type in ("IMAGE", "MASK"):
         assert said is not None and said.startswith(f"{changed} has shape [0, ") and "empty batch" in said
     if said is not None:
         assert said.endswith(".") and "\n" not in said and len(said) < 500
 
 
-def test_what_find_ip_adapter_has_none_of_is_told_where_it_is_missed(insightface):
+def test_what_find_ip_adapter_has_none_of_is_told_where_it_is_missed():
     with pytest.raises(IPAdapterError, match="clip_vision is nothing .*reads faces alone, which Encode Face Prompt"):
         EncodeImagePrompt.execute(None, PICTURES, "crop")
     with pytest.raises(IPAdapterError, match="insightface is nothing .*reads no faces, which Encode Image Prompt"):
