@@ -263,6 +263,14 @@ def test_weights_that_multiply_beyond_half_precision_are_refused_and_those_below
     assert torch.isfinite(picture(drawn, small.SD15, Settings(steps=1))).all()
 
 
+@pytest.mark.parametrize("name", NODES)
+def test_the_copy_of_a_node_that_the_host_runs_looks_at_its_numbers_too(name):
+    copy = NODES[name].PREPARE_CLASS_CLONE(None)
+    for one, allowed in number_inputs(NODES[name].GET_SCHEMA()):
+        given = given_to(NODES[name], one, math.nan)
+        assert str(allowed) in sentence_of(lambda given=given: copy.EXECUTE_NORMALIZED(**given))
+
+
 def test_the_signature_of_execute_stays():
     for node in NODES.values():
         assert "args" not in inspect.signature(node.execute).parameters
