@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -62,6 +63,24 @@ FAILING = (
         "ApplyIPAdapter",
         (f"'{FULL_ADAPTER}'", "256", "1024"),
     ),
+    Case(
+        "weight that is no number",
+        lambda graph: graph.change("ApplyIPAdapter", weight=math.nan),
+        "ApplyIPAdapter",
+        ("weight is nan", "from -5 to 5"),
+    ),
+    Case(
+        "weight in a text that is no number",
+        lambda graph: graph.change("EncodeImagePrompt", weights="1, nan"),
+        "EncodeImagePrompt",
+        ("'nan', which is no number",),
+    ),
+    Case(
+        "detail that is sent as a text",
+        lambda graph: graph.change("EncodeImagePrompt", detail_weight="nan"),
+        "EncodeImagePrompt",
+        ("detail_weight is nan",),
+    ),
     Case("empty mask", masked_by(64, 0.0), "ApplyIPAdapter", ("mask is empty",)),
     Case("three masks", masked_for_three, "KSampler", ("a batch of 3", "1 picture")),
 )
@@ -74,6 +93,30 @@ REJECTED = (
         lambda graph: graph.change("ApplyIPAdapter", start_at=0.8, end_at=0.2),
         "ApplyIPAdapter",
         ("start_at (0.8)", "end_at (0.2)"),
+    ),
+    Case(
+        "window outside the sampling",
+        lambda graph: graph.change("ApplyIPAdapter", start_at=20, end_at=80),
+        "ApplyIPAdapter",
+        ("start_at is 20", "from 0 to 1"),
+    ),
+    Case(
+        "window that is no number",
+        lambda graph: graph.change("ApplyIPAdapter", end_at=math.nan),
+        "ApplyIPAdapter",
+        ("end_at is nan", "from 0 to 1"),
+    ),
+    Case(
+        "name that is nothing",
+        lambda graph: graph.change("LoadIPAdapter", ip_adapter_name="a\0b"),
+        "LoadIPAdapter",
+        ("no name that a file can have",),
+    ),
+    Case(
+        "weight without end",
+        lambda graph: graph.change("ApplyIPAdapter", weight=math.inf),
+        "ApplyIPAdapter",
+        ("weight", "5"),
     ),
     Case(
         "weight out of range", lambda graph: graph.change("ApplyIPAdapter", weight=9), "ApplyIPAdapter", ("weight", "5")
@@ -105,7 +148,7 @@ def test_a_graph_that_cannot_work_is_not_queued(case: Case, studio: Studio) -> N
         studio.run(case.spoil(studio.light()))
     assert rejection.value.faults
     for fault in rejection.value.faults:
-        assert fault.class_type == case.node
+        assert fault.class_type == case.node, str(fault)
         assert not [word for word in case.words if word not in str(fault)], str(fault)
     assert studio.ask(lambda client: client.queue_length()) == 0
 
