@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
@@ -19,6 +19,7 @@ from torch.overrides import TorchFunctionMode
 
 from .checkpoint import Tensors, copied, read_tensors, shapes
 from .errors import IPAdapterError
+from .numbers import Range, require_all, shorten
 from .wrapped_names import unwrap
 
 AUTO = "auto"
@@ -26,6 +27,7 @@ QUICK_GELU = "-quickgelu"
 QUICK_GELU_FILES = ("openai", "quickgelu", "dfn", "metaclip")  # words in the names of files trained with it
 TIMM_HEADS = {"linear": "head.proj.weight", "mlp": "head.mlp.fc2.weight"}  # open_clip's, on a timm trunk
 PREFIXES = ("visual.", "model.visual.")
+SIZE, DEPTH = Range(-1e6, 1e6), Range(0, 1000, whole=True)  # of a user's own architecture
 INSTALL = "open_clip is not installed: run `pip install open_clip_torch` in ComfyUI's Python environment and restart."
 OLD_TIMM = "this tower needs a newer timm: run `pip install -U timm` in ComfyUI's Python environment and restart."
 FILLERS = {
@@ -132,12 +134,27 @@ def described_architecture(path: Path, name: str) -> Architecture | None:
         config = json.loads(beside.read_text(encoding="utf-8")) if beside.is_file() else None
         if not isinstance(config, dict) or "model_cfg" not in config:
             return None
-        return from_config(path.stem, config["model_cfg"], config.get("preprocess_cfg") or {})
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        made = from_config(path.stem, config["model_cfg"], config.get("preprocess_cfg") or {})
+        sizes = list(numbers_in(config))
+        depths = [depth for tower in (made.vision, made.text) for depth in numbers_in(tower.get("layers"))]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        reason = shorten(str(error) or type(error).__name__)
         raise IPAdapterError(
-            f"'{beside.name}' beside '{name}' does not describe an open_clip architecture ({error!r}): it needs "
+            f"'{beside.name}' beside '{name}' does not describe an open_clip architecture ({reason}): it needs "
             "model_cfg with embed_dim, vision_cfg and text_cfg, as open_clip_config.json has them."
         ) from error
+    require_all(sizes, f"a number in '{beside.name}'", SIZE)
+    require_all(depths, f"layers in '{beside.name}'", DEPTH)
+    return made
+
+
+def numbers_in(config: Any) -> Iterator[float]:
+    """Every number of a configuration."""
+    if isinstance(config, (int, float)):
+        yield config
+    members = config.values() if isinstance(config, dict) else config if isinstance(config, list) else ()
+    for member in members:
+        yield from numbers_in(member)
 
 
 def read_visual(path: Path, name: str) -> Tensors:

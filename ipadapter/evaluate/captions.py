@@ -52,6 +52,8 @@ def read_json(path: Path) -> Any:
     """A JSON file. Raises IPAdapterError naming the place where it is none."""
     try:
         return json.loads(read_text(path))
+    except RecursionError as error:
+        raise IPAdapterError(f"'{path.name}' is JSON in too many brackets, so it holds no captions.") from error
     except json.JSONDecodeError as error:
         raise IPAdapterError(f"'{path.name}' is not JSON: {error.msg} in line {error.lineno}.") from error
 

@@ -126,7 +126,7 @@ def json_rows(text: str, name: str) -> Iterator[dict[str, str]]:
             continue
         try:
             row = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise IPAdapterError(f"'{name}' is not JSON in line {number}: {error}.") from error
         if not isinstance(row, dict):
             raise IPAdapterError(f"'{name}' holds a {type(row).__name__} in line {number}, where an object is needed.")

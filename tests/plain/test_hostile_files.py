@@ -18,7 +18,7 @@ from pack.ipadapter.errors import IPAdapterError
 from pack.ipadapter.families import identify
 from pack.ipadapter.finding import read_adapter, read_encoder
 from pack.ipadapter.lora_files import read_lora
-from pack.ipadapter.open_clip_tower import read_visual
+from pack.ipadapter.open_clip_tower import described_architecture, read_visual
 from pack.ipadapter.open_clip_towers import read_towers
 from pack.ipadapter.prompt_files import read_features, read_prompt
 
@@ -200,3 +200,27 @@ def test_a_header_of_long_texts_is_read(tmp_path):
     file = random_adapter("base", (8, 16, 8), 64)
     tags = json.dumps({f'a [tag] of "pictures" {i}': i for i in range(50_000)})
     assert read_checkpoint(write_safetensors(tmp_path / "a.safetensors", file.flat(), {"ss_tag_frequency": tags}))
+
+
+MODEL = '{"model_cfg": {"embed_dim": 8, "vision_cfg": %s, "text_cfg": {}}}'
+DESCRIBED = {
+    "deep": "[" * 100_000,
+    "NaN": MODEL % '{"width": NaN}',
+    "without end": MODEL % '{"image_size": 1e400}',
+    "huge": MODEL % f'{{"width": 1{"0" * 400}}}',
+    "many layers": MODEL % '{"layers": 1000000}',
+    "half a layer": MODEL % '{"layers": 1.5}',
+    "many stages": MODEL % '{"layers": [1, 100000]}',
+    "null": MODEL % "null",
+    "a list": MODEL % "[1]",
+    "no text": '{"model_cfg": {"embed_dim": 8, "vision_cfg": {}, "text_cfg": null}}',
+    "not UTF-8": "\udcff",
+}
+
+
+@pytest.mark.parametrize("kind", DESCRIBED)
+def test_a_description_beside_a_file_is_refused_where_it_is_none(kind, tmp_path):
+    (tmp_path / "a.json").write_text(DESCRIBED[kind], encoding="utf-8", errors="surrogateescape")
+    with pytest.raises(IPAdapterError) as error:
+        described_architecture(tmp_path / "a.safetensors", "a.safetensors")
+    assert_is_a_sentence(error.value, "a.json")
