@@ -31,6 +31,7 @@ name_pack()
 torch.set_num_threads(1)  # the models here are too small to share out, and other work may run beside
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist looks for groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """When the tests are spread over several processes, those that share something stay in one.
 
