@@ -43,6 +43,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: (*SERVED, layer_of(item)).index(layer_of(item)))
 
 
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Refuse to spread tests out where groups are not kept together: servers and their models fill the memory."""
+    if not getattr(session.config.option, "loadgroup", False):
+        return
+    if any(item.get_closest_marker("xdist_group") and "@" not in item.nodeid for item in session.items):
+        raise pytest.UsageError("this pytest-xdist does not keep groups of tests together beside this pytest.")
+
+
 def shared_by(item: pytest.Item) -> str | None:
     """The name of what a test shares with others; None where each does for itself."""
     layer = layer_of(item)
