@@ -56,7 +56,7 @@ def shared_by(item: pytest.Item) -> str | None:
     layer = layer_of(item)
     if layer in SERVED:
         return layer
-    return str(item.path) if layer in WITH_MODELS else None
+    return f"{layer} {item.path.stem}" if layer in WITH_MODELS else None
 
 
 def layer_of(item: pytest.Item) -> str:
