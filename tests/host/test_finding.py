@@ -122,7 +122,7 @@ def test_a_second_search_opens_no_file(models):
         os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))
     assert finder.find_adapter(model(), PLUS) == first
     assert finder.find_encoder(first.spec).name == "model.safetensors"
-    with pytest.raises(IPAdapterError, match="'a.safetensors' is damaged"):
+    with pytest.raises(IPAdapterError, match="'a.safetensors' is not a readable safetensors"):
         Finder().find_adapter(model(), PLUS)
 
 

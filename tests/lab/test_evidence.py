@@ -13,7 +13,7 @@ from lab.evidence.verdicts import VERDICTS
 
 pytestmark = pytest.mark.slow
 
-FEW = Extent(references=4, seeds=1)
+FEW = Extent(references=3, seeds=2)
 
 
 def of_claim(name: str) -> pytest.MarkDecorator:

@@ -117,9 +117,9 @@ def test_the_recorded_share_is_that_of_the_formula_on_sdxl_without_guidance():
     assert worst(maps, steps) <= TOLERANCE
 
 
-def test_calls_between_two_reports_of_the_sampler_are_averaged():
+def test_the_calls_of_a_step_are_averaged():
     maps, calls = record(SD15, Settings(size=(HEIGHT, WIDTH), steps=3, sampler="heun"), [1.0])
     assert len(calls) == 5
-    steps = [calls[:1], calls[1:3], calls[3:]]
+    steps = [calls[:2], calls[2:4], calls[4:]]
     averaged = [{level: torch.stack([call[level] for call in step]).mean(0) for level in step[0]} for step in steps]
     assert worst(maps, averaged) <= TOLERANCE

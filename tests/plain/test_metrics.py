@@ -168,7 +168,7 @@ def test_a_json_about_something_else_is_not_an_architecture(tmp_path):
 
 @pytest.mark.parametrize(
     ("text", "word"),
-    [("{", "JSONDecodeError"), ('{"model_cfg": {}}', "embed_dim"), ('{"model_cfg": []}', "model_cfg")],
+    [("{", "Expecting property name"), ('{"model_cfg": {}}', "embed_dim"), ('{"model_cfg": []}', "model_cfg")],
 )
 def test_a_bad_architecture_file_is_named(text, word, tmp_path):
     path = saved(tmp_path / "model.safetensors", ours_model().state_dict())
@@ -200,10 +200,10 @@ def test_a_file_without_an_image_tower_is_refused(tmp_path):
 
 
 def only_shapes(name: str) -> dict[str, Tensor]:
-    """Both towers of a public model, of any size, in no memory."""
+    """Both towers of a public model, of any size, a byte a number."""
     with torch.device("meta"):
         model = open_clip.CLIP(**{k: v for k, v in open_clip.get_model_config(name).items() if k != "custom_text"})
-    return {key: torch.zeros(()).expand(tensor.shape) for key, tensor in model.state_dict().items()}
+    return {key: torch.empty(tensor.shape, dtype=torch.uint8) for key, tensor in model.state_dict().items()}
 
 
 def public_file(monkeypatch: pytest.MonkeyPatch, name: str, state: dict[str, Tensor]) -> str:
@@ -238,7 +238,7 @@ def test_in_transformers_layout_openais_activation_is_chosen_by_width_and_name(f
     with torch.device("meta"):
         config = {"vision_config": large("vision"), "text_config": large("text"), "projection_dim": 768}
         model = CLIPModel(CLIPConfig(**config))
-    state = {key: torch.zeros(()).expand(tensor.shape) for key, tensor in model.state_dict().items()}
+    state = {key: torch.empty(tensor.shape, dtype=torch.uint8) for key, tensor in model.state_dict().items()}
     assert public_file(monkeypatch, file, state) == expected
 
 
