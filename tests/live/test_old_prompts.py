@@ -7,7 +7,7 @@ import pytest
 from ipadapter.migration.old_nodes import OLD_NODES
 from tests.live.files import SMALL_ADAPTER
 from tests.live.graph import Graph, Link
-from tests.live.studio import Studio
+from tests.live.studio import Studio, difference
 
 pytestmark = pytest.mark.live
 
@@ -110,4 +110,4 @@ def test_weights_by_frame_reach_the_batch(studio: Studio) -> None:
     bare = old.copy()
     bare.inputs("KSampler")["model"] = sources["model"]
     ((bare_first, bare_second),) = studio.run(bare).pictures.values()
-    assert (second == bare_second).all() and (first != bare_first).any()
+    assert difference(second, bare_second) < 0.01 < 2 < difference(first, bare_first)
