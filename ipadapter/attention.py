@@ -77,6 +77,13 @@ class CallBranches:
         self.arrange = arrange
         self.asked = asked  # gathers the layers that have asked; None where nobody counts them
         self.arranged: dict[int, Branches] = {}
+        self.level: float | None = None
+
+    def sigma(self, options: dict[str, Any]) -> float:
+        """The call's noise level. The device is waited for once a call, not once a layer."""
+        if self.level is None:
+            self.level = float(options["sigmas"][0])
+        return self.level
 
     def at(self, place: Place, query: Tensor, options: dict[str, Any]) -> tuple[Branch, ...]:
         """A layer's branches."""
@@ -144,11 +151,12 @@ class Added:
     settings: Mapping[str, Any]
 
     def acts(self, options: dict[str, Any]) -> bool:
-        """Whether a call is within its noise levels; only where it has ends is the device waited for, as by them."""
+        """Whether a call is within its noise levels; they are asked for only where there are ends."""
         start, end = (self.settings.get(key) for key in ("sigma_start", "sigma_end"))
         if start is None or end is None or (start >= ALWAYS_FROM and end <= 0) or "sigmas" not in options:
             return True
-        return bool(end <= float(options["sigmas"][0]) <= start)
+        call: CallBranches = options[CALL_KEY]
+        return bool(end <= call.sigma(options) <= start)
 
     def __call__(self, out: Tensor, q: Tensor, k: Tensor, v: Tensor, options: dict[str, Any]) -> Tensor:
         """Beside what there is so far, (R, L, H · d)."""

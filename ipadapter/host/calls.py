@@ -146,8 +146,8 @@ class CallRows:
         call = self.shape(executor.class_obj, x, c_crossattn, options, tuple(index for index, _ in levels))
         arrange = self.arranging(call, levels, c_crossattn, options)
         made, compiled = self.branches(call, levels), is_compiled(executor.class_obj, options)
-        watch: Watch = Watch() if compiled or RUN_KEY not in options else options[RUN_KEY].watch
-        watch.expect(made, self.is_stretched(call))
+        watch: Watch = options[RUN_KEY].watch if RUN_KEY in options else Watch()
+        watch.expect(() if compiled else made, self.is_stretched(call))
         branches = CallBranches(len(x), made, arrange, None if compiled else watch.asked)
         if compiled:
             control = mark_control(control, self.structure(call))
