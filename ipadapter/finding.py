@@ -72,8 +72,10 @@ def objection(preset: Preset, target: Target, spec: AdapterSpec) -> str | None:
 def no_adapter(preset: Preset, target: Target, survey: Survey[AdapterSpec], searched: Sequence[str]) -> str:
     """The sentence for an adapter that is missing."""
     objections = [(file.name, objection(preset, target, spec) or "") for file, spec in survey.found]
+    name = target.model.name
+    model = f"{name} model" if name == target.model.base else f"model, {name},"  # "a pruned SDXL", "the SDXL refiner"
     return (
-        f"preset '{preset.title}' found no adapter for this {target.model.name} model in {ADAPTER_FOLDER} "
+        f"preset '{preset.title}' found no adapter for this {model} in {ADAPTER_FOLDER} "
         f"({listed(objections + list(survey.useless), searched)}): {adapter_advice(preset, target.model)}."
     )
 

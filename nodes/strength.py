@@ -10,6 +10,7 @@ from ..ipadapter.frame_weights import UNTIL_THE_END, Timing, frame_weights
 from ..ipadapter.host.api import io, ui
 from ..ipadapter.host.node import Node
 from ..ipadapter.host.pictures import from_pil
+from ..ipadapter.host.replaced import own_attentions
 from ..ipadapter.layer_presets import LINEAR, PRESETS
 from ..ipadapter.layer_weights import LEVELS, LayerRule, LevelRule, PresetRule, read_layer_weights, weigh_layers
 from ..ipadapter.layers import require_layers
@@ -95,7 +96,8 @@ class ImagePromptLayers(Node):
         made = strength or StrengthParts()
         for rule in rules_of(preset, second_weight, weights, tuple(levels[name] for name in LEVEL_INPUTS)):
             made = made.with_layers(rule)
-        layers = require_layers(model.model.diffusion_model, "weights by layer are for UNets")
+        with own_attentions(model) as unet:
+            layers = require_layers(unet, "weights by layer are for UNets")
         picture = from_pil(draw_layers(layers, weigh_layers(made.layers, layers)))
         return io.NodeOutput(made, picture, ui=ui.PreviewImage(picture, cls=cls))
 

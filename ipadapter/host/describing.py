@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 from comfy.model_patcher import ModelPatcher
 
 from ..description import Storage, describe_adapter
 from .adapter import Adapter
+from .replaced import own_attentions
 
 
 def describe(adapter: Adapter, model: ModelPatcher | None = None) -> str:
     """What an adapter is, and whether it fits a model."""
     module = adapter.patcher.model
     storage = Storage.of([*module.state_dict().values(), *module.lora.values()])
-    unet = None if model is None else model.model.diffusion_model
-    return describe_adapter(adapter.spec, storage, adapter.provenance, unet)
+    with nullcontext() if model is None else own_attentions(model) as unet:
+        return describe_adapter(adapter.spec, storage, adapter.provenance, unet)

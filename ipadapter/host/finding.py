@@ -27,6 +27,7 @@ from .adapter import Adapter, load_adapter_file
 from .face_models import find_pack, open_pack
 from .files import ADAPTERS, ENCODERS, LORAS, file_names, searched
 from .lora import load_lora
+from .replaced import own_attentions
 
 PATIENCE = 2.0  # seconds without a progress bar
 
@@ -42,10 +43,11 @@ class Finder:
     def find_adapter(self, model: ModelPatcher, preset_title: str) -> Choice:
         """The best adapter file of a kind for a model. Raises IPAdapterError where there is none."""
         preset = preset_of(preset_title)
-        unet = model.model.diffusion_model
-        layers = require_layers(unet, f"preset '{preset_title}' looks for an adapter for a UNet")
+        with own_attentions(model) as unet:
+            layers = require_layers(unet, f"preset '{preset_title}' looks for an adapter for a UNet")
+            target = Target(layers, model_of(unet, layers))
         survey = self.adapters.survey(listing(ADAPTERS), LateProgress())
-        return choose_adapter(preset, Target(layers, model_of(unet, layers)), survey, searched(ADAPTERS))
+        return choose_adapter(preset, target, survey, searched(ADAPTERS))
 
     def find_encoder(self, spec: AdapterSpec) -> ListedFile:
         """The image encoder file an adapter needs. Raises IPAdapterError where there is none."""

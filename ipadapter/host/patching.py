@@ -48,9 +48,8 @@ def apply_image_prompt(
     follow the prompt. With `spare` frames and masks may be of another number than the pictures, as in old graphs.
     Raises IPAdapterError where adapter, model, encoder and mask do not fit each other.
     """
-    refuse_replaced(model)
-    unet, dtype = model.model.diffusion_model, model.model.get_dtype_inference()
-    with own_attentions(model):
+    dtype = model.model.get_dtype_inference()
+    with own_attentions(model) as unet:
         layers, narrow = match_layers(adapter.spec, unet), narrowing_of(adapter.spec, unet)
     target = Target(layers, weigh_layers(strength.layers, layers), strength, dtype, bound, narrow, spare)
     made, rows = make_applications(adapter, prompt, target, mask), rows_of(model)

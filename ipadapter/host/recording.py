@@ -31,6 +31,7 @@ from ..packing import POSITIVE
 from .application import Application
 from .calls import CallRows, CallShape, is_compiled
 from .patching import attach, rows_of
+from .replaced import own_attentions
 from .step_clock import StepClock, clock_for
 from .windows import Acting
 
@@ -47,7 +48,8 @@ def record_image_prompt(model: ModelPatcher) -> tuple[ModelPatcher, AttentionRec
         raise IPAdapterError(
             "model has no image prompt to record: put this node after ApplyIPAdapter, with a weight other than 0."
         )
-    record, levels = AttentionRecord(), Levels.of(find_layers(model.model.diffusion_model))
+    with own_attentions(model) as unet:
+        record, levels = AttentionRecord(), Levels.of(find_layers(unet))
     recorder = Recorder(record, levels)
     clone = attach(model, RecordingRows(applications, recorder))
     clone.remove_wrappers_with_key(WrappersMP.SAMPLER_SAMPLE, KEY)

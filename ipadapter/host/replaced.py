@@ -34,8 +34,10 @@ def refuse_replaced(model: ModelPatcher) -> None:
 
 
 @contextlib.contextmanager
-def own_attentions(model: ModelPatcher) -> Iterator[None]:
-    """The model with its own attentions where another MODEL has left others, as the host does until the next load."""
+def own_attentions(model: ModelPatcher) -> Iterator[Any]:
+    """The model's UNet with its own attentions where another MODEL has left others, as the host does until the next
+    load. Raises IPAdapterError where others are this MODEL's own doing."""
+    refuse_replaced(model)
     own = {
         name: module
         for name, module in model.object_patches_backup.items()
@@ -43,7 +45,7 @@ def own_attentions(model: ModelPatcher) -> Iterator[None]:
     }
     left: dict[str, Any] = {name: comfy.utils.set_attr(model.model, name, module) for name, module in own.items()}
     try:
-        yield
+        yield model.model.diffusion_model
     finally:
         for name, module in left.items():
             comfy.utils.set_attr(model.model, name, module)

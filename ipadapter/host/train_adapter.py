@@ -22,6 +22,7 @@ from ..training.module import AdapterTraining
 from ..training.recipe import Recipe
 from ..writing import Provenance
 from .adapter import Adapter, trained_adapter
+from .replaced import own_attentions
 from .saving import save_to_output
 from .training import FrozenUNet, frozen_unet, prediction_of, trainable_layers
 from .training_set import GraphPictures, encode_features, encode_pictures, refuse_mixed_sizes
@@ -71,7 +72,8 @@ def train_adapter(
 
 def refuse_other_start(spec: AdapterSpec, model: ModelPatcher, recipe: Recipe) -> None:
     """An adapter to go on from must be for this model and of the kind that is trained."""
-    match_layers(spec, model.model.diffusion_model)
+    with own_attentions(model) as unet:
+        match_layers(spec, unet)
     tokens = spec.projection.tokens
     if spec.family is not recipe.kind or recipe.tokens not in (0, tokens):
         raise IPAdapterError(

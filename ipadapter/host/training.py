@@ -32,6 +32,7 @@ from ..training.fresh import LayerWeights
 from ..training.module import Text
 from ..training.objective import Prediction
 from .patching import applications_of, standing_at, text_attention_of
+from .replaced import own_attentions
 
 # By the host's class, the most derived first; None is a kind that the paper's loss says nothing about.
 PREDICTIONS: dict[type, Prediction | None] = {
@@ -120,7 +121,8 @@ def prediction_of(model: ModelPatcher) -> Prediction:
 
 def trainable_layers(model: ModelPatcher) -> tuple[CrossAttentionLayer, ...]:
     """The layers an adapter is trained for. Raises IPAdapterError where there are none, or one is at work already."""
-    layers = find_layers(model.model.diffusion_model)
+    with own_attentions(model) as unet:
+        layers = find_layers(unet)
     if not layers:
         raise IPAdapterError(
             f"the model ({type(model.model.diffusion_model).__name__}) has no UNet cross-attention layers to train an "

@@ -9,15 +9,20 @@ import itertools
 import logging
 
 import comfy.samplers
+import folder_paths
 import pytest
 import torch
 from comfy.ldm.modules.attention import optimized_attention
 from comfy_execution.utils import CurrentNodeContext
 from comfy_extras.nodes_advanced_samplers import sample_lcm_upscale
 from pack.ipadapter.errors import IPAdapterError
+from pack.ipadapter.host.describing import describe
+from pack.ipadapter.host.finding import Finder
 from pack.ipadapter.host.patching import apply_image_prompt
 from pack.ipadapter.host.recording import record_image_prompt
+from pack.ipadapter.host.training import trainable_layers
 from pack.ipadapter.strength import Strength
+from pack.nodes.strength import LEVEL_INPUTS, ImagePromptLayers
 
 from tests.image_prompts import image_prompt
 from tests.small import MICRO, make_pair
@@ -264,6 +269,34 @@ def test_a_module_that_another_model_left_in_the_place_of_an_attention_does_not_
 def test_a_model_whose_attention_is_another_packs_is_refused_in_a_sentence():
     with pytest.raises(IPAdapterError, match=r"in input block 1 .* \(OtherAttention, which has no to_q\)"):
         apply(replaced())
+
+
+def search(model) -> str:
+    """What Find IP-Adapter says of a model in an empty folder."""
+    try:
+        return str(Finder().find_adapter(model, "STANDARD (medium strength)"))
+    except IPAdapterError as error:
+        if "found no adapter for this model, a pruned SD1.5 (4 of 16 layers), in" not in str(error):
+            raise
+        return str(error)
+
+
+LEVELS = dict.fromkeys(LEVEL_INPUTS, 1.0)
+LOOKS = {
+    "Find IP-Adapter": search,
+    "Describe IP-Adapter": lambda model: describe(host_adapter(adapter_file(MICRO, "base")), model),
+    "Image Prompt Layers": lambda model: ImagePromptLayers.execute(model, "linear", 1.0, "", None, **LEVELS),
+    "Train IP-Adapter": trainable_layers,
+}
+
+
+@pytest.mark.parametrize("node", LOOKS)
+def test_every_node_that_looks_at_layers_sees_the_models_own_or_says_whose_they_are(node, tmp_path, monkeypatch):
+    monkeypatch.setitem(folder_paths.folder_names_and_paths, "ipadapter", ([str(tmp_path)], {".safetensors"}))
+    drawn(replaced())
+    assert LOOKS[node](bare())
+    with pytest.raises(IPAdapterError, match=r"\(OtherAttention, which has no to_q\)"):
+        LOOKS[node](replaced())
 
 
 def test_such_a_module_behind_the_image_prompt_is_refused_before_sampling():
