@@ -7,7 +7,6 @@ import logging
 import os
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import comfy.clip_vision
 import comfy.sd
@@ -16,6 +15,7 @@ import folder_paths
 import pytest
 import torch
 from comfy.clip_model import CLIPVisionModelProjection
+from comfy.model_patcher import ModelPatcher
 from comfy.ops import manual_cast
 from pack.ipadapter.checkpoint import shapes
 from pack.ipadapter.errors import IPAdapterError
@@ -175,7 +175,9 @@ def test_a_missing_encoder_is_said_before_anything_is_loaded(models):
 
 
 def test_a_model_without_a_unet_is_refused_by_its_class(models):
-    transformer = SimpleNamespace(model=SimpleNamespace(diffusion_model=torch.nn.Linear(2, 2)))
+    whole = torch.nn.Module()
+    whole.diffusion_model = torch.nn.Linear(2, 2)
+    transformer = ModelPatcher(whole, torch.device("cpu"), torch.device("cpu"))
     with pytest.raises(IPAdapterError, match=r"this model \(Linear\) has no UNet cross-attention layers"):
         Finder().find_adapter(transformer, PLUS)
 
