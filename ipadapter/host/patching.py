@@ -105,9 +105,8 @@ def patches_of(options: dict[str, Any]) -> dict[Any, Any]:
 
 
 def standing_at(model: ModelPatcher, place: Place) -> Any:
-    """What the host would call at a layer in the place of its own attention; None where there is nothing."""
-    patches = patches_of(model.model_options["transformer_options"])
-    return patches.get(place) or patches.get(place[:2])
+    """What stands at a layer in the place of its own attention; None where there is nothing."""
+    return patches_of(model.model_options["transformer_options"]).get(place)
 
 
 def text_attention_of(there: Any) -> TextAttention:
@@ -185,17 +184,18 @@ def refuse_batches(applications: tuple[Application, ...], batch: int) -> None:
 
 
 def keep_patches_of_blocks(options: dict[str, Any]) -> None:
-    """Attend to the text as another pack's patch for a whole block does, which was put behind ours.
+    """Attend to the text as another pack's patch for a whole block does, before ours or behind it.
 
-    The host asks for a layer's patch first, and such a pack for the block's: on SD1.5 theirs would be lost.
+    The host asks for a layer's patch first, and such a pack for the block's: on SD1.5 theirs would be lost. A patch
+    that stands at a layer below ours goes before one for its block, as without ours.
     """
     patches = patches_of(options)
     found = {
         place: patch.around(block)
         for place, patch in patches.items()
         if isinstance(patch, CrossAttentionPatch)
+        and patch.text is host_text_attention
         and (block := patches.get(place[:2])) is not None
-        and patch.text is not block
     }
     if found:
         options["patches_replace"] = options["patches_replace"] | {"attn2": patches | found}

@@ -31,7 +31,7 @@ from ..layers import CrossAttentionLayer, find_blocks, find_layers
 from ..training.fresh import LayerWeights
 from ..training.module import Text
 from ..training.objective import Prediction
-from .patching import applications_of, standing_at, text_attention_of
+from .patching import applications_of, keep_patches_of_blocks, standing_at, text_attention_of
 from .replaced import own_attentions
 
 # By the host's class, the most derived first; None is a kind that the paper's loss says nothing about.
@@ -184,6 +184,7 @@ def patched_options(
     for layer in layers:
         patch = CrossAttentionPatch(layer.place, text_attention_of(standing_at(clone, layer.place)), lambda: None)
         clone.set_model_attn2_replace(patch, *layer.place)
+    keep_patches_of_blocks(clone.model_options["transformer_options"])
     comfy.samplers.cast_to_load_options(clone.model_options, device=device, dtype=model.model_dtype())
     return clone.model_options["transformer_options"]
 

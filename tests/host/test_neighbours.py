@@ -149,6 +149,33 @@ def test_a_patch_of_a_whole_block_behind_ours_is_kept():
     assert (behind - drawn(apply())).abs().max() > 0.01
 
 
+def test_of_two_packs_patches_the_one_at_the_layer_acts_with_ours_as_without():
+    """The host's own order: a layer's patch goes before its block's, whichever came first."""
+
+    def at_layer(q, k, v, options):
+        return optimized_attention(q, k, v, options["n_heads"]) + q.flip(-1)
+
+    def with_patches(model, keys, patch):
+        model = model.clone()
+        for key in keys:
+            model.set_model_attn2_replace(patch, *key)
+        return model
+
+    blocks = [place[:2] for place in places()]
+    layered = with_patches(bare(), places(), at_layer)
+    assert near(drawn(with_faces(layered, blocks)), drawn(layered))
+    assert near(drawn(with_faces(apply(layered), blocks)), drawn(apply(layered)))
+    assert near(drawn(apply(with_faces(layered, blocks))), drawn(apply(layered)))
+
+
+def test_of_two_patches_for_a_block_the_later_one_acts():
+    blocks = [place[:2] for place in places()]
+    model = apply(with_faces(bare(), blocks))
+    for block in blocks:
+        model.set_model_attn2_replace(lambda q, k, v, o: optimized_attention(q, k, v, o["n_heads"]), *block)
+    assert near(drawn(model), drawn(apply()))
+
+
 def log_of(caplog, model) -> list[str]:
     caplog.clear()
     with caplog.at_level(logging.WARNING):
