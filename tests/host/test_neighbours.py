@@ -15,6 +15,7 @@ import torch
 from comfy.ldm.modules.attention import optimized_attention
 from comfy_execution.utils import CurrentNodeContext
 from comfy_extras.nodes_advanced_samplers import sample_lcm_upscale
+from comfy_extras.nodes_torch_compile import TorchCompileModel
 from pack.ipadapter.errors import IPAdapterError
 from pack.ipadapter.host.describing import describe
 from pack.ipadapter.host.finding import Finder
@@ -176,6 +177,12 @@ def test_of_two_patches_for_a_block_the_later_one_acts():
     assert near(drawn(model), drawn(apply()))
 
 
+def compiled(model):
+    """Through the host's node, without generating code."""
+    torch._dynamo.reset()
+    return TorchCompileModel.execute(model, "eager").result[0]
+
+
 def log_of(caplog, model) -> list[str]:
     caplog.clear()
     with caplog.at_level(logging.WARNING):
@@ -225,10 +232,11 @@ def test_a_forward_that_calls_no_patches_is_told(caplog):
     assert "had no effect" in line
 
 
-def test_a_mask_stretched_over_tiles_is_told_once(caplog):
+@pytest.mark.parametrize("made", [lambda model: model, compiled], ids=["plain", "compiled"])
+def test_a_mask_stretched_over_tiles_is_told_once(made, caplog):
     mask = torch.zeros(1, 128, 128)
     mask[..., :64] = 1
-    model = apply(mask=mask)
+    model = made(apply(mask=mask))
 
     def halves(function, given):
         rows = [function(part, given["timestep"], **given["c"]) for part in given["input"].chunk(2, -1)]
