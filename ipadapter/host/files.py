@@ -28,8 +28,16 @@ def register_adapter_folder() -> None:
 
 
 def file_names(folder: str) -> list[str]:
-    """Files of a model folder as the host lists them, sub-folders included."""
-    return folder_paths.get_filename_list(folder)
+    """Files of a model folder as the host lists them, sub-folders included.
+
+    The host keeps its list until a folder in it has changed, and does not expect that one is gone, as those of trained
+    adapters may be.
+    """
+    try:
+        return folder_paths.get_filename_list(folder)
+    except FileNotFoundError:
+        folder_paths.filename_list_cache.pop(folder, None)
+        return folder_paths.get_filename_list(folder)
 
 
 def searched(folder: str) -> list[str]:

@@ -328,6 +328,7 @@ LOOKS = {
 @pytest.mark.parametrize("node", LOOKS)
 def test_every_node_that_looks_at_layers_sees_the_models_own_or_says_whose_they_are(node, tmp_path, monkeypatch):
     monkeypatch.setitem(folder_paths.folder_names_and_paths, "ipadapter", ([str(tmp_path)], {".safetensors"}))
+    monkeypatch.setattr(folder_paths, "filename_list_cache", {})
     drawn(replaced())
     assert LOOKS[node](bare())
     with pytest.raises(IPAdapterError, match=r"\(OtherAttention, which has no to_q\)"):

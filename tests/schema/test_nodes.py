@@ -6,6 +6,7 @@ import ast
 import dataclasses
 import json
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -81,6 +82,25 @@ def test_a_new_file_is_listed_when_the_user_refreshes(loaded, tmp_path, monkeypa
         (tmp_path / name).write_bytes(b"")
     os.utime(tmp_path, (1, 1))  # another time than before, whatever the clock's resolution
     assert listed_adapters(node) == ["new.safetensors", "old.bin"]
+
+
+def test_a_folder_that_was_removed_is_no_longer_listed(loaded, tmp_path, monkeypatch):
+    """The pack is loaded, and its menus are filled, whatever was listed before."""
+    import folder_paths
+
+    _, endings = folder_paths.folder_names_and_paths["ipadapter"]
+    places = [str(tmp_path / name) for name in ("kept", "removed")]
+    monkeypatch.setitem(folder_paths.folder_names_and_paths, "ipadapter", (places, endings))
+    monkeypatch.setattr(folder_paths, "filename_list_cache", {})
+    for place in places:
+        Path(place, "run").mkdir(parents=True)
+        Path(place, "run", "a.safetensors").touch()
+    node = loaded[1]["LoadIPAdapter"]
+    assert len(listed_adapters(node)) == 1
+    shutil.rmtree(tmp_path / "removed")
+    assert len(listed_adapters(node)) == 1
+    shutil.rmtree(tmp_path / "kept" / "run")
+    assert listed_adapters(node) == []
 
 
 def listed_adapters(node) -> list[str]:
