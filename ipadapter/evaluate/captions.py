@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import IPAdapterError
+from ..numbers import shorten
 
 Captions = dict[str, list[str]]  # an image's file name -> its captions
 
@@ -73,14 +74,15 @@ def coco_captions(path: Path) -> Captions:
     """Captions of a COCO annotation file: all of an image's, in their order."""
     data = read_json(path)
     try:
-        names = {image["id"]: image["file_name"] for image in data["images"]}
+        names = {image["id"]: str(image["file_name"]) for image in data["images"]}
         found: Captions = defaultdict(list)
         for annotation in data["annotations"]:
             found[names[annotation["image_id"]]].append(str(annotation["caption"]).strip())
     except (KeyError, TypeError) as error:
+        lacking = f"no {shorten(str(error.args[0]))!r}" if isinstance(error, KeyError) else "other lists and objects"
         raise IPAdapterError(
-            f"'{path.name}' is not COCO's layout of captions ({error!r}): it needs images with id and file_name, and "
-            "annotations with image_id and caption."
+            f"'{path.name}' is not COCO's layout of captions (it has {lacking}): it needs images with id and "
+            "file_name, and annotations with image_id and caption."
         ) from error
     return dict(found)
 
@@ -104,20 +106,29 @@ def is_caption(value: object) -> bool:
 
 def csv_captions(path: Path) -> Captions:
     """A table with a column of file names and one of captions; an image with several captions has several rows."""
-    rows = list(csv.reader(io.StringIO(read_text(path))))
+    rows = read_csv(path)
     if not rows:
         raise IPAdapterError(f"'{path.name}' is empty: it needs a row 'image,caption' and one for each caption.")
     heads = [head.strip().lower() for head in rows[0]]
     image, caption = (column(heads, names) for names in (IMAGE_COLUMNS, CAPTION_COLUMNS))
     if image is None or caption is None:
         raise IPAdapterError(
-            f"'{path.name}' has the columns {', '.join(heads)}: it needs one named image and one named caption."
+            f"'{path.name}' has the columns {shorten(', '.join(heads))}: it needs one named image and one named "
+            "caption."
         )
     found: Captions = defaultdict(list)
     for row in rows[1:]:
         if len(row) > max(image, caption) and row[caption].strip():
             found[row[image].strip()].append(row[caption].strip())
     return dict(found)
+
+
+def read_csv(path: Path) -> list[list[str]]:
+    """A table with any line ends. Raises IPAdapterError where it is none."""
+    try:
+        return list(csv.reader(io.StringIO(read_text(path), newline=None)))
+    except csv.Error as error:
+        raise IPAdapterError(f"'{path.name}' is not CSV: {error}.") from error
 
 
 def column(heads: Sequence[str], names: Sequence[str]) -> int | None:

@@ -24,10 +24,12 @@ from pydantic import (
 
 from ..errors import IPAdapterError
 from ..families import Family
+from ..numbers import shorten, show
 from ..opening import refuse_name
 from ..pixels import SMALLEST_SIDE
 from ..training.recipe import Drops, Recipe
 
+NAMED = 6  # faults named in a sentence
 FOLDER = "folder"  # of the validation context: where the file lies, which its relative paths are relative to
 
 
@@ -182,6 +184,8 @@ def read_config(path: Path) -> Config:
         table = toml_reader().loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise IPAdapterError(f"'{path}' cannot be read: {error.strerror}.") from error
+    except RecursionError as error:
+        raise IPAdapterError(f"'{path}' is not TOML that can be used: it has too many brackets.") from error
     except ValueError as error:  # the reader's own error, and text that is not UTF-8
         raise IPAdapterError(f"'{path}' is not TOML: {error}.") from error
     config = check(table, path)
@@ -194,14 +198,15 @@ def check(table: dict[str, Any], path: Path) -> Config:
     try:
         return Config.model_validate(table, context={FOLDER: path.absolute().parent})
     except pydantic.ValidationError as error:
-        faults = "; ".join(describe(fault) for fault in error.errors())
-        raise IPAdapterError(f"'{path}' cannot be used: {faults}.") from error
+        faults = [describe(fault) for fault in error.errors()]
+        more = f"; and {len(faults) - NAMED} more" if len(faults) > NAMED else ""
+        raise IPAdapterError(f"'{path}' cannot be used: {'; '.join(faults[:NAMED])}{more}.") from error
 
 
 def describe(fault: Any) -> str:
     """One fault in users' words: the setting's path, what is wrong, and what was given."""
     names = [str(part) for part in fault["loc"] if "[" not in str(part)]  # without the branches of a union
-    place = ".".join(names) or "the file"
+    place = shorten(".".join(names)) or "the file"
     if fault["type"] == "extra_forbidden":
         return f"{place} is not a setting{suggestion(names)}"
     if fault["type"] == "missing":
@@ -209,7 +214,7 @@ def describe(fault: Any) -> str:
     message = fault["msg"].removeprefix("Value error, ")
     if fault["type"] == "value_error":
         return f"{place} {message}"
-    return f"{place} is {fault['input']!r}: {message[:1].lower()}{message[1:]}"
+    return f"{place} is {show(fault['input'])}: {message[:1].lower()}{message[1:]}"
 
 
 def suggestion(names: list[str]) -> str:

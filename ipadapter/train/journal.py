@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..errors import IPAdapterError
 from ..writing import replacing
 
 COLUMNS = ("step", "loss", "learning_rate", "examples_per_second")
@@ -43,11 +44,20 @@ class Journal:
             csv.writer(file).writerows(values(row) for row in rows)
 
     def rows(self) -> list[Row]:
-        """What is there; a last line that a killed run wrote in part does not count."""
+        """What is there; a last line that a killed run wrote in part does not count.
+
+        Raises IPAdapterError where another program has written something else.
+        """
         if not self.path.is_file():
             return []
-        with self.path.open(newline="", encoding="utf-8") as file:
-            lines = list(csv.reader(file))[1:]
+        try:
+            with self.path.open(newline="", encoding="utf-8") as file:
+                lines = list(csv.reader(file))[1:]
+        except (UnicodeDecodeError, csv.Error) as error:
+            raise IPAdapterError(
+                f"'{self.path.name}' is no longer the table of losses that the run wrote ({error}): put it back as it "
+                "was, or remove it to go on without what it held."
+            ) from error
         return [Row(int(line[0]), *map(float, line[1:])) for line in lines if is_whole(line)]
 
 

@@ -22,6 +22,7 @@ from itertools import groupby, product
 from pathlib import Path, PurePosixPath
 
 from ..errors import IPAdapterError
+from ..numbers import shorten
 
 PICTURES = {".png", ".jpg", ".jpeg", ".webp", ".bmp"}
 TABLES = ("captions.csv", "metadata.jsonl")
@@ -108,7 +109,7 @@ def read_table(path: Path) -> dict[str, str]:
     caption = next((name for name in TEXT_COLUMNS if name in columns), None)
     if file is None or caption is None:
         raise IPAdapterError(
-            f"'{path.name}' has the columns {', '.join(map(str, columns)) or 'none'}, where one of "
+            f"'{path.name}' has the columns {shorten(', '.join(map(str, columns))) or 'none'}, where one of "
             f"{', '.join(FILE_COLUMNS)} and one of {', '.join(TEXT_COLUMNS)} are needed."
         )
     return {row[file]: row[caption].strip() for row in rows if isinstance(row.get(caption), str)}
@@ -116,7 +117,10 @@ def read_table(path: Path) -> dict[str, str]:
 
 def csv_rows(text: str, name: str) -> Iterator[dict[str, str]]:
     """Rows under the names of the first line."""
-    yield from csv.DictReader(io.StringIO(text, newline=""))
+    try:
+        yield from csv.DictReader(io.StringIO(text, newline=None))  # any line ends
+    except csv.Error as error:
+        raise IPAdapterError(f"'{name}' is not CSV: {error}.") from error
 
 
 def json_rows(text: str, name: str) -> Iterator[dict[str, str]]:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from ..errors import IPAdapterError
+from ..numbers import shorten
 from ..pixels import refuse_unusable
 
 SIXTEEN_BITS = 257  # 65535 / 255: what a 16-bit grey is divided by
@@ -49,14 +50,16 @@ def open_picture(content: bytes, resolution: int) -> Picture:
 
 def decode_image(content: bytes) -> Any:
     """A PIL image in RGB, upright."""
-    from PIL import Image, ImageOps
+    from PIL import Image, ImageOps, UnidentifiedImageError
 
     try:
         with Image.open(io.BytesIO(content)) as image:
             image.load()
             return to_rgb(ImageOps.exif_transpose(image))
+    except UnidentifiedImageError as error:
+        raise IPAdapterError("not a readable picture: its format is not known") from error
     except Exception as error:  # decoders raise whatever a damaged file leads them to
-        raise IPAdapterError(f"not a readable picture ({error})") from error
+        raise IPAdapterError(f"not a readable picture ({shorten(str(error))})") from error
 
 
 def to_rgb(image: Any) -> Any:

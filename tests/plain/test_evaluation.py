@@ -92,6 +92,23 @@ def test_plain_folders_have_captions_beside_or_in_a_table(tmp_path):
     ]
 
 
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"], ids=ascii)
+def test_a_table_of_captions_has_the_line_ends_of_any_system(end, tmp_path):
+    image(tmp_path / "a.png")
+    (tmp_path / "captions.csv").write_bytes(end.join(["image,caption", "a.png,one", "a.png,two", ""]).encode())
+    assert read_folder(tmp_path)[0].captions == ("one", "two")
+
+
+def test_what_coco_captions_lack_is_named(tmp_path):
+    folder = tmp_path / "val2017"
+    image(folder / "a.jpg")
+    (tmp_path / "annotations").mkdir()
+    table = tmp_path / "annotations" / "captions_val2017.json"
+    for text, lacking in (('{"images": []}', "no 'annotations'"), ("[]", "other lists and objects")):
+        table.write_text(text)
+        assert f"is not COCO's layout of captions (it has {lacking})" in refusal(read_folder, tmp_path)
+
+
 ENCODINGS = [("utf-8", b""), ("utf-8", codecs.BOM_UTF8), ("utf-16-le", codecs.BOM_UTF16_LE)]
 ENCODINGS += [("utf-16-be", codecs.BOM_UTF16_BE), ("utf-16-le", b""), ("utf-16-be", b"")]
 
@@ -139,6 +156,7 @@ def test_an_image_that_is_cut_short_is_named_when_it_is_read(tmp_path):
         ("captions.json", "[1]", "does not map file names to captions"),
         ("captions.json", "{", "is not JSON"),
         ("captions.csv", "", "is empty"),
+        ("captions.csv", f"image,caption\na.png,{'x' * 200_000}\n", "is not CSV: field larger than"),
         ("captions.csv", "a,b\n", "it needs one named image and one named caption"),
     ],
 )

@@ -53,6 +53,13 @@ def test_captions_stand_in_one_csv_file(tmp_path):
     assert captions(tmp_path) == {"a.png": "one, two", "deep/c.png": "three"}
 
 
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"], ids=ascii)
+def test_a_csv_file_has_the_line_ends_of_any_system(tmp_path, end):
+    folder_of(tmp_path, ["a.png", "b.png"])
+    (tmp_path / "captions.csv").write_bytes(end.join(["file,caption", "a.png,one", "b.png,two", ""]).encode())
+    assert captions(tmp_path) == {"a.png": "one", "b.png": "two"}
+
+
 def test_captions_stand_in_one_jsonl_file(tmp_path):
     folder_of(tmp_path, ["a.png", "b.png"])
     (tmp_path / "metadata.jsonl").write_text(json.dumps({"file_name": "a.png", "text": CAPTION}) + "\n\n")
@@ -91,6 +98,7 @@ def test_missing_captions_are_named_or_taken_as_empty(tmp_path):
     [
         ("captions.csv", "a,b\n1,2\n", "'captions.csv' has the columns a, b, where one of"),
         ("captions.csv", "", "'captions.csv' has the columns none"),
+        ("captions.csv", f"file,text\na.png,{'x' * 200_000}\n", "'captions.csv' is not CSV: field larger than"),
         ("metadata.jsonl", '{"file_name": "a.png", "text": "x"}\n{"file', "not JSON in line 2"),
         ("metadata.jsonl", "[1]\n", "a list in line 1, where an object is needed"),
     ],

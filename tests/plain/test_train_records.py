@@ -72,3 +72,13 @@ def test_the_loss_file_has_no_row_of_a_lost_step(tmp_path):
     journal.cut(4)
     journal.add(rows[4:])
     assert journal.rows() == rows
+
+
+def test_a_loss_file_that_another_program_has_written_anew_is_named(tmp_path):
+    path = tmp_path / "loss.csv"
+    for text in ("step,loss\n1,0.5\n".encode("utf-16"), b"step,loss\r1,0.5\r\0" + b"x" * 200_000):
+        path.write_bytes(text)
+        with pytest.raises(
+            IPAdapterError, match=r"^'loss\.csv' is no longer the table of losses .*: put it back .*\.$"
+        ):
+            Journal(path).rows()
