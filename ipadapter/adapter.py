@@ -123,10 +123,10 @@ def refuse_other_features(spec: AdapterSpec, prompt: ImagePrompt, features: Imag
     for feature, width in spec.projection.reads:
         found = features.get(feature)
         if found is None or found.ndim != DIMENSIONS[feature] or found.shape[-1] != width:
-            made = "not made by it" if found is None else f"shaped {' × '.join(map(str, found.shape))}"
+            made = "none" if found is None else f"{' × '.join(map(str, found.shape))} numbers"
             raise IPAdapterError(
                 f"'{spec.name}' reads {feature.value} {width} wide, but the image prompt's encoder is "
-                f"{prompt.encoder}, whose {feature.value} are {made}: encode with {spec.encoder}."
+                f"{prompt.encoder}, which gives {made}: encode with {spec.encoder}."
             )
         if feature is Feature.FACE and spec.reads_raw_face and is_normalised(found):
             raise IPAdapterError(

@@ -73,7 +73,7 @@ def no_adapter(preset: Preset, target: Target, survey: Survey[AdapterSpec], sear
     """The sentence for an adapter that is missing."""
     objections = [(file.name, objection(preset, target, spec) or "") for file, spec in survey.found]
     name = target.model.name
-    model = f"{name} model" if name == target.model.base else f"model, {name},"  # "a pruned SDXL", "the SDXL refiner"
+    model = f"model, {name}," if name.startswith(("a ", "the ")) else f"{name} model"  # "a pruned SDXL", "SD1.5"
     return (
         f"preset '{preset.title}' found no adapter for this {model} in {ADAPTER_FOLDER} "
         f"({listed(objections + list(survey.useless), searched)}): {adapter_advice(preset, target.model)}."

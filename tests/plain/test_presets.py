@@ -222,6 +222,13 @@ def test_a_missing_adapter_is_named_with_its_folder_its_address_and_what_was_the
     )
 
 
+def test_a_model_of_nobody_elses_is_named_in_a_whole_sentence(tmp_path):
+    layers = (CrossAttentionLayer(("input", 1, 0), 64, 128, 2),)
+    unknown = Target(layers, base_model("a UNet with 128-wide text context", 128, 1, USUAL))
+    with pytest.raises(IPAdapterError, match="found no adapter for this model, a UNet with 128-wide text context, in "):
+        choose_adapter(preset_of("Composition"), unknown, survey(tmp_path), [])
+
+
 def test_a_sentence_names_a_few_files_and_counts_the_rest(tmp_path):
     for number in range(9):
         sparse_adapter(tmp_path / f"{number}.safetensors", FILES["ip-adapter_sd15.safetensors"])
