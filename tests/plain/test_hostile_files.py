@@ -12,47 +12,24 @@ from pathlib import Path
 
 import pytest
 import torch
-from pack.ipadapter.adapter import load_adapter
 from pack.ipadapter.checkpoint import read_checkpoint
 from pack.ipadapter.errors import IPAdapterError
-from pack.ipadapter.families import identify
-from pack.ipadapter.finding import read_adapter, read_encoder
-from pack.ipadapter.lora_files import read_lora
-from pack.ipadapter.open_clip_tower import described_architecture, read_visual
-from pack.ipadapter.open_clip_towers import read_towers
-from pack.ipadapter.prompt_files import read_features, read_prompt
+from pack.ipadapter.open_clip_tower import described_architecture
 
 from tests.adapters import random_adapter
 from tests.plain.hostile import HOSTILE, cost_of, entries, header, tensor, zip_of
 from tests.plain.public import assert_is_a_sentence, write_safetensors, write_torch
+from tests.plain.readers import READERS, Reader
 
 SECONDS, MEGABYTES = 2.0, 100.0
 
 
-def read_whole(path: Path, name: str) -> object:
-    """As Load IP-Adapter does."""
-    checkpoint = read_checkpoint(path, name)
-    return load_adapter(checkpoint, identify(checkpoint))
-
-
-READERS: dict[str, Callable[[Path, str], object]] = {
-    "Load IP-Adapter": read_whole,
-    "Find's adapters": read_adapter,
-    "Find's encoders": read_encoder,
-    "Find's LoRAs": read_lora,
-    "Load OpenCLIP Vision": read_visual,
-    "Evaluate": read_towers,
-    "Load Image Prompt": read_prompt,
-    "other packs' prompts": read_features,
-}
-
-
 @pytest.fixture(params=READERS)
-def reader(request) -> Callable[[Path, str], object]:
+def reader(request) -> Reader:
     return READERS[request.param]
 
 
-def sentence_of(reader: Callable[[Path, str], object], path: Path) -> str:
+def sentence_of(reader: Reader, path: Path) -> str:
     """What a user reads."""
     with pytest.raises(IPAdapterError) as error:
         reader(path, path.name)

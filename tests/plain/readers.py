@@ -1,0 +1,35 @@
+"""Everything of the pack that reads a model's file, as its nodes do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from pack.ipadapter.adapter import load_adapter
+from pack.ipadapter.checkpoint import read_checkpoint
+from pack.ipadapter.families import identify
+from pack.ipadapter.finding import read_adapter, read_encoder
+from pack.ipadapter.lora_files import read_lora
+from pack.ipadapter.open_clip_tower import read_visual
+from pack.ipadapter.open_clip_towers import read_towers
+from pack.ipadapter.prompt_files import read_features, read_prompt
+
+Reader = Callable[[Path, str], object]  # the file, and its name to a user
+
+
+def read_whole(path: Path, name: str) -> object:
+    """As Load IP-Adapter does."""
+    checkpoint = read_checkpoint(path, name)
+    return load_adapter(checkpoint, identify(checkpoint))
+
+
+READERS: dict[str, Reader] = {
+    "Load IP-Adapter": read_whole,
+    "Find's adapters": read_adapter,
+    "Find's encoders": read_encoder,
+    "Find's LoRAs": read_lora,
+    "Load OpenCLIP Vision": read_visual,
+    "Evaluate": read_towers,
+    "Load Image Prompt": read_prompt,
+    "other packs' prompts": read_features,
+}
