@@ -14,6 +14,7 @@ from uuid import UUID, uuid4
 
 from torch import Tensor
 
+from ..errors import IPAdapterError
 from ..masks import Cut, Size
 from ..packing import ABSENT, NEGATIVE, POSITIVE
 
@@ -51,12 +52,20 @@ def role_of(name: str, cond: Cond) -> int:
 
 
 def cut_of(cond: Cond, latent: Size) -> Cut | None:
-    """The rectangle of the latent picture that a conditioning with an area sees, as the host clips it."""
+    """The rectangle of the latent picture that a conditioning with an area sees, as the host clips it.
+
+    Raises IPAdapterError where nothing is left of it, at which the host fails in its first convolution.
+    """
     area = cond.get("area")
     if area is None:
         return None
     half = len(area) // 2
     (height, width), (top, left) = area[half - 2 : half], area[-2:]
+    if top >= latent[0] or left >= latent[1]:
+        raise IPAdapterError(
+            f"the area of a conditioning begins at latent row {top}, column {left}, beyond a picture of {latent[0]} × "
+            f"{latent[1]}: move it into the picture."
+        )
     return Cut.box(top, left, min(height, latent[0] - top), min(width, latent[1] - left))
 
 

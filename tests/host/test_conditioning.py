@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 import torch
 from comfy.patcher_extension import WrappersMP
@@ -229,6 +231,16 @@ def test_an_area_in_a_context_window_takes_its_part_of_the_window_of_a_mask(dim)
 def test_an_area_that_begins_where_a_context_window_ends_is_a_sentence():
     with pytest.raises(IPAdapterError, match="begins at latent row 8, column 8, beyond a context window of 8 × 16,"):
         area_in_windows(2, top=64)
+
+
+def test_an_area_beyond_the_picture_is_a_sentence_where_the_host_fails():
+    base, area = make_pair(MICRO).host, ConditioningSetArea().append(SMALL_TEXTS[0], 32, 32, 128, 0, 1.0)[0]
+    model = apply_image_prompt(base, host_adapter(SMALL_FILE), PROMPTS[0], Strength(1.0), mask=SLOPE)
+    drawn = partial(sample, layout=MICRO, settings=Settings(steps=1), conds=(area + SMALL_TEXTS[1], SMALL_TEXTS[2]))
+    with pytest.raises(RuntimeError):
+        drawn(base)
+    with pytest.raises(IPAdapterError, match="begins at latent row 0, column 16, beyond a picture of 16 × 16: move it"):
+        drawn(model)
 
 
 @pytest.mark.parametrize("steps", [2])
