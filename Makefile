@@ -16,7 +16,7 @@ export PYTHONPYCACHEPREFIX ?= $(CURDIR)/.run/pycache
 export CHECKPOINT ADAPTER ENCODER IMAGE DEVICE PORT PEER
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo serve lint quick test bench gpu lab evidence screenshot lock clean
+.PHONY: help env demo serve lint quick test bench gpu fuzz soak lab evidence screenshot lock clean
 
 help:  ## show this list
 	@echo "make TARGET [VARIABLE=value ...]"
@@ -48,6 +48,12 @@ bench: env  ## what the pack costs beside the bare model [DEVICE=cuda PEER=anoth
 
 gpu: env  ## everything that only a card shows, in six minutes at most [ARGS="--only equality memory"]
 	@$(VENV) -m tools.gpu $(ARGS)
+
+fuzz: env  ## inputs that nobody wrote, to everything that reads, for five minutes [ARGS="--only typed --seconds 60"]
+	@OMP_NUM_THREADS=1 $(VENV) -m tools.fuzz $(ARGS)
+
+soak: env  ## hundreds of random runs on one server, and whether it holds more after them [ARGS="--runs 100 --seed 1"]
+	@OMP_NUM_THREADS=1 $(VENV) -m tests.soak $(ARGS)
 
 lab: env  ## make the laboratory's models that are not there yet, from a seed
 	@OMP_NUM_THREADS=1 $(VENV) -m lab.build $(ARGS)

@@ -15,6 +15,7 @@ from tests.comfyui import start_host
 from tests.faces import DrawnFace, draw_faces, save_picture
 from tests.live.files import make_files
 from tests.live.studio import Studio
+from tests.soak.runs import PROBE
 from tools.environment import LAYOUT
 from tools.server import Server, Settings, running
 from tools.standins import SETS, make
@@ -31,7 +32,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     for _ in make(SETS["all"], LAYOUT.models, LAYOUT.host):
         pass
     files = make_files(tmp_path_factory.mktemp("files"))
-    settings = Settings(tmp_path_factory.mktemp("server"), model_files=files, arguments=(KEEP,))
+    directory, watched = tmp_path_factory.mktemp("server"), {"probe": PROBE}
+    settings = Settings(directory, model_files=files, custom_nodes=watched, arguments=(KEEP,))
     with running(settings) as server:
         yield server
 
