@@ -97,6 +97,16 @@ class CallBranches:
         return self.arranged[rows].get(place, ())
 
 
+def refuse_other_rows(q: Tensor, k: Tensor) -> None:
+    """Refuse keys of other rows than the queries', which a text attention would fail at, or deal out wrongly."""
+    if q.shape[0] != k.shape[0]:
+        raise IPAdapterError(
+            f"a cross-attention layer was given {k.shape[0]} rows of text for {q.shape[0]} of the picture: a sampler "
+            "that puts texts of its own behind the others (NAG's do so) reaches no layer that has a patch; use "
+            "another sampler, or leave out the image prompt."
+        )
+
+
 def split_heads(x: Tensor, heads: int) -> Tensor:
     """(R, L, H · d) to (R, H, L, d), a view."""
     return x.unflatten(-1, (heads, -1)).transpose(1, 2)
@@ -186,6 +196,8 @@ class CrossAttentionPatch:
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor, extra_options: dict[str, Any]) -> Tensor:
         """Text and images, (R, L, H · d)."""
+        if isinstance(self.text, HeadsAttention):
+            refuse_other_rows(q, k)
         branches = branches_at(self.place, q, extra_options)
         if not branches:
             return self.text(q, k, v, extra_options)

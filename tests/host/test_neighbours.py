@@ -232,6 +232,17 @@ def test_a_forward_that_calls_no_patches_is_told(caplog):
     assert "had no effect" in line
 
 
+@pytest.mark.parametrize("more", [1, 2])  # two more are as many again, which would be dealt out as longer texts
+def test_a_sampler_that_puts_texts_of_its_own_behind_the_others_is_refused_in_a_sentence(more):
+    def put_behind(executor, x, timesteps, context, *rest, **kwargs):
+        return executor(x, timesteps, torch.cat([context, context[-more:]]), *rest, **kwargs)
+
+    model = apply()
+    model.add_wrapper_with_key("diffusion_model", "theirs", put_behind)
+    with pytest.raises(IPAdapterError, match=f"was given {2 + more} rows of text for 2 of the picture: a sampler"):
+        drawn(model)
+
+
 @pytest.mark.parametrize("made", [lambda model: model, compiled], ids=["plain", "compiled"])
 def test_a_mask_stretched_over_tiles_is_told_once(made, caplog):
     mask = torch.zeros(1, 128, 128)
