@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
+import shutil
+import stat
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,45 +16,45 @@ from typing import Any
 from ..errors import IPAdapterError
 from ..migration.api_format import is_prompt
 from ..migration.ui_format import is_workflow
+from . import style
+from .style import Style
 
 PNG = b"\x89PNG\r\n\x1a\n"
 LARGEST = 256 * 2**20  # bytes; a graph is never so large
+STANDARD = Path("-")  # standard input, and where its graph goes standard output
 
 
 @dataclass(frozen=True)
 class Source:
-    """A graph and where it was found. `text` is None for a picture's."""
+    """A graph, where it was found, and how it is written there."""
 
     path: Path
     graph: dict[str, Any]
-    text: str | None
-
-    @property
-    def is_picture(self) -> bool:
-        return self.text is None
+    style: Style
+    is_picture: bool = False
 
 
 def read_source(path: Path) -> Source:
-    """A graph from a JSON file or a PNG of ComfyUI's. Raises IPAdapterError for anything else."""
+    """A graph from a JSON file, standard input or a PNG of ComfyUI's. Raises IPAdapterError for anything else."""
+    content = sys.stdin.buffer.read() if path == STANDARD else read_file(path)
+    if content.startswith(PNG):
+        return Source(path, graph_in_picture(content, path), Style(), is_picture=True)
+    try:
+        text, written = style.read(content)
+    except UnicodeDecodeError:
+        raise IPAdapterError(f"'{path}' is neither JSON nor a PNG: give a workflow that ComfyUI saved.") from None
+    return Source(path, refuse_other(parse(text, path), path), written)
+
+
+def read_file(path: Path) -> bytes:
+    """What is in a file."""
     if path.is_dir():
         raise IPAdapterError(f"'{path}' is a folder: name the files in it, such as {path / '*.json'}.")
     if not path.is_file():
         raise IPAdapterError(f"there is no file '{path}'.")
     if path.stat().st_size > LARGEST:
         raise IPAdapterError(f"'{path}' has {path.stat().st_size} bytes, which no workflow has.")
-    content = path.read_bytes()
-    if content.startswith(PNG):
-        return Source(path, graph_in_picture(path), None)
-    text = decode(content, path)
-    return Source(path, refuse_other(parse(text, path), path), text)
-
-
-def decode(content: bytes, path: Path) -> str:
-    """JSON is UTF-8; some editors put a mark in front."""
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        raise IPAdapterError(f"'{path}' is neither JSON nor a PNG: give a workflow that ComfyUI saved.") from None
+    return path.read_bytes()
 
 
 def parse(text: str, path: Path) -> Any:
@@ -69,46 +73,61 @@ def refuse_other(data: Any, path: Path) -> dict[str, Any]:
     raise IPAdapterError(f"'{path}' is JSON, but no workflow of ComfyUI: it has neither nodes and links nor classes.")
 
 
-def graph_in_picture(path: Path) -> dict[str, Any]:
+def graph_in_picture(content: bytes, path: Path) -> dict[str, Any]:
     """The workflow in a picture's text, else its prompt."""
-    texts = picture_texts(path)
+    texts = picture_texts(content, path)
     for key in ("workflow", "prompt"):
         if key in texts:
             return refuse_other(parse(texts[key], path), path)
     raise IPAdapterError(f"'{path}' is a PNG without a workflow in it: drag one into ComfyUI that it saved itself.")
 
 
-def picture_texts(path: Path) -> Mapping[str, str]:
+def picture_texts(content: bytes, path: Path) -> Mapping[str, str]:
     """The text chunks."""
     from PIL import Image
 
     try:
-        with Image.open(path) as image:
+        with Image.open(io.BytesIO(content)) as image:
             image.load()
             return {key: str(value) for key, value in getattr(image, "text", {}).items()}
     except (OSError, SyntaxError, ValueError):
         raise IPAdapterError(f"'{path}' is a damaged PNG: its workflow cannot be read.") from None
 
 
-def write_text(graph: Mapping[str, Any], like: str | None) -> str:
-    """JSON, indented as the text it was read from and with the same end."""
-    indent = indentation(like) if like is not None else 2
-    separators = None if indent is not None else (",", ":") if '": ' not in (like or "") else (", ", ": ")
-    end = "\n" if like is None or like.endswith("\n") else ""
-    return json.dumps(graph, ensure_ascii=False, indent=indent, separators=separators) + end
+def refuse_unwritable(path: Path) -> None:
+    """Refuse, before anything is changed, a place where no file can be written."""
+    folder = path.resolve().parent
+    if not folder.is_dir():
+        raise IPAdapterError(f"'{path}' cannot be written, for there is no folder '{folder}': make it first.")
+    if path.is_dir():
+        raise IPAdapterError(f"'{path}' is a folder: name a file in it.")
+    if not os.access(folder, os.W_OK) or (path.exists() and is_read_only(path)):
+        raise IPAdapterError(f"'{path}' may not be written: change its permissions, or write elsewhere with --output.")
 
 
-def indentation(text: str) -> int | None:
-    """How far the second line stands in, or None where there is one line."""
-    lines = text.rstrip().split("\n", 2)
-    return len(lines[1]) - len(lines[1].lstrip(" ")) if len(lines) > 1 else None
+def is_read_only(path: Path) -> bool:
+    """Whether a file may not be written, or is marked so, which the administrator could pass over."""
+    return not os.access(path, os.W_OK) or not path.stat().st_mode & (stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH)
 
 
-def save(path: Path, text: str) -> None:
-    """Write a file whole or not at all."""
-    part = path.with_name(path.name + ".part")
-    part.write_text(text, encoding="utf-8")
-    os.replace(part, path)
+def refuse_existing(path: Path) -> None:
+    """A new file has a place of its own."""
+    refuse_unwritable(path)
+    if path.exists():
+        raise IPAdapterError(f"'{path}' is there already: remove it, or give another name.")
+
+
+def save(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all; one that was there keeps its mode, and a link to it stays one."""
+    place = path.resolve()
+    part = place.with_name(place.name + ".part")
+    try:
+        part.write_bytes(content)
+        if place.exists():
+            shutil.copymode(place, part)
+        os.replace(part, place)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def back_up(path: Path) -> Path:
@@ -122,10 +141,3 @@ def back_up(path: Path) -> Path:
         except FileExistsError:
             continue
     raise IPAdapterError(f"'{path}' has too many backups: remove some of them.")
-
-
-def refuse_existing(path: Path) -> Path:
-    """A new file's place."""
-    if path.exists():
-        raise IPAdapterError(f"'{path}' is there already: remove it, or give another name.")
-    return path

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import subprocess
 import sys
@@ -147,7 +148,7 @@ UNREADABLE = {
     "too deep": (lambda folder: write(folder / "a.json", b"[" * 200_000), "no valid JSON"),
     "other JSON": (lambda folder: write(folder / "a.json", b'{"name": "x"}'), "no workflow of ComfyUI"),
     "a list": (lambda folder: write(folder / "a.json", b"[1, 2]"), "no workflow of ComfyUI"),
-    "binary": (lambda folder: write(folder / "a.json", b"\xff\xfe\x00\x01"), "neither JSON nor a PNG"),
+    "binary": (lambda folder: write(folder / "a.json", b"\x80\x00\x01"), "neither JSON nor a PNG"),
     "a plain picture": (lambda folder: picture(folder / "a.png"), "without a workflow"),
     "half a picture": (lambda folder: write(folder / "a.png", b"\x89PNG\r\n\x1a\nxx"), "damaged PNG"),
     "broken links": (
@@ -191,3 +192,135 @@ def test_it_runs_as_a_module_without_torch(workflow):
     code += "except SystemExit as end:\n    print(end.code, 'torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code, str(workflow)], cwd=ROOT, capture_output=True, text=True)
     assert done.stdout.splitlines()[-1] == "0 False", done.stderr
+
+
+# What a file is like besides its values
+
+
+MARKS = {"utf-8": b"", "utf-8-sig": b"\xef\xbb\xbf", "utf-16-le": b"\xff\xfe", "utf-16-be": b"\xfe\xff"}
+
+
+@pytest.mark.parametrize("encoding", MARKS)
+@pytest.mark.parametrize("newline", ["\n", "\r\n"], ids=ascii)
+@pytest.mark.parametrize("indent", [None, 2, "\t", "\t\t"], ids=ascii)
+@pytest.mark.parametrize("end", ["", "\n", "\n\n"], ids=ascii)
+def test_encoding_line_ends_and_indentation_stay(workflow, encoding, newline, indent, end):
+    def written(graph) -> bytes:
+        text = json.dumps(graph, ensure_ascii=False, indent=indent) + end
+        return MARKS[encoding] + text.replace("\n", newline).encode(encoding.removesuffix("-sig"))
+
+    graph = graph_of("IPAdapterModelLoader").ui | {"extra": {"words": "größer"}}
+    workflow.write_bytes(written(graph))
+    assert main([str(workflow)]) == 0
+    made = workflow.read_bytes()
+    changed = json.loads(made[len(MARKS[encoding]) :].decode(encoding.removesuffix("-sig")))
+    assert changed["nodes"][0]["type"] == "LoadIPAdapter" and made == written(changed)
+
+
+def test_letters_that_were_escaped_stay_so(workflow):
+    workflow.write_text(json.dumps(graph_of("IPAdapter").ui | {"extra": {"words": "größer"}}), encoding="utf-8")
+    assert main([str(workflow)]) == 0
+    assert b"gr\\u00f6\\u00dfer" in workflow.read_bytes()
+
+
+def test_half_a_character_is_written_as_it_was_found(workflow):
+    """As a front end cuts an emoji in two."""
+    text = json.dumps(graph_of("IPAdapter").ui | {"extra": {"ö": "X"}}, ensure_ascii=False)
+    workflow.write_text(text.replace('"X"', '"\\ud83d"'), encoding="utf-8")
+    assert main([str(workflow)]) == 0
+    assert json.loads(workflow.read_bytes())["extra"] == {"ö": "\ud83d"}
+    assert b"\\ud83d" in workflow.read_bytes() and "ö" in workflow.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o664])
+def test_the_mode_stays(workflow, mode):
+    workflow.chmod(mode)
+    assert main([str(workflow)]) == 0
+    assert workflow.stat().st_mode & 0o777 == mode
+
+
+def test_a_link_stays_a_link(workflow):
+    link = workflow.with_name("link.json")
+    link.symlink_to(workflow)
+    before = workflow.read_bytes()
+    assert main([str(link)]) == 0
+    assert link.is_symlink() and "LegacyIPAdapter" in classes(workflow)
+    assert link.with_name("link.json.bak").read_bytes() == before
+
+
+# What cannot be written is said before anything is changed
+
+
+def untouched(workflow: Path, *arguments: str, capsys) -> str:
+    """What is said where a command may change nothing."""
+    before = {path.name: path.read_bytes() for path in workflow.parent.iterdir()}
+    assert main([str(workflow), *arguments]) == 1
+    assert {path.name: path.read_bytes() for path in workflow.parent.iterdir()} == before
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.endswith(".") and ".part" not in line
+    return line
+
+
+def test_a_read_only_file_is_left_alone(workflow, capsys):
+    workflow.chmod(0o444)
+    assert "may not be written: change its permissions" in untouched(workflow, capsys=capsys)
+
+
+@pytest.mark.parametrize("option", ["--report", "--output"])
+def test_a_folder_that_is_not_there_is_named(workflow, option, capsys):
+    place = workflow.parent / "nowhere" / "made.json"
+    assert f"there is no folder '{place.parent}'" in untouched(workflow, option, str(place), capsys=capsys)
+
+
+@pytest.mark.parametrize("option", ["--report", "--output"])
+def test_a_folder_is_no_file_to_write(workflow, option, capsys, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("folder")
+    assert "is a folder: name a file in it" in untouched(workflow, option, str(folder), capsys=capsys)
+
+
+@pytest.mark.parametrize("suffix", ["/x", ""])
+def test_a_suffix_that_is_no_part_of_a_name_is_refused(workflow, suffix, capsys):
+    assert "is no part of a file's name" in untouched(workflow, "--suffix", suffix, capsys=capsys)
+
+
+def test_a_full_disk_leaves_the_file_and_nothing_else(workflow, capsys, monkeypatch):
+    def full(self, content):
+        raise OSError(errno.ENOSPC, "No space left on device", str(self))
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    assert main([str(workflow)]) == 1
+    assert "No space left on device" in capsys.readouterr().err
+    assert not list(workflow.parent.glob("*.part"))
+
+
+# Standard input and output
+
+
+def piped(content: bytes, *arguments: str) -> subprocess.CompletedProcess[bytes]:
+    command = [sys.executable, "-m", "ipadapter.migrate", "-", *arguments]
+    return subprocess.run(command, input=content, capture_output=True, cwd=ROOT)
+
+
+def test_standard_input_goes_to_standard_output(tmp_path):
+    given = json.dumps(graph_of("IPAdapter").ui, indent=1).encode("utf-16")
+    done = piped(given)
+    assert done.returncode == 0 and done.stdout.startswith(given[:2])
+    assert "LegacyIPAdapter" in {node["type"] for node in json.loads(done.stdout.decode("utf-16"))["nodes"]}
+    assert b"2 node(s) changed" in done.stderr
+
+
+def test_a_graph_without_old_nodes_passes_through():
+    done = piped(b'{"nodes": [], "links": []}\n')
+    assert (done.returncode, done.stdout) == (0, b'{"nodes": [], "links": []}\n')
+
+
+def test_a_picture_from_standard_input_can_be_written_to_a_file(tmp_path):
+    given = picture(tmp_path / "drawn.png", workflow=json.dumps(graph_of("IPAdapter").ui)).read_bytes()
+    made = tmp_path / "made.json"
+    assert piped(given, "--output", str(made)).returncode == 0
+    assert "LegacyIPAdapter" in classes(made)
+
+
+def test_standard_input_goes_with_no_other_file(workflow):
+    done = piped(b"", str(workflow))
+    assert done.returncode == 1 and b"- is standard input, which goes with no other file" in done.stderr
