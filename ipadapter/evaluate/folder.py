@@ -8,15 +8,20 @@ from pathlib import Path
 
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from ..caption_files import is_stray
 from ..errors import IPAdapterError
 from ..pixels import LONGEST_RATIO, SMALLEST_SIDE
-from .captions import Captions, coco_captions, csv_captions, json_captions, text_captions
+from .captions import Captions, coco_captions, json_captions, table_captions, text_captions
 
 ENDINGS = {".jpg", ".jpeg", ".png", ".webp", ".bmp"}
 NAMED = 5  # names in a sentence
 PAPERS_SPLIT = "val2017"
 
-TABLES: dict[str, Callable[[Path], Captions]] = {"captions.json": json_captions, "captions.csv": csv_captions}
+TABLES: dict[str, Callable[[Path], Captions]] = {
+    "captions.json": json_captions,
+    "captions.csv": table_captions,
+    "metadata.jsonl": table_captions,
+}
 
 
 @dataclass(frozen=True)
@@ -81,7 +86,8 @@ def plain_source(folder: Path) -> Source:
 
 def images_of(folder: Path) -> list[Path]:
     """Image files by name. Raises IPAdapterError where there is none."""
-    images = sorted(path for path in folder.iterdir() if path.suffix.lower() in ENDINGS and path.is_file())
+    found = (path for path in folder.iterdir() if path.suffix.lower() in ENDINGS and not is_stray(path.name))
+    images = sorted(path for path in found if path.is_file())
     if not images:
         raise IPAdapterError(f"'{folder}' holds no images ({', '.join(sorted(ENDINGS))}).")
     return images

@@ -8,10 +8,7 @@ folder, a piece of a file, and both are read in any order.
 
 from __future__ import annotations
 
-import csv
 import glob
-import io
-import json
 import math
 import os
 import re
@@ -19,15 +16,13 @@ import tarfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby, product
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePath, PurePosixPath
 
+from ..caption_files import decode, is_stray, read_table, read_text
 from ..errors import IPAdapterError
-from ..numbers import shorten
 
 PICTURES = {".png", ".jpg", ".jpeg", ".webp", ".bmp"}
 TABLES = ("captions.csv", "metadata.jsonl")
-FILE_COLUMNS = ("file_name", "file", "image", "image_file", "filename")
-TEXT_COLUMNS = ("text", "caption", "prompt")
 NAMED = 5  # examples named in a sentence
 
 
@@ -73,11 +68,16 @@ def list_folder(folder: Path, extension: str) -> list[Entry]:
     """Every picture below a folder, in the order of their names, captions where there are any."""
     if not folder.is_dir():
         raise IPAdapterError(f"'{folder}' is not a folder: data.folder names one with pictures.")
-    pictures = sorted(path for path in folder.rglob("*") if path.suffix.lower() in PICTURES and path.is_file())
+    pictures = sorted(path for path in folder.rglob("*") if is_picture(path.relative_to(folder)) and path.is_file())
     if not pictures:
         raise IPAdapterError(f"'{folder}' holds no pictures ({', '.join(sorted(PICTURES))}): put some there.")
     caption = caption_finder(folder, extension)
     return [folder_entry(path, folder, caption(path)) for path in pictures]
+
+
+def is_picture(path: PurePath) -> bool:
+    """Whether a name is one of a picture that somebody put there."""
+    return path.suffix.lower() in PICTURES and not is_stray(path.as_posix())
 
 
 def folder_entry(path: Path, folder: Path, caption: str | None) -> Entry:
@@ -90,73 +90,21 @@ def caption_finder(folder: Path, extension: str) -> Callable[[Path], str | None]
     """How this folder's captions are found: in one table for all, or in a file for each."""
     for name in TABLES:
         if (folder / name).is_file():
-            table = read_table(folder / name)
+            table = captions_in(folder / name)
             return lambda path: table.get(path.relative_to(folder).as_posix())
-    return lambda path: caption_beside(path.with_suffix("." + extension.lstrip(".")))
+    return lambda path: caption_beside(path, extension.lstrip("."))
 
 
-def caption_beside(path: Path) -> str | None:
-    """The text of a caption file, or None where there is none."""
-    return decode(path.read_bytes(), path.name) if path.is_file() else None
+def caption_beside(picture: Path, extension: str) -> str | None:
+    """The text of a picture's caption file, or None where there is none."""
+    spellings = (picture.with_suffix(f".{spelled}") for spelled in (extension, extension.upper(), extension.lower()))
+    found = next((path for path in spellings if path.is_file()), None)
+    return None if found is None else read_text(found).strip()
 
 
-def read_table(path: Path) -> dict[str, str]:
-    """Captions by picture, from a CSV file with a header or one JSON object a line."""
-    text = decode(path.read_bytes(), path.name)
-    rows = list(TABLE_READERS[path.suffix](text, path.name))
-    columns = list(rows[0]) if rows else []
-    file = next((name for name in FILE_COLUMNS if name in columns), None)
-    caption = next((name for name in TEXT_COLUMNS if name in columns), None)
-    if file is None or caption is None:
-        raise IPAdapterError(
-            f"'{path.name}' has the columns {shorten(', '.join(map(str, columns))) or 'none'}, where one of "
-            f"{', '.join(FILE_COLUMNS)} and one of {', '.join(TEXT_COLUMNS)} are needed."
-        )
-    return {row[file]: row[caption].strip() for row in rows if isinstance(row.get(caption), str)}
-
-
-def csv_rows(text: str, name: str) -> Iterator[dict[str, str]]:
-    """Rows under the names of the first line."""
-    try:
-        yield from csv.DictReader(io.StringIO(text, newline=None))  # any line ends
-    except csv.Error as error:
-        raise IPAdapterError(f"'{name}' is not CSV: {error}.") from error
-
-
-def json_rows(text: str, name: str) -> Iterator[dict[str, str]]:
-    """One object a line."""
-    for number, line in enumerate(text.splitlines(), 1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise IPAdapterError(f"'{name}' is not JSON in line {number}: {error}.") from error
-        if not isinstance(row, dict):
-            raise IPAdapterError(f"'{name}' holds a {type(row).__name__} in line {number}, where an object is needed.")
-        yield row
-
-
-TABLE_READERS: dict[str, Callable[[str, str], Iterator[dict[str, str]]]] = {".csv": csv_rows, ".jsonl": json_rows}
-
-BYTE_ORDER_MARKS = ((b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"))
-
-
-def decode(content: bytes, name: str) -> str:
-    """Text in UTF-8, with or without a mark, or UTF-16 with one. Raises IPAdapterError for anything else."""
-    encoding = next((known for mark, known in BYTE_ORDER_MARKS if content.startswith(mark)), "utf-8")
-    try:
-        text = content.decode(encoding)
-    except UnicodeDecodeError as error:
-        raise IPAdapterError(not_text(name, f"byte {error.start + 1} does not belong to {error.encoding}")) from error
-    if "\0" in text:
-        raise IPAdapterError(not_text(name, "it holds zero bytes, as UTF-16 without a mark or a binary file would"))
-    return text.strip()
-
-
-def not_text(name: str, why: str) -> str:
-    """The sentence for captions in another encoding."""
-    return f"'{name}' is not text in UTF-8 or UTF-16 ({why}): save it as UTF-8."
+def captions_in(path: Path) -> dict[str, str]:
+    """Captions by picture, of a table; the last of a picture counts."""
+    return {row.image: row.caption for row in read_table(path) if row.caption is not None}
 
 
 # Shards
@@ -180,14 +128,28 @@ MOST_SHARDS = 100_000
 
 def find_shards(pattern: Path) -> list[Path]:
     """The files of one pattern, with `{000..012}`, `{a,b}` and wildcards. Raises IPAdapterError for one that is not."""
-    names = expand_braces(str(pattern))
-    paths = [Path(found) for name in names for found in (sorted(glob.glob(name)) if glob.has_magic(name) else [name])]
+    folder, rest = literal_part(pattern)
+    paths = [found for name in expand_braces(rest) for found in matching(folder, name)]
     absent = [path.name for path in paths if not os.path.isfile(path)]  # pathlib raises for long names
     if absent or not paths:
         raise IPAdapterError(
             f"data.shards '{pattern}' names no file: {name_some(absent) or 'nothing fits the wildcard'} is there."
         )
     return paths
+
+
+def literal_part(pattern: Path) -> tuple[Path, str]:
+    """The folders of a pattern that are there under just these names, whatever is in them, and the rest."""
+    folder = next((parent for parent in pattern.parents if os.path.isdir(parent)), Path())
+    return folder, str(pattern.relative_to(folder))
+
+
+def matching(folder: Path, name: str) -> list[Path]:
+    """The files in a folder that a name with wildcards fits; one that is there under the name itself is meant."""
+    path = folder / name
+    if os.path.isfile(path) or not glob.has_magic(name):
+        return [path]
+    return [Path(found) for found in sorted(glob.glob(os.path.join(glob.escape(str(folder)), name)))]
 
 
 def expand_braces(pattern: str) -> list[str]:
@@ -237,7 +199,7 @@ def shard_members(path: Path) -> Iterator[Member]:
     try:
         with tarfile.open(path, "r:") as tar:
             for info in tar:
-                if info.isfile():
+                if info.isfile() and not is_stray(info.name):
                     name = PurePosixPath(info.name)
                     stem, _, ending = name.name.partition(".")
                     yield Member(str(name.with_name(stem)), "." + ending.lower(), info.offset_data, info.size)
@@ -260,7 +222,7 @@ def shard_entry(path: Path, changed: int, key: str, members: list[Member], exten
     text = next((member for member in members if member.ending == extension.lower()), None)
     if picture is None:
         return None
-    caption = None if text is None else decode(piece(path, text), f"{path.name}/{key}{extension}")
+    caption = None if text is None else decode(piece(path, text), f"{path.name}/{key}{extension}").strip()
     return Entry(f"{path.name}/{key}{picture.ending}", caption, path, picture.start, picture.size, changed)
 
 

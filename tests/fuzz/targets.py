@@ -14,8 +14,9 @@ from functools import partial
 from pathlib import Path
 
 from pack.ipadapter import frame_weights, image_weights
+from pack.ipadapter.caption_files import lines_of, read_table, read_text
 from pack.ipadapter.errors import IPAdapterError
-from pack.ipadapter.evaluate.captions import coco_captions, csv_captions, json_captions
+from pack.ipadapter.evaluate.captions import coco_captions, json_captions
 from pack.ipadapter.evaluate.folder import trouble
 from pack.ipadapter.evaluate.graph import make_template, read_workflow
 from pack.ipadapter.evaluate.rows import repair
@@ -25,7 +26,7 @@ from pack.ipadapter.migrate.__main__ import Request, migrate_file
 from pack.ipadapter.open_clip_tower import described_architecture
 from pack.ipadapter.train.config import read_config
 from pack.ipadapter.train.journal import Journal
-from pack.ipadapter.train.listing import caption_beside, expand_braces, read_table, shard_entries
+from pack.ipadapter.train.listing import expand_braces, shard_entries
 from pack.ipadapter.train.pictures import open_picture
 from pack.ipadapter.weight_curve import Interpolation, read_keyframes
 
@@ -180,11 +181,9 @@ TARGETS = {
     "configurations": Target(
         ".toml", (read_config,), seeds.configurations, ("[output]", "[data]", "inf", "nan", "1979-05-27", "'''", "[[")
     ),
-    "tables": Target(
-        ".csv", (csv_captions, read_table, repair, lambda path: Journal(path).rows()), seeds.tables, TABLE
-    ),
+    "tables": Target(".csv", (read_table, repair, lambda path: Journal(path).rows()), seeds.tables, TABLE),
     "lists": Target(".jsonl", (read_table,), seeds.lists, TABLE),
     "captions": Target(".json", (json_captions, coco_captions), seeds.captions, TABLE),
-    "texts": Target(".txt", (caption_beside,), seeds.texts),
+    "texts": Target(".txt", (lambda path: lines_of(read_text(path)),), seeds.texts),
     "shards": Target(".tar", (lambda path: shard_entries(path, ".txt"),), seeds.shards, ("ustar", ".txt", ".png")),
 }

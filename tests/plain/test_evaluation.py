@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from pack.ipadapter.caption_files import read_text
 from pack.ipadapter.errors import IPAdapterError
 from pack.ipadapter.evaluate.__main__ import main
 from pack.ipadapter.evaluate.arguments import read_request
-from pack.ipadapter.evaluate.captions import read_text
 from pack.ipadapter.evaluate.folder import open_picture, read_folder
 from pack.ipadapter.evaluate.graph import Recipe, build_graph, make_template
 from pack.ipadapter.evaluate.rows import COLUMNS, Row, Table
@@ -122,7 +122,7 @@ def test_captions_in_utf_8_and_utf_16_are_read(encoding, mark, tmp_path):
 def test_another_encoding_is_refused_by_name(tmp_path):
     image(tmp_path / "a.png")
     (tmp_path / "a.txt").write_bytes("a café".encode("latin-1"))
-    assert "'a.txt' is neither UTF-8 nor UTF-16 (byte 5" in refusal(read_folder, tmp_path)
+    assert "'a.txt' is not text in UTF-8 or UTF-16 (byte 6" in refusal(read_folder, tmp_path)
 
 
 def test_missing_captions_are_named(tmp_path):
@@ -155,10 +155,12 @@ def test_an_image_that_is_cut_short_is_named_when_it_is_read(tmp_path):
     [
         ("captions.json", "[1]", "does not map file names to captions"),
         ("captions.json", "{", "is not JSON"),
-        ("captions.csv", "", "is empty"),
-        ("captions.csv", f"image,caption\na.png,{'x' * 200_000}\n", "is not CSV: field larger than"),
-        ("captions.csv", "a,b\n", "it needs one named image and one named caption"),
+        ("captions.csv", "", "has the columns none, where one of"),
+        ("metadata.jsonl", '{"text": "a cat"}', "has the columns text, where one of"),
+        ("captions.csv", f"image,caption\na.png,{'x' * 200_000}\n", "is not CSV in line 2: field larger"),
+        ("captions.csv", "a,b\n", "has the columns a, b, where one of file_name"),
     ],
+    ids=lambda text: text[:30],
 )
 def test_tables_of_captions_that_are_none_are_refused(name, text, said, tmp_path):
     image(tmp_path / "a.png")

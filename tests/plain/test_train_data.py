@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -53,6 +54,56 @@ def test_captions_stand_in_one_csv_file(tmp_path):
     assert captions(tmp_path) == {"a.png": "one, two", "deep/c.png": "three"}
 
 
+def shortly(text: str) -> str:
+    return text[:30]
+
+
+# Where Python's own lines end, and those of other programs do not.
+IN_JSON = ["\u2028", "\u2029", "\x85"]
+ANYWHERE = [*IN_JSON, "\x0b", "\x0c", "\x1c"]
+
+
+@pytest.mark.parametrize("separator", IN_JSON, ids=ascii)
+def test_unicodes_separators_are_part_of_a_line_of_json(tmp_path, separator):
+    folder_of(tmp_path, ["a.png", "b.png"])
+    rows = [{"file_name": "a.png", "text": f"one{separator}two"}, {"file_name": "b.png", "text": "three"}]
+    lines = "\n".join(json.dumps(row, ensure_ascii=False) for row in rows)
+    (tmp_path / "metadata.jsonl").write_text(lines, encoding="utf-8")
+    assert captions(tmp_path) == {"a.png": f"one{separator}two", "b.png": "three"}
+
+
+@pytest.mark.parametrize("separator", ANYWHERE, ids=ascii)
+def test_unicodes_separators_are_part_of_a_caption(tmp_path, separator):
+    folder_of(tmp_path, ["a.png"])
+    (tmp_path / "a.txt").write_text(f"one{separator}two\n", encoding="utf-8")
+    assert captions(tmp_path) == {"a.png": f"one{separator}two"}
+
+
+HEADERS = ["file_name,text", "File,Caption", "File Name, Prompt", "\ufeffPATH,TEXT", "n,image,text"]
+
+
+@pytest.mark.parametrize("name", ["a.png", "./a.png", "deep/../a.png", "{folder}/a.png", "  a.png "])
+@pytest.mark.parametrize("header", HEADERS, ids=ascii)
+def test_names_and_headers_as_people_write_them(tmp_path, name, header):
+    folder_of(tmp_path, ["a.png"])
+    number = "7," if header.startswith("n,") else ""
+    row = f"{number}{name.format(folder=tmp_path)}, a cat"
+    (tmp_path / "captions.csv").write_text(f"{header}\n\n{row}\n", encoding="utf-8")
+    assert captions(tmp_path) == {"a.png": "a cat"}
+
+
+def test_another_systems_slashes_are_read(tmp_path):
+    folder_of(tmp_path, ["deep/a.png"])
+    (tmp_path / "captions.csv").write_text("file,text\ndeep\\a.png,a cat\n")
+    assert captions(tmp_path) == {"deep/a.png": "a cat"}
+
+
+def test_what_macos_puts_beside_pictures_is_none(tmp_path):
+    folder_of(tmp_path, ["a.png", "._a.png", "__MACOSX/a.png", "deep/._b.png"])
+    (tmp_path / "a.TXT").write_text("a cat")
+    assert captions(tmp_path) == {"a.png": "a cat"}
+
+
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"], ids=ascii)
 def test_a_csv_file_has_the_line_ends_of_any_system(tmp_path, end):
     folder_of(tmp_path, ["a.png", "b.png"])
@@ -70,14 +121,14 @@ def test_captions_stand_in_one_jsonl_file(tmp_path):
 def test_captions_are_read_in_unicode_encodings(encoding):
     marks = {"utf-16-le-mark": ("utf-16-le", b"\xff\xfe"), "utf-16-be-mark": ("utf-16-be", b"\xfe\xff")}
     codec, mark = marks.get(encoding, (encoding, b""))
-    assert decode(mark + f"{CAPTION}\r\n".encode(codec), "a.txt") == CAPTION
+    assert decode(mark + f"{CAPTION}\r\n".encode(codec), "a.txt").strip() == CAPTION
 
 
 @pytest.mark.parametrize(
     ("content", "why"),
     [
         ("café".encode("latin-1"), "byte 4 does not belong to utf-8"),
-        ("plain".encode("utf-16-le"), "zero bytes"),
+        (b"pl\0ain", "zero bytes"),
         (b"\xff\xfea", "byte 3 does not belong to utf-16"),
     ],
 )
@@ -98,10 +149,18 @@ def test_missing_captions_are_named_or_taken_as_empty(tmp_path):
     [
         ("captions.csv", "a,b\n1,2\n", "'captions.csv' has the columns a, b, where one of"),
         ("captions.csv", "", "'captions.csv' has the columns none"),
-        ("captions.csv", f"file,text\na.png,{'x' * 200_000}\n", "'captions.csv' is not CSV: field larger than"),
+        ("captions.csv", f"file,text\na.png,{'x' * 200_000}\n", "'captions.csv' is not CSV in line 2: field larger"),
+        (
+            "captions.csv",
+            "file,text\na.png,a cat, asleep\n",
+            "3 values in line 2, where its first line names 2: put quo",
+        ),
+        ("metadata.jsonl", '{"file_name": "a.png", "text": "x"}\n{"text": "y"}\n', "names no picture in line 2"),
+        ("metadata.jsonl", '{"file_name": ["a.png"], "text": "x"}\n', "names no picture in line 1"),
         ("metadata.jsonl", '{"file_name": "a.png", "text": "x"}\n{"file', "not JSON in line 2"),
         ("metadata.jsonl", "[1]\n", "a list in line 1, where an object is needed"),
     ],
+    ids=shortly,
 )
 def test_tables_of_captions_that_cannot_be_read_are_named(tmp_path, name, content, sentence):
     folder_of(tmp_path, ["a.png"])
@@ -146,6 +205,32 @@ def test_examples_without_a_picture_are_no_examples_and_without_a_text_have_no_c
     assert [(entry.name, entry.caption) for entry in list_shards([tmp_path / "a.tar"], "txt")] == [
         ("a.tar/1.png", None)
     ]
+
+
+def tar_of(path: Path, **members: bytes) -> Path:
+    with tarfile.open(path, "w") as tar:
+        for name, content in members.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            tar.addfile(info, io.BytesIO(content))
+    return path
+
+
+def test_what_macos_puts_into_archives_is_no_example(tmp_path):
+    stray = {".DS_Store": b"x", "._1.png": b"x", "._1.txt": b"x", "__MACOSX/1.png": b"x"}
+    path = tar_of(tmp_path / "a.tar", **stray, **{"./1.png": png(picture()), "./1.txt": b"a cat\n"})
+    assert [(entry.name, entry.caption) for entry in list_shards([path], "txt")] == [("a.tar/1.png", "a cat")]
+
+
+@pytest.mark.parametrize("folder", ["set [1]", "what?", "a*b", "{x}"])
+@pytest.mark.parametrize("pattern", ["a.tar", "*.tar", "{a,b}.tar"])
+def test_folders_may_have_any_character(tmp_path, folder, pattern):
+    place = tmp_path / folder
+    place.mkdir()
+    for name in ("a.tar", "b.tar"):
+        tar_of(place / name, **{"1.png": png(picture()), "1.txt": b"a cat"})
+    found = [entry.file.name for entry in list_shards([place / pattern], "txt")]
+    assert found == (["a.tar"] if pattern == "a.tar" else ["a.tar", "b.tar"])
 
 
 def test_shards_that_are_not_there_are_named(tmp_path):
