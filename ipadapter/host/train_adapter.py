@@ -70,10 +70,15 @@ def train_adapter(
         return Trained(snapshot(recipe.steps), losses)
 
 
-def refuse_other_start(spec: AdapterSpec, model: ModelPatcher, recipe: Recipe) -> None:
-    """An adapter to go on from must be for this model and of the kind that is trained."""
+def refuse_other_base(spec: AdapterSpec, model: ModelPatcher) -> None:
+    """An adapter to go on from must be for this model."""
     with own_attentions(model) as unet:
         match_layers(spec, unet)
+
+
+def refuse_other_start(spec: AdapterSpec, model: ModelPatcher, recipe: Recipe) -> None:
+    """An adapter to go on from must be for this model and of the kind that is trained."""
+    refuse_other_base(spec, model)
     tokens = spec.projection.tokens
     if spec.family is not recipe.kind or recipe.tokens not in (0, tokens):
         raise IPAdapterError(

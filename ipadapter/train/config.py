@@ -54,6 +54,7 @@ FilePath = Annotated[Path, AfterValidator(beside_the_file)]
 FilePaths = Annotated[list[FilePath], BeforeValidator(as_list)]
 Count = Annotated[int, Field(strict=True, gt=0, le=10_000_000)]
 Pictures = Annotated[int, Field(strict=True, gt=0, le=1024)]  # at a time
+Flag = Annotated[bool, Field(strict=True)]
 Probability = Annotated[float, Field(strict=True, ge=0, le=1)]
 
 
@@ -93,7 +94,7 @@ class DataSection(Section):
     resolution: Annotated[int, Field(strict=True, ge=SMALLEST_SIDE, le=4096, multiple_of=8)] = 512
     caption_extension: Annotated[str, Field(pattern=r"^\.?[A-Za-z0-9_.-]+$")] = "txt"
     missing_captions: Literal["refuse", "empty"] = "refuse"
-    skip_bad: bool = False
+    skip_bad: Flag = False
 
     @model_validator(mode="after")
     def one_source(self) -> DataSection:
@@ -115,7 +116,7 @@ class TrainingSection(Section):
     drop_image: Probability = 0.05
     drop_both: Probability = 0.05
     mixed_precision: Literal["no", "fp16", "bf16"] = "no"
-    gradient_checkpointing: bool = False
+    gradient_checkpointing: Flag = False
     seed: Annotated[int, Field(strict=True, ge=0, lt=2**63)] = 0
 
 
@@ -135,7 +136,7 @@ class OutputSection(Section):
     checkpoint_every: Count = 1000
     keep: Count = 3
     log_every: Count = 10
-    tensorboard: bool = True
+    tensorboard: Flag = True
     license: str = ""
 
 

@@ -120,7 +120,16 @@ def fill(plan: Plan, encoders: Encoders, part: Part = ALONE, progress: Progress 
         cache.texts(number).write(encode_texts(encoders, texts[number], settings), {})
     rows = {text: row for row, text in enumerate(plan.texts)}
     for number in progress("pictures", missing(part.of(len(pictures)), cache.pictures)):
-        cache.pictures(number).write(*encode_chunk(encoders, pictures[number], settings, rows))
+        tensors, bad = encode_chunk(encoders, pictures[number], settings, rows)
+        if bad and not settings.skip_bad:
+            others = [entry for after in part.of(len(pictures)) if after > number for entry in pictures[after]]
+            raise IPAdapterError(refusal(bad | unreadable(others, settings.resolution), len(plan.entries)))
+        cache.pictures(number).write(tensors, {"skipped": json.dumps(bad)})
+
+
+def unreadable(entries: list[Entry], resolution: int) -> dict[str, str]:
+    """Which pictures cannot be read, and why, one after the other."""
+    return {name: why for entry in entries for name, why in open_all([entry], resolution)[1].items()}
 
 
 def missing(numbers: range, chunk: Callable[[int], Any]) -> list[int]:
@@ -154,10 +163,8 @@ def encode_chunk(
         opened, failed = open_all(some, settings.resolution)
         bad |= failed
         groups += [encode_group(encoders, opened, settings, rows)] if opened else []
-    if bad and not settings.skip_bad:
-        raise IPAdapterError(refusal(bad, len(entries)))
     tensors = {name: torch.cat([group[name] for group in groups]) for name in groups[0]} if groups else {}
-    return tensors, {"skipped": json.dumps(bad)}
+    return tensors, bad
 
 
 Opened = list[tuple[Entry, Picture]]

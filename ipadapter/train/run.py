@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..checkpoint import read_metadata
 from ..errors import IPAdapterError
 from ..training.batches import Batches, Share
 from ..training.loop import DivergedError, gradient_length, refuse_divergence
@@ -107,10 +108,12 @@ class Run:
         recipe: Recipe,
         schedule: Schedule,
         provenance: Provenance,
+        settings: Mapping[str, Any] | None = None,
     ) -> None:
         optimizer = recipe.optimizer(list(training.parameters()))
         self.accelerator, self.plain, self.data, self.recipe = accelerator, training, data, recipe
         self.schedule, self.provenance = schedule, provenance
+        self.settings = settings or {}  # of the run, besides the recipe, that its checkpoints tell of
         self.module, self.optimizer = accelerator.prepare(training, optimizer)
         self.share = Share(accelerator.process_index, accelerator.num_processes)
         self.batches = Batches(data, training.model, recipe, self.share)
@@ -136,7 +139,15 @@ class Run:
             "processes": self.share.processes,
             "learning_rate": recipe.learning_rate,
             "weight_decay": recipe.weight_decay,
+            **{f"drop_{name}": chance for name, chance in asdict(recipe.drops).items()},
+            **self.settings,
         }
+
+    @property
+    def is_written(self) -> bool:
+        """Whether the last file is there, and of this step: a run may have been killed before it was written."""
+        path = self.schedule.folder / FINAL
+        return path.is_file() and Provenance.read(read_metadata(path)).steps == self.provenance.steps + self.step
 
     def resume(self) -> list[str]:
         """Go on from the newest checkpoint, if there is one; what differs from the settings it was made with."""
@@ -145,6 +156,7 @@ class Run:
             return []
         changed = differences(self.saved, self.facts)
         self.accelerator.load_state(str(self.saved.folder))
+        self.accelerator.step = 0  # its count of micro-batches, of which another number may make a step now
         for group in self.optimizer.param_groups:
             group.update(lr=self.recipe.learning_rate, weight_decay=self.recipe.weight_decay)
         self.step = self.saved.step

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from ..errors import IPAdapterError
+from ..families import AdapterSpec, identify
+from ..headers import checkpoint_header, read_header
 from ..training.module import AdapterTraining
 from ..writing import Provenance
 from .cache import file_stamp
 from .config import Config
-from .encoding import Part, Plan, Settings, fill, make_plan, skipped
+from .encoding import Encoders, Part, Plan, Settings, fill, make_plan, skipped
 from .examples import CachedSet, open_set
 from .listing import Entry, complete, list_folder, list_shards
 from .run import Outcome, Run, Schedule, make_accelerator, train
@@ -27,7 +30,8 @@ def run_config(config: Config) -> Outcome:
     from ..host.launch import on_cpu, start_host
 
     entries = list_data(config)
-    config.output.folder.mkdir(parents=True, exist_ok=True)
+    make_folder(config.output.folder)
+    start = spec_of_start(config)
     cpu, tensorboard = on_cpu(config.host.options), config.output.tensorboard
     accelerator = make_accelerator(
         config.training.mixed_precision, config.recipe, config.output.folder, cpu, tensorboard
@@ -35,9 +39,47 @@ def run_config(config: Config) -> Outcome:
     start_host(config.host.options, config.host.path)
     with Stop().listening() as stop:
         plan = plan_of(config, entries)
-        fill_cache(config, plan, accelerator, stop)
+        fill_cache(config, plan, accelerator, stop, start)
         with open_run(config, plan, accelerator) as run:
             return train(run, stop)
+
+
+def make_folder(folder: Path) -> None:
+    """Where the run writes. Raises IPAdapterError where there can be no folder."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        reason = "it is a file" if isinstance(error, FileExistsError) else error.strerror
+        raise IPAdapterError(f"output.folder '{folder}' cannot be made ({reason}): name another one.") from error
+
+
+def spec_of_start(config: Config) -> AdapterSpec | None:
+    """What the adapter to go on from is, by its tensors' sizes: known before anything is encoded.
+
+    Raises IPAdapterError, in the words of the configuration, for one that cannot be gone on from.
+    """
+    path, recipe = config.model.init_from, config.recipe
+    if path is None:
+        return None
+    spec = identify(checkpoint_header(read_header(path, path.name)))
+    tokens = spec.projection.tokens
+    if spec.family is not recipe.kind or recipe.tokens not in (0, tokens):
+        raise IPAdapterError(
+            f"model.init_from '{path}' is a {spec.family.value} adapter with {tokens or 'one'} tokens"
+            f"{'' if tokens else ' a patch'}, but model.kind is {recipe.kind.value} and model.tokens {recipe.tokens}: "
+            "set kind to its kind and tokens to 0, or leave init_from out."
+        )
+    return spec
+
+
+def refuse_other_encoder(spec: AdapterSpec, encoders: Encoders, config: Config) -> None:
+    """The adapter to go on from reads what the encoder gives."""
+    width, needed = encoders.no_picture().shape[-1], spec.projection.feature_dim
+    if width != needed:
+        raise IPAdapterError(
+            f"model.init_from '{config.model.init_from}' reads {spec.feature.value} {needed} wide, but "
+            f"model.clip_vision '{config.model.clip_vision}' gives {width}: name {spec.encoder}."
+        )
 
 
 def list_data(config: Config) -> list[Entry]:
@@ -69,17 +111,26 @@ def plan_of(config: Config, entries: list[Entry]) -> Plan:
         skip_bad=config.data.skip_bad,
     )
     stamps = [file_stamp(path) for path in files_of(config).of_encoders]
-    return make_plan(entries, (config.model.kind, *stamps), settings, config.cache_folder)
+    made_with = (config.model.kind, *config.host.options, *stamps)  # options decide precisions and attentions
+    return make_plan(entries, made_with, settings, config.cache_folder)
 
 
-def fill_cache(config: Config, plan: Plan, accelerator: Any, stop: Stop) -> None:
-    """Encode what has not been, each process a part of it. The encoders are not even opened where all is done."""
+def fill_cache(config: Config, plan: Plan, accelerator: Any, stop: Stop, start: AdapterSpec | None) -> None:
+    """Encode what has not been, each process a part of it. The encoders are not even opened where all is done.
+
+    Raises IPAdapterError before that where the adapter to go on from fits neither the base nor the encoder.
+    """
+    from ..host import train_adapter as graph
     from ..host import training_models as models
 
     if not plan.complete:
         files = files_of(config)
         base = models.open_base(files)
+        if start is not None:
+            graph.refuse_other_base(start, base)
         encoders = models.open_encoders(files, base, config.recipe.kind)
+        if start is not None:
+            refuse_other_encoder(start, encoders, config)
         part = Part(accelerator.process_index, accelerator.num_processes)
         fill(plan, encoders, part, lambda label, items: bar(label, items, stop, accelerator.is_main_process))
         del base, encoders
@@ -101,9 +152,11 @@ def bar(label: str, chunks: Sequence[Any], stop: Stop, shown: bool) -> Iterable[
 
 def note_skipped(config: Config, plan: Plan) -> None:
     """Write down which pictures are not trained on, and why."""
-    lines = [f"{name}\t{why}\n" for name, why in skipped(plan)]
+    lines, path = [f"{name}\t{why}\n" for name, why in skipped(plan)], config.output.folder / "skipped.txt"
     if lines:
-        (config.output.folder / "skipped.txt").write_text("".join(lines), encoding="utf-8")
+        path.write_text("".join(lines), encoding="utf-8")
+    else:
+        path.unlink(missing_ok=True)  # an earlier run's
 
 
 @contextmanager
@@ -118,17 +171,27 @@ def open_run(config: Config, plan: Plan, accelerator: Any) -> Iterator[Run]:
     path = config.model.init_from
     start = None if path is None else load_adapter_file(path, path.name)
     if start is not None:
-        graph.refuse_other_start(start.spec, model, recipe)
+        graph.refuse_other_base(start.spec, model)
     data = open_set(plan, HostText(model, config.data.resolution))
     spec = graph.spec_for(recipe, data.nothing.shape[-1], trainable_layers(model), start)
     about = Provenance(config.model.clip_vision.stem, start.provenance.steps if start else 0, config.output.license)
     precision = DTYPES[config.training.mixed_precision]
     with frozen_unet(model, precision, config.training.gradient_checkpointing) as frozen:
         training = AdapterTraining(graph.first_adapter(spec, frozen, recipe, start), frozen)
-        run = Run(accelerator, training, data, recipe, schedule_of(config), about)
+        run = Run(accelerator, training, data, recipe, schedule_of(config), about, settings_of(config, plan))
         begin(run, data, plan)
         yield run
         accelerator.end_training()
+
+
+def settings_of(config: Config, plan: Plan) -> dict[str, Any]:
+    """What decides a run's numbers besides its recipe."""
+    return {
+        "resolution": config.data.resolution,
+        "mixed_precision": config.training.mixed_precision,
+        "init_from": None if config.model.init_from is None else config.model.init_from.name,
+        "data and encoders": plan.cache.folder.name,
+    }
 
 
 def schedule_of(config: Config) -> Schedule:
@@ -140,7 +203,7 @@ def schedule_of(config: Config) -> Schedule:
 def begin(run: Run, data: CachedSet, plan: Plan) -> None:
     """Go on from the newest checkpoint, tell so, and open the curves at its step."""
     changed = run.resume()
-    if run.step >= run.recipe.steps and run.saved is not None:
+    if run.step >= run.recipe.steps and run.saved is not None and run.is_written:
         raise IPAdapterError(
             f"'{run.saved.folder}' is at step {run.step} and training.steps is {run.recipe.steps}: all is done; raise "
             "training.steps to go on."

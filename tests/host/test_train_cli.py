@@ -16,6 +16,9 @@ from safetensors.torch import load_file, save_file
 
 from ipadapter.errors import IPAdapterError
 from ipadapter.train.__main__ import main
+from ipadapter.train.config import read_config
+from ipadapter.train.start import run_config
+from tests.adapters import random_adapter
 from tests.comfyui import HOST
 from tests.conftest import ROOT
 from tests.host.train_cli_world import Job, carry_out
@@ -142,19 +145,45 @@ def test_a_run_does_not_go_on_from_another_kind_of_adapter(pictures, tmp_path):
         carry_out(replace(job, steps=4))
 
 
+@pytest.mark.parametrize(("batch_size", "grad_accumulation"), [(4, 1), (1, 4), (2, 2)])
+def test_a_run_that_goes_on_with_another_accumulation_is_the_run_that_was(
+    pictures, tmp_path, batch_size, grad_accumulation
+):
+    """The same examples a step, stopped at an odd one: with more and smaller micro-batches where memory is short."""
+    whole = Job(str(pictures), str(tmp_path / "whole"), steps=5, batch_size=2, grad_accumulation=2, checkpoint_every=9)
+    carry_out(whole)
+    parted = replace(whole, folder=str(tmp_path / "parted"))
+    carry_out(replace(parted, terminate_at=3))
+    carry_out(replace(parted, batch_size=batch_size, grad_accumulation=grad_accumulation))
+    assert_same_run(tmp_path / "whole", tmp_path / "parted", steps=5, learning_rate=whole.learning_rate)
+
+
+def assert_same_run(one: Path, other: Path, steps: int, learning_rate: float) -> None:
+    """Within rounding. Adam moves every weight by about the learning rate a step, even where its gradient is all
+    rounding: so the difference is measured over the whole tensor, against the length of so many steps."""
+    mine, theirs = weights(one), weights(other)
+    for key, tensor in mine.items():
+        length = steps * learning_rate * tensor.numel() ** 0.5
+        assert float((theirs[key] - tensor).norm()) < 1e-3 * length
+    pairs = zip(losses(one), losses(other), strict=True)
+    assert all(float(a) == pytest.approx(float(b), rel=1e-5) for (_, a), (_, b) in pairs)
+
+
+def test_a_run_that_was_killed_before_its_last_file_writes_it(pictures, uninterrupted, tmp_path):
+    folder = tmp_path / "run"
+    job = Job(str(pictures), str(folder), steps=4, kill_at_the_end=True)
+    assert start(job.run()).returncode == -9
+    assert steps_kept(folder) == ["step-000002", "step-000004"] and not (folder / "ip-adapter.safetensors").exists()
+    assert carry_out(replace(job, kill_at_the_end=False)) == 4
+    assert load_file(folder / "ip-adapter.safetensors").keys() == weights(uninterrupted).keys()
+
+
 def test_two_processes_train_as_one_with_twice_the_batch(pictures, tmp_path):
     one = Job(str(pictures), str(tmp_path / "one"), steps=4, batch_size=4, grad_accumulation=2)
     two = replace(one, folder=str(tmp_path / "two"), batch_size=2)
     carry_out(one)
     succeed(two.run(sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m"))
-    mine, theirs = weights(tmp_path / "one"), weights(tmp_path / "two")
-    for key, tensor in mine.items():
-        # Adam moves every weight by about the learning rate a step, even where its gradient is all rounding: so the
-        # difference is measured over the whole tensor, against the length of four such steps.
-        length = 4 * one.learning_rate * tensor.numel() ** 0.5
-        assert float((theirs[key] - tensor).norm()) < 1e-3 * length
-    pairs = zip(losses(tmp_path / "one"), losses(tmp_path / "two"), strict=True)
-    assert all(float(a) == pytest.approx(float(b), rel=1e-5) for (_, a), (_, b) in pairs)
+    assert_same_run(tmp_path / "one", tmp_path / "two", steps=4, learning_rate=one.learning_rate)
     facts = json.loads((tmp_path / "two" / "checkpoints" / "step-000004" / "training.json").read_text())
     assert facts["processes"] == 2
 
@@ -193,3 +222,44 @@ def test_a_configuration_trains_an_adapter_that_loads_here(pictures, tmp_path, c
     assert (adapter.provenance.encoder, adapter.provenance.steps) == ("ViT-S-32-alt", 2)
     assert main([str(tmp_path / "config.toml")]) == 1
     assert "all is done; raise training.steps" in capsys.readouterr().err
+    (tmp_path / "out" / "ip-adapter.safetensors").unlink()  # as one that was killed before it leaves it
+    assert main([str(tmp_path / "config.toml")]) == 0
+    assert load_adapter_file(tmp_path / "out" / "ip-adapter.safetensors", "again").provenance.steps == 2
+
+
+@pytest.mark.parametrize(
+    ("model", "output", "sentence"),
+    [
+        ("", "config.toml", r"output\.folder '.*config\.toml' cannot be made \(it is a file\)"),
+        ('init_from = "nowhere.safetensors"', "out", "'nowhere.safetensors'"),
+        (
+            'init_from = "plus.safetensors"',
+            "out",
+            r"model\.init_from '.*' is a plus .* model\.kind is base",
+        ),
+        (
+            'init_from = "base.safetensors"\ntokens = 3',
+            "out",
+            r"with 4 tokens, but .* model\.tokens 3",
+        ),
+    ],
+    ids=["a file as folder", "no adapter", "another kind", "other tokens"],
+)
+def test_what_cannot_work_is_said_before_anything_is_encoded(model, output, sentence, pictures, tmp_path):
+    for family, sizes in {"base": {}, "plus": {"dim": 64, "inner": 64, "depth": 1}}.items():
+        save_file(random_adapter(family, (8, 16, 8), 64, **sizes).flat(), tmp_path / f"{family}.safetensors")
+    config = f"""
+        [model]
+        checkpoint = "nowhere.safetensors"
+        clip_vision = "nowhere.safetensors"
+        {model}
+        [data]
+        folder = "{pictures.as_posix()}"
+        [output]
+        folder = "{output}"
+    """
+    path = tmp_path / "config.toml"
+    path.write_text(config)
+    with pytest.raises(IPAdapterError, match=sentence):
+        run_config(read_config(path))
+    assert not list(tmp_path.rglob("cache"))

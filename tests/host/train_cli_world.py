@@ -67,6 +67,7 @@ class Job:
     tensorboard: bool = False
     kill_in_save: int = 0  # at this step, once the state is written and the checkpoint has not its name yet
     terminate_at: int = 0  # at this step, SIGTERM
+    kill_at_the_end: bool = False  # once the last checkpoint is there, before the last file
     file_limit_at: int = 0  # from this step on, files longer than 20 kB cannot be written
     spoil_at: int = 0  # at this step the latents are not numbers
 
@@ -119,7 +120,7 @@ class TroubledRun(Run):
         return super().save()
 
     def write_file(self, path: Path) -> Path:
-        if self.step == self.job.kill_in_save:
+        if self.step == self.job.kill_in_save or (self.job.kill_at_the_end and path.parent == self.schedule.folder):
             os.kill(os.getpid(), signal.SIGKILL)
         return super().write_file(path)
 

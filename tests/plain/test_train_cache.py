@@ -124,8 +124,16 @@ def test_pictures_that_cannot_be_read_are_named(data):
     (data / "1.png").write_bytes(b"nothing")
     Image.new("RGB", (4, 4)).save(data / "2.png")
     with pytest.raises(
-        IPAdapterError, match=r"2 of 3 pictures cannot be used \(1\.png: not a readable .*2\.png: image"
+        IPAdapterError, match=r"2 of 8 pictures cannot be used \(1\.png: not a readable .*2\.png: image"
     ):
+        fill(plan_of(data), SmallEncoders())
+
+
+def test_bad_pictures_are_counted_over_the_whole_set(data):
+    """And not over the chunk in which the first of them is."""
+    for number in (1, 4, 7):
+        (data / f"{number}.png").write_bytes(b"no picture")
+    with pytest.raises(IPAdapterError, match=r"^3 of 8 pictures cannot be used \(1\.png: .*, 4\.png: .*, 7\.png: "):
         fill(plan_of(data), SmallEncoders())
 
 

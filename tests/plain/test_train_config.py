@@ -112,3 +112,38 @@ def test_a_path_of_nobody_is_refused_by_name(path, tmp_path):
 def test_braces_that_stand_for_more_files_than_there_are_end(pattern, tmp_path):
     with pytest.raises(IPAdapterError, match=r"data\.shards"):
         find_shards(tmp_path / pattern)
+
+
+@pytest.mark.parametrize(
+    ("section", "line"),
+    [
+        ("training", 'learning_rate = "1e-4"'),
+        ("training", "steps = true"),
+        ("training", 'steps = "7"'),
+        ("training", "steps = 3.0"),
+        ("training", 'gradient_checkpointing = "no"'),
+        ("training", "gradient_checkpointing = 1"),
+        ("training", "seed = false"),
+        ("training", 'drop_text = "0.1"'),
+        ("training", "drop_text = true"),
+        ("output", "tensorboard = 0"),
+        ("output", 'tensorboard = "off"'),
+        ("data", 'skip_bad = "yes"'),
+    ],
+)
+def test_no_value_is_taken_for_another(section, line, tmp_path):
+    text = SMALLEST.replace(f"[{section}]\n", f"[{section}]\n{line}\n")
+    text = text if section in ("output", "data") else f"{text}[{section}]\n{line}\n"
+    with pytest.raises(IPAdapterError, match=rf"{section}\.{line.split(' ')[0]} is "):
+        read_config(written(tmp_path, text))
+
+
+def test_too_many_faults_are_counted(tmp_path):
+    text = SMALLEST + "".join(f"[section{number}]\n" for number in range(9))
+    with pytest.raises(IPAdapterError, match=r"; and 3 more\.$"):
+        read_config(written(tmp_path, text))
+
+
+def test_too_many_brackets_are_a_sentence(tmp_path):
+    with pytest.raises(IPAdapterError, match=r"config\.toml' is not TOML .*: it has too many brackets\.$"):
+        read_config(written(tmp_path, f"a = {'[' * 20_000}"))
