@@ -131,7 +131,7 @@ def test_what_find_advises_is_published(name, preset):
     with pytest.raises(IPAdapterError) as error:
         choose_adapter(chosen, target, Survey((), ()), ["here"])
     text = str(error.value)
-    assert ("for this " + (f"{name} model in" if name == target.model.base else f"model, {name}, in")) in text
+    assert f"for this {f'model, {name},' if name.startswith(('a ', 'the ')) else f'{name} model'} in" in text
     told = [adapter for adapter in ADAPTERS if adapter.name in text]
     assert all(adapter.base == TAKES.get(name, name) for adapter in told)
     assert bool(told) or "published for" in text

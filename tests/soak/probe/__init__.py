@@ -82,8 +82,14 @@ def is_outside(path: Any) -> bool:
     """Whether a path is in none of the host's folders."""
     if not isinstance(path, (str, bytes, os.PathLike)):
         return False  # a file that is open already
-    real = os.path.realpath(os.fsdecode(path))
-    return real != os.devnull and not any(Path(real).is_relative_to(folder) for folder in FOLDERS)
+    real = Path(os.path.realpath(os.fsdecode(path)))
+    is_allowed = is_compiled(real) or any(real.is_relative_to(folder) for folder in FOLDERS)
+    return str(real) != os.devnull and not is_allowed
+
+
+def is_compiled(path: Path) -> bool:
+    """Whether a file or folder is of what Python keeps of its own, beside the sources or where it was told to."""
+    return "__pycache__" in path.parts or bool(sys.pycache_prefix and path.is_relative_to(sys.pycache_prefix))
 
 
 def written(arguments: tuple[Any, ...]) -> str | None:
