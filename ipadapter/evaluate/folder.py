@@ -6,10 +6,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 
 from ..caption_files import is_stray
 from ..errors import IPAdapterError
+from ..numbers import shorten
 from ..pixels import LONGEST_RATIO, SMALLEST_SIDE
 from .captions import Captions, coco_captions, json_captions, table_captions, text_captions
 
@@ -105,7 +106,7 @@ def trouble(path: Path) -> str | None:
     try:
         with Image.open(path) as image:
             short, long = sorted(image.size)
-    except (OSError, UnidentifiedImageError, Image.DecompressionBombError):
+    except Exception:  # decoders raise whatever a damaged file leads them to
         return f"'{path.name}' cannot be read as an image"
     if short < SMALLEST_SIDE or long > LONGEST_RATIO * short:
         return f"'{path.name}' is {image.width}x{image.height} pixels, which says too little about a picture"
@@ -132,5 +133,6 @@ def open_picture(path: Path) -> Image.Image:
     try:
         with Image.open(path) as image:
             return ImageOps.exif_transpose(image).convert("RGB")
-    except (OSError, SyntaxError, ValueError) as error:
-        raise IPAdapterError(f"'{path.name}' is damaged or cut short: replace or remove it ({error}).") from error
+    except Exception as error:
+        why = shorten(str(error))
+        raise IPAdapterError(f"'{path.name}' is damaged or cut short: replace or remove it ({why}).") from error

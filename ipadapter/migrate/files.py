@@ -90,7 +90,7 @@ def picture_texts(content: bytes, path: Path) -> Mapping[str, str]:
         with Image.open(io.BytesIO(content)) as image:
             image.load()
             return {key: str(value) for key, value in getattr(image, "text", {}).items()}
-    except (OSError, SyntaxError, ValueError):
+    except Exception:  # decoders raise whatever a damaged file leads them to
         raise IPAdapterError(f"'{path}' is a damaged PNG: its workflow cannot be read.") from None
 
 

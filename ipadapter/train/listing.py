@@ -202,7 +202,7 @@ def shard_members(path: Path) -> Iterator[Member]:
                 if info.isfile() and not is_stray(info.name):
                     name = PurePosixPath(info.name)
                     stem, _, ending = name.name.partition(".")
-                    yield Member(str(name.with_name(stem)), "." + ending.lower(), info.offset_data, info.size)
+                    yield Member(str(name.parent / stem), "." + ending.lower(), info.offset_data, info.size)
             refuse_cut_short(tar, path)
     except (tarfile.TarError, OSError) as error:
         raise IPAdapterError(

@@ -17,6 +17,7 @@ from pack.ipadapter import frame_weights, image_weights
 from pack.ipadapter.caption_files import lines_of, read_table, read_text
 from pack.ipadapter.errors import IPAdapterError
 from pack.ipadapter.evaluate.captions import coco_captions, json_captions
+from pack.ipadapter.evaluate.folder import open_picture as open_image
 from pack.ipadapter.evaluate.folder import trouble
 from pack.ipadapter.evaluate.graph import make_template, read_workflow
 from pack.ipadapter.evaluate.rows import repair
@@ -174,7 +175,7 @@ TARGETS = {
     "workflows": Target(".json", (migrate, lambda path: make_template(read_workflow(path))), seeds.workflows, NODES),
     "pictures": Target(
         ".png",
-        (trouble, train_on, migrate),
+        (trouble, open_image, train_on, migrate),
         seeds.pictures,
         ("IHDR", "IDAT", "tEXt", "iTXt", "zTXt", "eXIf", "workflow", "prompt"),
     ),
