@@ -102,7 +102,7 @@ def refuse_unwritable(path: Path) -> None:
     if path.is_dir():
         raise IPAdapterError(f"'{path}' is a folder: name a file in it.")
     if not os.access(folder, os.W_OK) or (path.exists() and is_read_only(path)):
-        raise IPAdapterError(f"'{path}' may not be written: change its permissions, or write elsewhere with --output.")
+        raise IPAdapterError(f"'{path}' may not be written: change its permissions, or choose another place.")
 
 
 def is_read_only(path: Path) -> bool:
