@@ -167,10 +167,13 @@ def classify_failure(error: ExecutionFailedError) -> tuple[Ending, str]:
 
 
 def held(server: Server) -> dict[str, float]:
-    """What the server holds when it has let go of models, results and the history."""
+    """What the server holds when it has let go of models, results and the history.
+
+    It is asked for that again and again: the host may pass over a request that arrives just before it waits.
+    """
     post(server, "history", {"clear": True})
-    post(server, "free", {"unload_models": True, "free_memory": True})
     for _ in range(int(PATIENCE / SETTLED)):
+        post(server, "free", {"unload_models": True, "free_memory": True})
         time.sleep(SETTLED)
         if not (loaded := ask(server, "probe/loaded")):
             return ask(server, "probe/held")
