@@ -17,7 +17,9 @@ the command use the same rules.
 to replace them.
 - **Over the API**: a prompt with old nodes is put right when it arrives.
 - **Files**: `python -m ipadapter.migrate FILE …` in the pack's folder changes workflows and API prompts, from \
-PNGs too. In place with a backup (`FILE.bak`), or to a new file with `--output` or `--suffix`, or from standard input to standard output with `-`; encoding, line ends, indentation, mode and links stay as they were; `--dry-run` \
+PNGs too. In place with a backup (`FILE.bak`), or to a new file with `--output` or `--suffix`, \
+or from standard input to standard output with `-`; \
+encoding, line ends, indentation, mode and links stay as they were; `--dry-run` \
 only reports, `--report` writes the report as JSON. Nodes of other packs, and files with nothing to change, \
 stay as they are.
 
