@@ -133,9 +133,8 @@ def load_torch(path: Path, name: str, container: Container) -> Any:
 
     Numbers stay on the disk where the format allows it: a record may be named often, and is there once.
     """
-    if (
-        container is Container.SAFETENSORS
-    ):  # torch would look for a pickle in it, and quote all of it when there is none
+    # Where there is no pickle torch quotes all that it has read, and searches the quotation for half a minute.
+    if container is Container.SAFETENSORS:
         raise damaged(name)
     try:
         return torch.load(path, map_location="cpu", weights_only=True, mmap=container is Container.TORCH_ZIP)

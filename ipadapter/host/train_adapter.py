@@ -79,13 +79,7 @@ def refuse_other_base(spec: AdapterSpec, model: ModelPatcher) -> None:
 def refuse_other_start(spec: AdapterSpec, model: ModelPatcher, recipe: Recipe) -> None:
     """An adapter to go on from must be for this model and of the kind that is trained."""
     refuse_other_base(spec, model)
-    tokens = spec.projection.tokens
-    if spec.family is not recipe.kind or recipe.tokens not in (0, tokens):
-        raise IPAdapterError(
-            f"ip_adapter '{spec.name}' is a {spec.family.value} adapter with {tokens or 'one'} tokens"
-            f"{'' if tokens else ' a patch'}, but kind is {recipe.kind.value} and tokens {recipe.tokens}: set kind to "
-            "its kind and tokens to 0, or disconnect it."
-        )
+    recipe.refuse_other_kind(spec, f"ip_adapter '{spec.name}'", "", "disconnect it")
 
 
 def spec_for(

@@ -116,14 +116,16 @@ def fill(plan: Plan, encoders: Encoders, part: Part = ALONE, progress: Progress 
     if part.process == 0 and not cache.nothing.exists:
         cache.nothing.write({"features": encoders.no_picture()[None].to(settings.dtype)}, {})
     texts, pictures = plan.text_chunks, plan.picture_chunks
-    for number in progress("texts", missing(part.of(len(texts)), cache.texts)):
+    for number in progress("encoding texts", missing(part.of(len(texts)), cache.texts)):
         cache.texts(number).write(encode_texts(encoders, texts[number], settings), {})
     rows = {text: row for row, text in enumerate(plan.texts)}
-    for number in progress("pictures", missing(part.of(len(pictures)), cache.pictures)):
+    for number in progress("encoding pictures", missing(part.of(len(pictures)), cache.pictures)):
         tensors, bad = encode_chunk(encoders, pictures[number], settings, rows)
         if bad and not settings.skip_bad:
-            others = [entry for after in part.of(len(pictures)) if after > number for entry in pictures[after]]
-            raise IPAdapterError(refusal(bad | unreadable(others, settings.resolution), len(plan.entries)))
+            others = [pictures[after] for after in part.of(len(pictures)) if after > number]
+            for entries in progress("looking for more bad pictures", others):
+                bad |= unreadable(entries, settings.resolution)
+            raise IPAdapterError(refusal(bad, len(plan.entries)))
         cache.pictures(number).write(tensors, {"skipped": json.dumps(bad)})
 
 

@@ -16,7 +16,7 @@ from ..training.module import AdapterTraining
 from ..writing import Provenance
 from .cache import file_stamp
 from .config import Config
-from .encoding import Encoders, Part, Plan, Settings, fill, make_plan, skipped
+from .encoding import Part, Plan, Settings, fill, make_plan, skipped
 from .examples import CachedSet, open_set
 from .listing import Entry, complete, list_folder, list_shards
 from .run import Outcome, Run, Schedule, make_accelerator, train
@@ -62,19 +62,13 @@ def spec_of_start(config: Config) -> AdapterSpec | None:
     if path is None:
         return None
     spec = identify(checkpoint_header(read_header(path, path.name)))
-    tokens = spec.projection.tokens
-    if spec.family is not recipe.kind or recipe.tokens not in (0, tokens):
-        raise IPAdapterError(
-            f"model.init_from '{path}' is a {spec.family.value} adapter with {tokens or 'one'} tokens"
-            f"{'' if tokens else ' a patch'}, but model.kind is {recipe.kind.value} and model.tokens {recipe.tokens}: "
-            "set kind to its kind and tokens to 0, or leave init_from out."
-        )
+    recipe.refuse_other_kind(spec, f"model.init_from '{path}'", "model.", "leave init_from out")
     return spec
 
 
-def refuse_other_encoder(spec: AdapterSpec, encoders: Encoders, config: Config) -> None:
-    """The adapter to go on from reads what the encoder gives."""
-    width, needed = encoders.no_picture().shape[-1], spec.projection.feature_dim
+def refuse_other_encoder(spec: AdapterSpec, width: int, config: Config) -> None:
+    """The adapter to go on from reads what the encoder gives, so wide."""
+    needed = spec.projection.feature_dim
     if width != needed:
         raise IPAdapterError(
             f"model.init_from '{config.model.init_from}' reads {spec.feature.value} {needed} wide, but "
@@ -130,7 +124,7 @@ def fill_cache(config: Config, plan: Plan, accelerator: Any, stop: Stop, start: 
             graph.refuse_other_base(start, base)
         encoders = models.open_encoders(files, base, config.recipe.kind)
         if start is not None:
-            refuse_other_encoder(start, encoders, config)
+            refuse_other_encoder(start, encoders.no_picture().shape[-1], config)
         part = Part(accelerator.process_index, accelerator.num_processes)
         fill(plan, encoders, part, lambda label, items: bar(label, items, stop, accelerator.is_main_process))
         del base, encoders
@@ -144,7 +138,7 @@ def bar(label: str, chunks: Sequence[Any], stop: Stop, shown: bool) -> Iterable[
     """Chunks with a progress bar; none after the user has asked for an end."""
     from tqdm import tqdm
 
-    for chunk in tqdm(chunks, desc=f"encoding {label}", unit="chunk", disable=not shown or not chunks):
+    for chunk in tqdm(chunks, desc=label, unit="chunk", disable=not shown or not chunks):
         if stop.asked:
             raise KeyboardInterrupt
         yield chunk
@@ -173,6 +167,8 @@ def open_run(config: Config, plan: Plan, accelerator: Any) -> Iterator[Run]:
     if start is not None:
         graph.refuse_other_base(start.spec, model)
     data = open_set(plan, HostText(model, config.data.resolution))
+    if start is not None:
+        refuse_other_encoder(start.spec, data.nothing.shape[-1], config)
     spec = graph.spec_for(recipe, data.nothing.shape[-1], trainable_layers(model), start)
     about = Provenance(config.model.clip_vision.stem, start.provenance.steps if start else 0, config.output.license)
     precision = DTYPES[config.training.mixed_precision]

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import torch
 
 from ..errors import IPAdapterError
-from ..families import Family
+from ..families import AdapterSpec, Family
 from ..numbers import PART, require
 
 FUSED = ("cpu", "cuda")  # where torch has AdamW as one operation, which reads and writes every number once
@@ -86,6 +86,16 @@ class Recipe:
     def batches_of(self, step: int) -> range:
         """Numbers of a step's micro-batches in the run."""
         return range(step * self.grad_accumulation, (step + 1) * self.grad_accumulation)
+
+    def refuse_other_kind(self, spec: AdapterSpec, named: str, prefix: str, instead: str) -> None:
+        """Refuse an adapter to go on from of another kind than is trained, in the words of whoever asked for it."""
+        tokens = spec.projection.tokens
+        if spec.family is not self.kind or self.tokens not in (0, tokens):
+            raise IPAdapterError(
+                f"{named} is a {spec.family.value} adapter with {tokens or 'one'} tokens"
+                f"{'' if tokens else ' a patch'}, but {prefix}kind is {self.kind.value} and {prefix}tokens "
+                f"{self.tokens}: set kind to its kind and tokens to 0, or {instead}."
+            )
 
     def optimizer(self, parameters: list[torch.nn.Parameter]) -> torch.optim.AdamW:
         """AdamW at a fixed learning rate, as the paper has it."""
