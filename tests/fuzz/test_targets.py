@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from pathlib import Path
 
@@ -12,6 +13,10 @@ from tests.fuzz.targets import TARGETS, FindingError, Target, try_input, warm_up
 from tools.fuzz import TARGETS as NAMES
 from tools.fuzz import Outcome, explain, fuzz
 
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(sys.platform != "linux", reason="counts memory as Linux does"),
+]
 FOUND = sorted(path for path in Path(__file__).with_name("found").glob("*/*"))
 
 

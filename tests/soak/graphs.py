@@ -237,33 +237,27 @@ def is_ours(node: Json) -> bool:
 
 
 def read_class(name: str, node: Json) -> NodeClass:
-    inputs = tuple(found for group in ("required", "optional") for found in read_inputs(node, group))
-    return NodeClass(
-        name,
-        tuple(replace(one, of=name) for one in inputs),
-        tuple(node["output"]),
-        bool(node["output_node"]),
-        is_ours(node),
-    )
+    inputs = tuple(found for group in ("required", "optional") for found in read_inputs(name, node, group))
+    return NodeClass(name, inputs, tuple(node["output"]), bool(node["output_node"]), is_ours(node))
 
 
-def read_inputs(node: Json, group: str) -> Iterator[Input]:
+def read_inputs(of: str, node: Json, group: str) -> Iterator[Input]:
     for name, (kind, *more) in node["input"].get(group, {}).items():
         options = dict(more[0]) if more else {}
         if isinstance(kind, list):
             kind, options = "COMBO", {**options, "options": kind}
         if kind == GROWING:
-            yield from grown(name, options["template"])
+            yield from grown(of, name, options["template"])
         else:
-            yield Input("", name, kind, options, group == "required")
+            yield Input(of, name, kind, options, group == "required")
 
 
-def grown(name: str, template: Json) -> Iterator[Input]:
+def grown(of: str, name: str, template: Json) -> Iterator[Input]:
     """The inputs of one that grows: those it has to have, and one more."""
     ((kind, *_),) = template["input"]["required"].values()
     least = int(template["min"])
     for number in range(least + 1):
-        yield Input("", f"{name}.{template['prefix']}{number}", kind, {}, number < least)
+        yield Input(of, f"{name}.{template['prefix']}{number}", kind, {}, number < least)
 
 
 @dataclass

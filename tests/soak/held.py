@@ -9,7 +9,7 @@ from scipy.stats import theilslopes
 
 WARM_UP = 0.2  # of the samples, in which libraries fill what they keep
 CONFIDENCE = 0.95
-# What may come on top of each run: under half of one thing in a hundred runs, and the rounding of the allocator.
+# What may come on top of a hundred runs: five tensors, half of any other thing, and 5 MB.
 MOST: Mapping[str, float] = {"tensors": 0.05, "models": 0.005, "threads": 0.005, "files": 0.005, "megabytes": 0.05}
 
 
