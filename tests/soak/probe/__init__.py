@@ -2,7 +2,7 @@
 
 `/probe/loaded` tells the models that the host has not let go of, and has to be asked before `/probe/held`: collecting
 garbage while the host goes through its list of them takes entries from under it. `/probe/reached` lists what the pack
-did that it promises not to do, as the interpreter's own audit tells it.
+did that it promises not to do, as the interpreter's own audit tells it; files that native code opens are not in it.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import ctypes
 import gc
 import os
 import sys
-import tempfile
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -27,7 +26,8 @@ from server import PromptServer
 
 NODE_CLASS_MAPPINGS: dict[str, type] = {}
 PACK = f"{os.sep}image-prompt-adapter{os.sep}"  # in the path of each of its files
-FOLDERS = tuple(os.path.realpath(place) for place in (folder_paths.base_path, tempfile.gettempdir()))
+DIRECTORIES = ("output", "temp", "input", "user")
+FOLDERS = tuple(os.path.realpath(getattr(folder_paths, f"get_{name}_directory")()) for name in DIRECTORIES)
 WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_TRUNC
 
 
