@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ..ipadapter.host.api import ComfyExtension, io
+from ..ipadapter.host.contents import register_contents
 from ..ipadapter.host.face_models import register_face_folder
 from ..ipadapter.host.files import register_adapter_folder
 from ..ipadapter.host.replacing import register_replacements
@@ -31,6 +32,7 @@ class IPAdapterExtension(ComfyExtension):
         register_adapter_folder()
         register_face_folder()
         await register_replacements()
+        register_contents()
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         return [

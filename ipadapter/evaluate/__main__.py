@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from ..errors import IPAdapterError
 from .arguments import Request, read_request
+from .drawer import Drawer, ask_drawer
 from .folder import read_folder
 from .rows import Row, Table
-from .run import Studio, remaining, run
+from .run import Studio, remaining, run, wanted
 from .score import Scorer, open_scorer
 from .summary import describe
 
@@ -20,16 +21,26 @@ STOPPED, INTERRUPTED = 1, 130  # exit codes
 
 def evaluate(request: Request, table: Table) -> str:
     """Do what is left to do, and give the summary of all rows."""
+    table.prepare()
     items = read_folder(request.folder, request.with_captions, request.limit)
     scorer = open_scorer(request.encoder, request.architecture, request.device, request.prefix)
-    table.open(request.settings)
+    drawer = asyncio.run(ask_drawer(request.url, request.template.fill("", 0), tell_reading))
+    table.open(request.settings(drawer))
+    asked = wanted(items, request.seeds)
     work = remaining(items, request.seeds, table.done)
     if work:
         studio = Studio(request.url, request.template, scorer, request.pictures)
-        with progress(len(table.rows), sum(len(one.seeds) for one in work)) as bar:
+        left = sum(len(one.seeds) for one in work)
+        with progress(len(asked) - left, left) as bar:
             asyncio.run(run(studio, work, table, lambda row: show(bar, row)))
     table.close()
-    return summary_of(request, table, scorer)
+    done = table.done
+    return summary_of([done[key] for key in asked], table, scorer, drawer)
+
+
+def tell_reading(name: str) -> None:
+    """The server reads a file to know it again, which takes seconds for a large one."""
+    print(f"looking at '{name}' …", file=sys.stderr)
 
 
 def progress(done: int, left: int) -> Any:
@@ -45,11 +56,22 @@ def show(bar: Any, row: Row) -> None:
     bar.update()
 
 
-def summary_of(request: Request, table: Table, scorer: Scorer) -> str:
-    """The summary, which is also written beside the rows."""
-    text = describe(table.rows, scorer.encoder.architecture.name, request.prefix)
+def summary_of(rows: Sequence[Row], table: Table, scorer: Scorer, drawer: Drawer) -> str:
+    """The summary of the rows that were asked for, which is also written beside the table."""
+    text = describe(rows, scorer.encoder.architecture.name, scorer.prefix)
+    text += "".join(f"\n- {note}" for note in remarks(len(table.rows) - len(rows), drawer))
     table.path.with_name(table.path.name + ".md").write_text(text + "\n", encoding="utf-8")
     return text
+
+
+def remarks(others: int, drawer: Drawer) -> Iterator[str]:
+    """What a reader of this table has to know beside its numbers."""
+    if others:
+        yield f"{others} row(s) of the table are of other images, captions or seeds, and are not counted."
+    if not drawer.tells:
+        yield (
+            "The server does not have this pack, so it could not be told whether its models are those of earlier rows."
+        )
 
 
 def main(arguments: Sequence[str]) -> int:

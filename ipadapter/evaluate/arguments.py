@@ -10,8 +10,10 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from ..digests import sha256_of
 from ..errors import IPAdapterError
 from ..open_clip_tower import AUTO
+from .drawer import Drawer
 from .graph import Recipe, Template, build_graph, make_template, read_workflow
 
 DESCRIPTION = """\
@@ -39,28 +41,49 @@ class Request:
     pictures: Path | None
     template: Template
 
-    @property
-    def settings(self) -> dict[str, Any]:
-        """What all rows of a table must have in common."""
-        graph = json.dumps(self.template.prompt, sort_keys=True).encode()
+    def settings(self, drawer: Drawer) -> dict[str, Any]:
+        """What all rows of a table must have in common; files are known by their contents, not by their names."""
         return {
-            "encoder": self.encoder.name,
+            "encoder": {"file": self.encoder.name, "sha256": [sha256_of(self.encoder)]},
             "architecture": self.architecture,
             "caption prefix": self.prefix,
             "captions": "measured" if self.with_captions else "left out",
-            **drawn_with(self.template),
-            "graph": hashlib.sha256(graph).hexdigest()[:16],
+            **drawn_with(self.template, drawer),
+            "files that can be found": drawer.findable,
+            "graph": digest_of_graph(self.template, drawer),
+            "the server's options": list(drawer.options),
+            "contents of the server's files": "told" if drawer.tells else "not told",
         }
 
 
-def drawn_with(template: Template) -> dict[str, Any]:
-    """Numbers and names in the graph, so that a difference can be named."""
+def drawn_with(template: Template, drawer: Drawer) -> dict[str, Any]:
+    """Numbers, names and files in the graph, so that a difference can be named."""
     return {
-        f"{key} ({node['class_type']}) {name}": value
+        f"{key} ({node['class_type']}) {name}": file_of(value, drawer) or value
         for key, node in template.prompt.items()
         for name, value in node["inputs"].items()
         if not isinstance(value, (list, dict)) and (key, name) not in template.seeds and key != template.image
     }
+
+
+def held_by(value: object, drawer: Drawer) -> tuple[str, ...] | None:
+    """What the file that a value names holds, or None."""
+    return drawer.contents.get(value) if isinstance(value, str) else None
+
+
+def file_of(value: object, drawer: Drawer) -> dict[str, Any] | None:
+    """A value that names a file as the settings keep it, or None."""
+    held = held_by(value, drawer)
+    return {"file": value, "sha256": list(held)} if held else None
+
+
+def digest_of_graph(template: Template, drawer: Drawer) -> str:
+    """Nodes, links and values of a graph, with the contents of files in the place of their names and without seeds."""
+    nodes = {
+        key: [node["class_type"], {name: held_by(value, drawer) or value for name, value in node["inputs"].items()}]
+        for key, node in template.fill("", 0).items()
+    }
+    return hashlib.sha256(json.dumps(nodes, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def parser() -> argparse.ArgumentParser:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from PIL import Image, ImageOps
@@ -35,6 +38,13 @@ class Item:
     @property
     def name(self) -> str:
         return self.path.name
+
+    @cached_property
+    def content(self) -> str:
+        """Tells the picture and its captions from others of the name."""
+        made = hashlib.sha256(self.path.read_bytes())
+        made.update(json.dumps(self.captions).encode())
+        return made.hexdigest()[:16]
 
 
 @dataclass(frozen=True)

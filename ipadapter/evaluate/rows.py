@@ -15,14 +15,21 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import IPAdapterError
+from .drawer import identity, in_words
 
 PARQUET = ".parquet"
 PYARROW = "pyarrow is not installed: run `pip install pyarrow`, or choose a file that ends in .csv."
 
 
+Key = tuple[str, str, int]  # an image prompt's file name and content, and a seed
+
+
 @dataclass(frozen=True)
 class Row:
-    """One picture. `clip_t` is a cosine and `clip_score` 2.5 · max(cos, 0), means over captions; None without."""
+    """One picture. `clip_t` is a cosine and `clip_score` 2.5 · max(cos, 0), means over captions; None without.
+
+    `content` tells the image prompt's picture and captions from others under the same file name.
+    """
 
     image: str
     seed: int
@@ -31,10 +38,11 @@ class Row:
     clip_score: float | None
     captions: int
     seconds: float
+    content: str
 
     @property
-    def key(self) -> tuple[str, int]:
-        return self.image, self.seed
+    def key(self) -> Key:
+        return self.image, self.content, self.seed
 
 
 COLUMNS = [field.name for field in fields(Row)]
@@ -42,8 +50,11 @@ COLUMNS = [field.name for field in fields(Row)]
 
 def read_row(values: Sequence[str]) -> Row:
     """A row of the file. Raises ValueError for one that is not whole."""
-    image, seed, clip_i, clip_t, clip_score, captions, seconds = values
-    return Row(image, int(seed), float(clip_i), number(clip_t), number(clip_score), int(captions), float(seconds))
+    image, seed, clip_i, clip_t, clip_score, captions, seconds, content = values
+    if not content:
+        raise ValueError("a row that says nothing of its image prompt")
+    scores = (float(clip_i), number(clip_t), number(clip_score))
+    return Row(image, int(seed), *scores, int(captions), float(seconds), content)
 
 
 def number(text: str) -> float | None:
@@ -73,17 +84,21 @@ class Table:
         self.rows: list[Row] = []
 
     @property
-    def done(self) -> set[tuple[str, int]]:
-        return {row.key for row in self.rows}
+    def done(self) -> dict[Key, Row]:
+        """Rows by what they are of."""
+        return {row.key: row for row in self.rows}
+
+    def prepare(self) -> None:
+        """Make room for it, before anything long begins. Raises IPAdapterError where pyarrow is missing, and OSError."""
+        if self.path.suffix == PARQUET:
+            import_pyarrow()
+        self.path.parent.mkdir(parents=True, exist_ok=True)
 
     def open(self, settings: Mapping[str, Any]) -> None:
         """Begin, or go on where an earlier run with the same settings stopped.
 
-        Raises IPAdapterError where the settings differ, a table is not one of these, or pyarrow is missing.
+        Raises IPAdapterError where the settings differ, naming each, or a table is not one of these.
         """
-        if self.path.suffix == PARQUET:
-            import_pyarrow()
-        self.path.parent.mkdir(parents=True, exist_ok=True)
         if not self.journal.exists() and not self.path.exists():
             write_whole(self.settings_file, json.dumps(settings, indent=1).encode())
             write_whole(self.journal, as_line(COLUMNS).encode())
@@ -137,13 +152,11 @@ def refuse_other_settings(file: Path, name: str, settings: Mapping[str, Any]) ->
             f"'{name}' is there, but '{file.name}' that says how it was made is not: choose another file."
         ) from error
     now = json.loads(json.dumps(settings))
-    differing = [key for key in sorted({*before, *now}) if before.get(key) != now.get(key)]
-    if differing:
-        key = differing[0]
-        raise IPAdapterError(
-            f"'{name}' was begun with {key} {before.get(key)!r}, and this run has {now.get(key)!r}: choose another "
-            "file, or the same settings."
-        )
+    differing = [key for key in sorted({*before, *now}) if identity(before.get(key)) != identity(now.get(key))]
+    named = [key for key in differing if key != "graph"] or differing  # the graph differs with everything in it
+    if named:
+        said = "; ".join(f"{key} {in_words(before.get(key))}, now {in_words(now.get(key))}" for key in named)
+        raise IPAdapterError(f"'{name}' was begun with {said}: choose another file, or the same settings.")
 
 
 def repair(path: Path) -> list[Row]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Container, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from ..errors import IPAdapterError
 from ..host.client import Client, ClientError, ServerGoneError, StoredFile, connect
 from .folder import Item
 from .graph import Template
-from .rows import Row, Table
+from .rows import Key, Row, Table
 from .score import Scorer
 
 Told = Callable[[Row], None]
@@ -39,31 +39,25 @@ class Studio:
     pictures: Path | None  # a folder that keeps them
 
 
-def remaining(items: Sequence[Item], seeds: Sequence[int], done: set[tuple[str, int]]) -> list[Work]:
+def wanted(items: Sequence[Item], seeds: Sequence[int]) -> list[Key]:
+    """The rows that an evaluation is of."""
+    return [(item.name, item.content, seed) for item in items for seed in seeds]
+
+
+def remaining(items: Sequence[Item], seeds: Sequence[int], done: Container[Key]) -> list[Work]:
     """Image prompts with the seeds that have no row yet."""
-    work = (Work(item, tuple(seed for seed in seeds if (item.name, seed) not in done)) for item in items)
+    work = (Work(item, tuple(seed for seed in seeds if (item.name, item.content, seed) not in done)) for item in items)
     return [one for one in work if one.seeds]
 
 
 async def run(studio: Studio, work: Sequence[Work], table: Table, told: Told) -> None:
     """Make and measure every picture, one row each. Raises IPAdapterError where the server cannot go on."""
     async with connect(studio.url) as client:
-        await greet(client)
         place = f"image-prompt-{uuid.uuid4().hex[:8]}"  # a name of this run's own in the server's input folder
         for one in work:
             async for row in rows_of(client, studio, one, place):
                 table.add(row)
                 told(row)
-
-
-async def greet(client: Client) -> None:
-    """Find out at once whether there is a server."""
-    try:
-        await client.queue_length()
-    except (ClientError, ValueError, KeyError) as error:
-        raise IPAdapterError(
-            f"no ComfyUI answers at {client.url} ({error.__cause__ or error}): start it, or name another --url."
-        ) from error
 
 
 async def rows_of(client: Client, studio: Studio, work: Work, place: str) -> AsyncIterator[Row]:
@@ -78,7 +72,8 @@ async def rows_of(client: Client, studio: Studio, work: Work, place: str) -> Asy
             made = studio.scorer.measure(read_picture(picture), target)
             seconds = round(time.perf_counter() - began, 3)
             captions = len(work.item.captions)
-            yield Row(work.item.name, seed, made.clip_i, made.clip_t, made.clip_score, captions, seconds)
+            scores = (made.clip_i, made.clip_t, made.clip_score)
+            yield Row(work.item.name, seed, *scores, captions, seconds, work.item.content)
     except ServerGoneError as error:
         raise IPAdapterError(f"{error}: start it, and run the same command again to go on.") from error
     except ClientError as error:

@@ -21,6 +21,10 @@ from typing import Any
 
 import aiohttp
 
+# Where the pack itself answers, beside the host's own.
+CONTENTS = "image_prompt_adapter/contents"
+FINDABLE = "image_prompt_adapter/findable"
+
 Json = dict[str, Any]
 Prompt = Mapping[str, Mapping[str, Any]]
 
@@ -201,6 +205,18 @@ class Client:
         """Prompts that run or wait."""
         queue = await self._json("GET", "queue")
         return len(queue["queue_running"]) + len(queue["queue_pending"])
+
+    async def arguments(self) -> list[str]:
+        """What the server was started with, as its command line has it."""
+        return list((await self._json("GET", "system_stats"))["system"].get("argv", ()))
+
+    async def contents(self, name: str) -> list[str]:
+        """SHA-256 of the files that an input's value may mean, as this pack on the server tells."""
+        return list((await self._json("GET", CONTENTS, params={"name": name}))["sha256"])
+
+    async def findable(self) -> str:
+        """Another text whenever nodes that look for files may find others, as this pack on the server tells."""
+        return str((await self._json("GET", FINDABLE))["sha256"])
 
     async def interrupt(self, prompt_id: str | None = None) -> None:
         """Stop this prompt if it is running, or whatever is."""

@@ -38,14 +38,14 @@ def write_tower(path: Path) -> None:
         torch.save(model.state_dict(), path)
 
 
-def write_adapter_for_tower(path: Path) -> None:
+def write_adapter_for_tower(path: Path, seed: int = 1) -> None:
     shapes = {
         "image_proj.proj.weight": (4 * SD15.context, TOWER_WIDTH),
         "image_proj.proj.bias": (4 * SD15.context,),
         "image_proj.norm.weight": (SD15.context,),
         "image_proj.norm.bias": (SD15.context,),
     }
-    save_file(fill({**shapes, **image_attention_shapes(SD15)}, Noise.seeded(1)), path)
+    save_file(fill({**shapes, **image_attention_shapes(SD15)}, Noise.seeded(seed)), path)
 
 
 def write_cut_short(path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 import time
@@ -13,9 +14,9 @@ from PIL import Image
 
 from ipadapter.evaluate.__main__ import main
 from ipadapter.evaluate.graph import Recipe, build_graph
-from ipadapter.evaluate.rows import Row, Table, repair
+from ipadapter.evaluate.rows import Key, Row, Table, repair
 from ipadapter.host.client import ExecutionFailedError
-from tests.live.files import SMALL_ENCODER, TOWER
+from tests.live.files import SMALL_ADAPTER, SMALL_ENCODER, TOWER, write_adapter_for_tower
 from tests.live.graph import Graph
 from tests.live.studio import SIDE, Studio
 from tools.environment import LAYOUT
@@ -64,7 +65,7 @@ def kill_after_a_row(words: list[str], out: Path) -> None:
     process.wait()
 
 
-def numbers(rows: list[Row]) -> dict[tuple[str, int], tuple[float, ...]]:
+def numbers(rows: list[Row]) -> dict[Key, tuple[float, ...]]:
     return {row.key: (row.clip_i, row.clip_t or 0, row.clip_score or 0) for row in rows}
 
 
@@ -80,7 +81,7 @@ def test_a_killed_run_goes_on_where_it_stopped(studio: Studio, folder: Path, tmp
     assert main(words) == 0, capsys.readouterr().err
     assert rows_at(out)[: len(before)] == before
     rows = repair(out)
-    assert sorted(row.key for row in rows) == sorted((name, seed) for name in IMAGES for seed in (0, 1))
+    assert sorted((row.image, row.seed) for row in rows) == sorted((name, seed) for name in IMAGES for seed in (0, 1))
     assert {row.image: row.captions for row in rows} == {"red.png": 2, "blue.jpg": 1}
     assert len({row.clip_i for row in rows}) == 4 and all(-1 <= row.clip_i <= 1 for row in rows)
     assert sorted(path.name for path in pictures.iterdir()) == sorted(f"{row.image}.{row.seed}.png" for row in rows)
@@ -95,7 +96,60 @@ def test_a_killed_run_goes_on_where_it_stopped(studio: Studio, folder: Path, tmp
     assert numbers(table.rows) == numbers(rows)
 
     assert main([*words, "--prefix", "A photo depicts"]) == 1
-    assert "was begun with caption prefix '', and this run has 'A photo depicts'" in capsys.readouterr().err
+    assert "was begun with caption prefix '', now 'A photo depicts'" in capsys.readouterr().err
+
+
+def test_the_summary_is_of_what_was_asked_for(studio: Studio, folder: Path, tmp_path: Path, capsys) -> None:
+    """Fewer images, fewer seeds, or a folder with other pictures under the same names, all into one table."""
+    out, flow = tmp_path / "rows.csv", str(workflow(studio, tmp_path))
+
+    def summary(images: Path, *more: str) -> str:
+        assert main(command(studio, images, out, "--workflow", flow, *more)) == 0, capsys.readouterr().err
+        return capsys.readouterr().out
+
+    whole = summary(folder, "--seeds", "2")
+    assert "4 picture(s) of 2 image(s)" in whole and "not counted" not in whole
+    rows = rows_at(out)
+    for more in (("--seeds", "2", "--limit", "1"), ("--seeds", "1")):
+        said = summary(folder, *more)
+        assert "2 picture(s) of" in said and "2 row(s) of the table are of other images" in said
+    assert rows_at(out) == rows and (tmp_path / "rows.csv.md").read_text().strip() == said.strip()
+    other = Path(shutil.copytree(folder, tmp_path / "other"))
+    Image.effect_noise((96, 64), 200).convert("RGB").save(other / "red.png")
+    said = summary(other, "--seeds", "2")
+    assert rows_at(out)[:4] == rows and [row.split(",")[0] for row in rows_at(out)[4:]] == ["red.png"] * 2
+    assert "4 picture(s) of 2 image(s)" in said and said.splitlines()[2] != whole.splitlines()[2]
+    assert summary(Path(shutil.copytree(folder, tmp_path / "moved")), "--seeds", "2").splitlines()[:4] == (
+        whole.splitlines()[:4]
+    )
+
+
+def test_an_adapter_that_was_replaced_under_its_name_is_not_taken_for_it(
+    studio: Studio, folder: Path, tmp_path: Path, capsys
+) -> None:
+    """As every training run does; renamed, it is the same."""
+    given = studio.server.settings.model_files[f"ipadapter/{SMALL_ADAPTER}"]
+    mine = studio.server.output / "ipadapter" / "mine.safetensors"
+    mine.parent.mkdir(exist_ok=True)
+    shutil.copy(given, mine)
+    graph = studio.light().change("LoadIPAdapter", ip_adapter_name=mine.name)
+    (tmp_path / "flow.json").write_text(json.dumps(graph.nodes))
+    words = ["--workflow", str(tmp_path / "flow.json"), "--seeds", "1", "--limit", "1"]
+    out = tmp_path / "rows.csv"
+    try:
+        assert main(command(studio, folder, out, *words)) == 0, capsys.readouterr().err
+        assert main(command(studio, folder, out, *words, "--workflow", str(workflow(studio, tmp_path)))) == 0
+        (tmp_path / "flow.json").write_text(json.dumps(graph.nodes))
+        write_adapter_for_tower(mine, 2)
+        capsys.readouterr()
+        assert main(command(studio, folder, out, *words)) == 1
+    finally:
+        mine.unlink()
+    said = capsys.readouterr().err
+    assert f"(LoadIPAdapter) ip_adapter_name '{mine.name}' (SHA-256 " in said and "graph" not in said
+    assert len(rows_at(out)) == 1
+    assert studio.json("image_prompt_adapter/contents?name=../../etc/passwd") == {"sha256": []}
+    assert studio.json(f"image_prompt_adapter/contents?name=%00{'x' * 300}.png") == {"sha256": []}
 
 
 def test_the_built_in_graph_runs_and_a_missing_model_is_said(
