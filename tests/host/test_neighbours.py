@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+from pathlib import Path
 
 import comfy.samplers
 import folder_paths
@@ -187,7 +188,12 @@ def log_of(caplog, model) -> list[str]:
     caplog.clear()
     with caplog.at_level(logging.WARNING):
         drawn(model)
-    return [record.message for record in caplog.records if "IP-Adapter" in record.message]
+    return lines_of_ours(caplog)
+
+
+def lines_of_ours(caplog) -> list[str]:
+    """What this pack has logged; the host warns of a leak when it finds a clone of a model that others still use."""
+    return [record.message for record in caplog.records if "ipadapter" in Path(record.pathname).parts]
 
 
 def wrapped(model, calls: bool):
@@ -267,12 +273,12 @@ def test_a_node_that_samples_its_tiles_as_runs_of_their_own_is_told_once(caplog)
         for node, model in (("1", masked), ("2", masked), ("3", plain), ("3", plain)):
             with CurrentNodeContext("a prompt", node):
                 drawn(model)
-        assert not caplog.records
+        assert not lines_of_ours(caplog)
         with CurrentNodeContext("a prompt", "4"):
             for _ in range(3):
                 drawn(masked)
-    (record,) = caplog.records
-    assert "samples more than once" in record.message
+    (line,) = lines_of_ours(caplog)
+    assert "samples more than once" in line
 
 
 def test_a_sampler_that_enlarges_the_picture_has_no_tiles(caplog):
@@ -285,7 +291,7 @@ def test_a_sampler_that_enlarges_the_picture_has_no_tiles(caplog):
     sigmas = comfy.samplers.calculate_sigmas(bare().model.model_sampling, "normal", 4)
     with caplog.at_level(logging.WARNING):
         out = guider.sample(noise_for(ONE_STEP), torch.zeros(1, 4, 16, 16), sampler, sigmas, disable_pbar=True, seed=1)
-    assert out.shape[-2:] == (32, 32) and not caplog.records
+    assert out.shape[-2:] == (32, 32) and not lines_of_ours(caplog)
 
 
 class OtherAttention(torch.nn.Module):
