@@ -89,7 +89,7 @@ class Table:
         return {row.key: row for row in self.rows}
 
     def prepare(self) -> None:
-        """Make room for it, before anything long begins. Raises IPAdapterError where pyarrow is missing, and OSError."""
+        """Make room for it before anything long begins. Raises IPAdapterError without pyarrow, or OSError."""
         if self.path.suffix == PARQUET:
             import_pyarrow()
         self.path.parent.mkdir(parents=True, exist_ok=True)
