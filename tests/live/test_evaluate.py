@@ -119,8 +119,9 @@ def test_the_summary_is_of_what_was_asked_for(studio: Studio, folder: Path, tmp_
     said = summary(other, "--seeds", "2")
     assert rows_at(out)[:4] == rows and [row.split(",")[0] for row in rows_at(out)[4:]] == ["red.png"] * 2
     assert "4 picture(s) of 2 image(s)" in said and said.splitlines()[2] != whole.splitlines()[2]
-    assert summary(Path(shutil.copytree(folder, tmp_path / "moved")), "--seeds", "2").splitlines()[:4] == (
-        whole.splitlines()[:4]
+    assert (
+        summary(Path(shutil.copytree(folder, tmp_path / "moved")), "--seeds", "2").splitlines()[:4]
+        == (whole.splitlines()[:4])
     )
 
 
