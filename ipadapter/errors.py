@@ -16,3 +16,11 @@ def refusal(attempt: Callable[[], object]) -> str | None:
     except IPAdapterError as error:
         return str(error)
     return None
+
+
+def sentence_of(error: Exception) -> str:
+    """What went wrong; of the system's own errors the reason, and the file where they name it."""
+    if not isinstance(error, OSError):
+        return str(error)
+    where = "a file" if error.filename is None else f"'{error.filename}'"
+    return f"{where} cannot be used: {error.strerror or error}."

@@ -25,7 +25,7 @@ from .numbers import WEIGHT
 from .opening import Container, inspect
 from .pickles import UnreadableError
 from .version import VERSION
-from .writing import replacing
+from .writing import write_whole
 
 FORMAT, FORMAT_VERSION = "image-prompt", 1
 OUTPUTS = {Feature.IMAGE_EMBEDS: "image_embeds", Feature.PENULTIMATE: "penultimate", Feature.FACE: "face"}
@@ -74,10 +74,7 @@ def write_prompt(path: Path, prompt: ImagePrompt) -> Path:
     tensors = prompt_tensors(prompt)
     metadata = prompt_metadata(prompt, tensors)
     understand(UnwrittenFile("image prompt", tensors, metadata))
-    content = save(tensors, metadata)
-    with replacing(path) as temporary:
-        temporary.write_bytes(content)
-    return path
+    return write_whole(path, save(tensors, metadata))
 
 
 def prompt_tensors(prompt: ImagePrompt) -> Tensors:

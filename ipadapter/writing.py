@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,6 +19,7 @@ from .errors import IPAdapterError
 from .families import AdapterSpec, FaceVersion, Family
 
 FORMAT = "ip-adapter"
+PART = ".part"  # the ending of a file that is not complete
 MOST_DIGITS = 18  # of a file's count of steps
 
 
@@ -85,10 +87,7 @@ def metadata(adapter: IPAdapter, provenance: Provenance) -> dict[str, str]:
 
 def write_adapter(path: Path, adapter: IPAdapter, provenance: Provenance, dtype: torch.dtype | None = None) -> Path:
     """Write a safetensors file. Raises IPAdapterError where the disk does not take it; nothing is replaced then."""
-    content = save(file_tensors(adapter, dtype), readable(metadata(adapter, provenance)))
-    with replacing(path) as temporary:
-        temporary.write_bytes(content)
-    return path
+    return write_whole(path, save(file_tensors(adapter, dtype), readable(metadata(adapter, provenance))))
 
 
 def readable(notes: Mapping[str, str]) -> dict[str, str]:
@@ -96,10 +95,17 @@ def readable(notes: Mapping[str, str]) -> dict[str, str]:
     return {key: note.encode("utf-8", "replace").decode() for key, note in notes.items()}
 
 
+def write_whole(path: Path, content: bytes) -> Path:
+    """Write a file that is either all there or not at all. Raises IPAdapterError where the disk does not take it."""
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)
+    return path
+
+
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """A temporary file beside `path` that takes its place once it is complete and on the disk."""
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}{PART}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
@@ -114,3 +120,11 @@ def replacing(path: Path) -> Iterator[Path]:
     finally:
         with contextlib.suppress(OSError):  # it has taken its place, or could not be made
             temporary.unlink()
+
+
+def clear_parts(folder: Path, seconds: float = 0.0) -> None:
+    """Remove what processes that were killed have left of files they were writing here, at least so long ago."""
+    for part in folder.glob(f".*{PART}"):
+        with contextlib.suppress(OSError):  # its writer is done with it
+            if time.time() - part.stat().st_mtime >= seconds:
+                part.unlink()

@@ -7,7 +7,8 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from ..errors import IPAdapterError
+from ..errors import IPAdapterError, sentence_of
+from ..writing import write_whole
 from .arguments import Request, read_request
 from .drawer import Drawer, ask_drawer
 from .folder import read_folder
@@ -60,7 +61,7 @@ def summary_of(rows: Sequence[Row], table: Table, scorer: Scorer, drawer: Drawer
     """The summary of the rows that were asked for, which is also written beside the table."""
     text = describe(rows, scorer.encoder.architecture.name, scorer.prefix)
     text += "".join(f"\n- {note}" for note in remarks(len(table.rows) - len(rows), drawer))
-    table.path.with_name(table.path.name + ".md").write_text(text + "\n", encoding="utf-8")
+    write_whole(table.path.with_name(table.path.name + ".md"), f"{text}\n".encode())
     return text
 
 
@@ -80,19 +81,12 @@ def main(arguments: Sequence[str]) -> int:
         request = read_request(arguments)
         print(evaluate(request, Table(request.out)))
     except (IPAdapterError, OSError) as error:
-        print(f"\n{sentence(error)}", file=sys.stderr)
+        print(f"\n{sentence_of(error)}", file=sys.stderr)
         return STOPPED
     except KeyboardInterrupt:
         print("\nStopped. Every finished picture has its row: run the same command again to go on.", file=sys.stderr)
         return INTERRUPTED
     return 0
-
-
-def sentence(error: Exception) -> str:
-    """What went wrong; of the disk's own errors, the file and the reason."""
-    if isinstance(error, OSError):
-        return f"'{error.filename}' cannot be used: {error.strerror}."
-    return str(error)
 
 
 if __name__ == "__main__":

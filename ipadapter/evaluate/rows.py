@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import IPAdapterError
+from ..writing import replacing, write_whole
 from .drawer import identity, in_words
 
 PARQUET = ".parquet"
@@ -136,13 +137,6 @@ def values_of(row: Row) -> list[object]:
     return ["" if value is None else value for value in asdict(row).values()]
 
 
-def write_whole(path: Path, data: bytes) -> None:
-    """A file that is either all there or not at all."""
-    partial = path.with_name(path.name + ".part")
-    partial.write_bytes(data)
-    os.replace(partial, path)
-
-
 def refuse_other_settings(file: Path, name: str, settings: Mapping[str, Any]) -> None:
     """Refuse to mix two evaluations in one table."""
     try:
@@ -194,9 +188,8 @@ def import_pyarrow() -> Any:
 def write_parquet(path: Path, rows: Sequence[Row]) -> None:
     """All rows at once."""
     pyarrow = import_pyarrow()
-    partial = path.with_name(path.name + ".part")
-    pyarrow.parquet.write_table(pyarrow.Table.from_pylist([asdict(row) for row in rows]), partial)
-    os.replace(partial, path)
+    with replacing(path) as temporary:
+        pyarrow.parquet.write_table(pyarrow.Table.from_pylist([asdict(row) for row in rows]), temporary)
 
 
 def read_parquet(path: Path) -> list[Row]:

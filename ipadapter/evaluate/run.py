@@ -13,6 +13,7 @@ from PIL import Image
 
 from ..errors import IPAdapterError
 from ..host.client import Client, ClientError, ServerGoneError, StoredFile, connect
+from ..writing import write_whole
 from .folder import Item
 from .graph import Template
 from .rows import Key, Row, Table
@@ -104,5 +105,4 @@ def read_picture(data: bytes) -> Image.Image:
 def keep(folder: Path | None, data: bytes, name: str) -> None:
     """Put a picture into the folder that keeps them, where there is one."""
     if folder is not None:
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_bytes(data)
+        write_whole(folder / name, data)

@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from ..errors import IPAdapterError
+from ..errors import IPAdapterError, sentence_of
 from .config import read_config
 from .start import run_config
 
@@ -20,11 +20,8 @@ def main(arguments: list[str] | None = None) -> int:
     path = parser.parse_args(arguments).config
     try:
         outcome = run_config(read_config(path))
-    except IPAdapterError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except OSError as error:  # a disk that is full while a line is added, say
-        print(f"error: '{error.filename}' cannot be used: {error.strerror}.", file=sys.stderr)
+    except (IPAdapterError, OSError) as error:
+        print(f"error: {sentence_of(error)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("stopped; what was encoded or saved is kept, and the same command goes on from there.", file=sys.stderr)

@@ -22,7 +22,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from ..errors import IPAdapterError
-from ..writing import replacing
+from ..writing import write_whole
 
 FORMAT = "1"  # changes with the layout below, so that a cache of an older one is made anew
 
@@ -59,9 +59,7 @@ class Chunk:
 
     def write(self, tensors: Tensors, notes: dict[str, str]) -> None:
         """Raises IPAdapterError where the disk does not take it."""
-        whole = {name: tensor.contiguous() for name, tensor in tensors.items()}
-        with replacing(self.path) as temporary:
-            temporary.write_bytes(save(whole, notes))
+        write_whole(self.path, save({name: tensor.contiguous() for name, tensor in tensors.items()}, notes))
 
     def open(self) -> Any:
         """The mapped file. Raises IPAdapterError where something other than this program has changed it."""

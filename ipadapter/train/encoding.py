@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ..errors import IPAdapterError
+from ..writing import clear_parts
 from .cache import Cache, Tensors, fingerprint
 from .listing import Entry, name_some
 from .pictures import Picture, open_picture
@@ -57,6 +58,7 @@ class Part:
 
 
 ALONE = Part()
+ANOTHER_RUN = 600.0  # seconds after which no other run that fills the same cache can still be writing a file
 Progress = Callable[[str, Sequence[Any]], Iterable[Any]]  # a label and chunks to go through
 
 
@@ -113,6 +115,8 @@ def caption_of(entry: Entry) -> str:
 def fill(plan: Plan, encoders: Encoders, part: Part = ALONE, progress: Progress = without_progress) -> None:
     """Make what is missing. Raises IPAdapterError for pictures that cannot be read, unless they are to be skipped."""
     cache, settings = plan.cache, plan.settings
+    if part.process == 0:
+        clear_parts(cache.folder, ANOTHER_RUN)
     if part.process == 0 and not cache.nothing.exists:
         cache.nothing.write({"features": encoders.no_picture()[None].to(settings.dtype)}, {})
     texts, pictures = plan.text_chunks, plan.picture_chunks

@@ -39,9 +39,15 @@ class Journal:
             writer.writerows(values(row) for row in kept)
 
     def add(self, rows: list[Row]) -> None:
-        """Append."""
-        with self.path.open("a", newline="", encoding="utf-8") as file:
-            csv.writer(file).writerows(values(row) for row in rows)
+        """Append. Raises IPAdapterError where the disk takes no more."""
+        try:
+            with self.path.open("a", newline="", encoding="utf-8") as file:
+                csv.writer(file).writerows(values(row) for row in rows)
+        except OSError as error:
+            raise IPAdapterError(
+                f"'{self.path}' cannot be written: {error.strerror}. Make room and run the same command to go on from "
+                "the newest checkpoint."
+            ) from error
 
     def rows(self) -> list[Row]:
         """What is there; a last line that a killed run wrote in part does not count.

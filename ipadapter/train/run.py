@@ -20,7 +20,7 @@ from ..training.batches import Batches, Share
 from ..training.loop import DivergedError, gradient_length, refuse_divergence
 from ..training.module import AdapterTraining, TrainingSet
 from ..training.recipe import Recipe
-from ..writing import Provenance, write_adapter
+from ..writing import Provenance, clear_parts, write_adapter
 from .checkpoints import Checkpoint, Checkpoints, step_name
 from .journal import Journal, Row
 from .stopping import Stop
@@ -267,6 +267,7 @@ def run_journal(run: Run, quiet: bool) -> Iterator[Any]:
         return
     from tqdm import tqdm
 
+    clear_parts(run.schedule.folder)
     journal, pending = run.schedule.journal, list[Row]()
     journal.cut(run.step)
     bar = tqdm(total=run.recipe.steps, initial=run.step, desc="training", unit="step", disable=quiet)

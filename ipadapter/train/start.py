@@ -13,7 +13,7 @@ from ..errors import IPAdapterError
 from ..families import AdapterSpec, identify
 from ..headers import checkpoint_header, read_header
 from ..training.module import AdapterTraining
-from ..writing import Provenance
+from ..writing import Provenance, write_whole
 from .cache import file_stamp
 from .config import Config
 from .encoding import Part, Plan, Settings, fill, make_plan, skipped
@@ -148,7 +148,7 @@ def note_skipped(config: Config, plan: Plan) -> None:
     """Write down which pictures are not trained on, and why."""
     lines, path = [f"{name}\t{why}\n" for name, why in skipped(plan)], config.output.folder / "skipped.txt"
     if lines:
-        path.write_text("".join(lines), encoding="utf-8")
+        write_whole(path, "".join(lines).encode())
     else:
         path.unlink(missing_ok=True)  # an earlier run's
 

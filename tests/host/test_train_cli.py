@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -22,6 +23,7 @@ from tests.adapters import random_adapter
 from tests.comfyui import HOST
 from tests.conftest import ROOT
 from tests.host.train_cli_world import Job, carry_out
+from tests.host.train_every_write import REFUSED
 
 pytestmark = pytest.mark.slow
 
@@ -176,6 +178,48 @@ def test_a_run_that_was_killed_before_its_last_file_writes_it(pictures, uninterr
     assert steps_kept(folder) == ["step-000002", "step-000004"] and not (folder / "ip-adapter.safetensors").exists()
     assert carry_out(replace(job, kill_at_the_end=False)) == 4
     assert load_file(folder / "ip-adapter.safetensors").keys() == weights(uninterrupted).keys()
+
+
+@pytest.fixture(scope="module")
+def every_write(pictures, tmp_path_factory) -> list[dict]:
+    """What became of a run with three pictures that was ended at each of its writes, and of the same command after."""
+    folder = tmp_path_factory.mktemp("writes")
+    for name in ("0", "1", "2"):
+        for ending in (".png", ".txt"):
+            (folder / "data").mkdir(exist_ok=True)
+            shutil.copy((pictures / name).with_suffix(ending), folder / "data")
+    command = (sys.executable, "-m", "tests.host.train_every_write", str(folder / "data"), str(folder / "runs"))
+    return [json.loads(line) for line in succeed(command).splitlines()]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="its runs are forked")
+def test_killed_or_starved_at_any_write_the_same_command_finishes_the_job(every_write):
+    """The cache, the losses, the checkpoints and the last file; what is left half written is cleared away."""
+    whole, *others = every_write
+    assert len([one for one in others if not one["full"]]) == len(whole["writes"]) > 40
+    assert {one["first"]["code"] for one in others if not one["full"]} == {-9}
+    for one in others:
+        assert one["again"]["code"] == 0, one
+        assert (one["weights"], one["losses"]) == (whole["weights"], whole["losses"]), one["at"]
+        left = {name for name in one["names"] if not is_part_of_cache(name)}
+        assert left == set(whole["names"]), one["at"]
+
+
+def is_part_of_cache(name: str) -> bool:
+    """Removed once no other run can be writing it."""
+    return name.startswith("cache/") and name.endswith(".part")
+
+
+# The system's own, and what the writers of safetensors and torch make of it.
+REASONS = ("No space left on device", "I/O error", "failed writing file")
+
+
+def test_a_disk_that_is_full_at_any_write_is_a_sentence(every_write):
+    starved = [one["first"] for one in every_write[1:] if one["full"]]
+    assert len(starved) > 20
+    for first in starved:
+        assert first["code"] == REFUSED and "\n" not in first["sentence"], first
+        assert any(reason in first["sentence"] for reason in REASONS), first
 
 
 def test_two_processes_train_as_one_with_twice_the_batch(pictures, tmp_path):
