@@ -19,6 +19,7 @@ from .config import Config
 from .encoding import Part, Plan, Settings, fill, make_plan, skipped
 from .examples import CachedSet, open_set
 from .listing import Entry, complete, list_folder, list_shards
+from .room import cache_bytes, checkpoints_bytes, refuse_little_room
 from .run import Outcome, Run, Schedule, make_accelerator, train
 from .stopping import Stop
 
@@ -112,10 +113,12 @@ def plan_of(config: Config, entries: list[Entry]) -> Plan:
 def fill_cache(config: Config, plan: Plan, accelerator: Any, stop: Stop, start: AdapterSpec | None) -> None:
     """Encode what has not been, each process a part of it. The encoders are not even opened where all is done.
 
-    Raises IPAdapterError before that where the adapter to go on from fits neither the base nor the encoder.
+    Raises IPAdapterError before that where the adapter to go on from fits neither the base nor the encoder, and where
+    there is no room for what will be written.
     """
     from ..host import train_adapter as graph
     from ..host import training_models as models
+    from ..host.training import trainable_layers
 
     if not plan.complete:
         files = files_of(config)
@@ -123,8 +126,11 @@ def fill_cache(config: Config, plan: Plan, accelerator: Any, stop: Stop, start: 
         if start is not None:
             graph.refuse_other_base(start, base)
         encoders = models.open_encoders(files, base, config.recipe.kind)
+        width = encoders.no_picture().shape[-1]
         if start is not None:
-            refuse_other_encoder(start, encoders.no_picture().shape[-1], config)
+            refuse_other_encoder(start, width, config)
+        spec = start or graph.spec_for(config.recipe, width, trainable_layers(base), None)
+        refuse_little_room({plan.cache.folder: cache_bytes(plan, encoders), **for_checkpoints(config, spec)})
         part = Part(accelerator.process_index, accelerator.num_processes)
         fill(plan, encoders, part, lambda label, items: bar(label, items, stop, accelerator.is_main_process))
         del base, encoders
@@ -170,6 +176,7 @@ def open_run(config: Config, plan: Plan, accelerator: Any) -> Iterator[Run]:
     if start is not None:
         refuse_other_encoder(start.spec, data.nothing.shape[-1], config)
     spec = graph.spec_for(recipe, data.nothing.shape[-1], trainable_layers(model), start)
+    refuse_little_room(for_checkpoints(config, spec))
     about = Provenance(config.model.clip_vision.stem, start.provenance.steps if start else 0, config.output.license)
     precision = DTYPES[config.training.mixed_precision]
     with frozen_unet(model, precision, config.training.gradient_checkpointing) as frozen:
@@ -188,6 +195,11 @@ def settings_of(config: Config, plan: Plan) -> dict[str, Any]:
         "init_from": None if config.model.init_from is None else config.model.init_from.name,
         "data and encoders": plan.cache.folder.name,
     }
+
+
+def for_checkpoints(config: Config, spec: AdapterSpec) -> dict[Path, int]:
+    """The room that they need."""
+    return {config.output.folder: checkpoints_bytes(spec, schedule_of(config).checkpoints)}
 
 
 def schedule_of(config: Config) -> Schedule:

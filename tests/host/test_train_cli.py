@@ -5,28 +5,36 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
 from ipadapter.errors import IPAdapterError
+from ipadapter.families import identify
+from ipadapter.headers import checkpoint_header, read_header
 from ipadapter.train.__main__ import main
+from ipadapter.train.checkpoints import Checkpoints
 from ipadapter.train.config import read_config
+from ipadapter.train.room import checkpoints_bytes
 from ipadapter.train.start import run_config
 from tests.adapters import random_adapter
 from tests.comfyui import HOST
 from tests.conftest import ROOT
+from tests.host.forks import REFUSED
 from tests.host.train_cli_world import Job, carry_out
-from tests.host.train_every_write import REFUSED
+from tests.host.train_every_division import DIVISIONS, STEPS
 
 pytestmark = pytest.mark.slow
 
+FORKED = pytest.mark.skipif(not hasattr(os, "fork"), reason="its runs are forked")
 STAND_IN = ROOT / ".models" / "checkpoints" / "v1-5-pruned-emaonly-fp16.safetensors"
 
 
@@ -102,6 +110,15 @@ def test_a_killed_run_goes_on_to_the_very_same_bits(pictures, uninterrupted, tmp
     assert steps_kept(tmp_path / "run") == ["step-000002", "step-000004", "step-000006"]
 
 
+def test_the_room_of_the_checkpoints_is_known_before(uninterrupted):
+    path = uninterrupted / "ip-adapter.safetensors"
+    spec = identify(checkpoint_header(read_header(path, path.name)))
+    needed = checkpoints_bytes(spec, Checkpoints(uninterrupted / "none", keep=2))  # and one that is being written
+    files = [path, *(uninterrupted / "checkpoints").rglob("*")]
+    assert sum(file.stat().st_size for file in files if file.is_file()) == pytest.approx(needed, rel=0.1)
+    assert checkpoints_bytes(spec, Checkpoints(uninterrupted / "checkpoints", keep=2)) == pytest.approx(needed * 5 / 13)
+
+
 def test_a_terminated_run_saves_first_and_goes_on_to_the_very_same_bits(pictures, uninterrupted, tmp_path):
     job = Job(str(pictures), str(tmp_path / "run"), terminate_at=3)
     assert carry_out(job) == 3
@@ -147,17 +164,14 @@ def test_a_run_does_not_go_on_from_another_kind_of_adapter(pictures, tmp_path):
         carry_out(replace(job, steps=4))
 
 
-@pytest.mark.parametrize(("batch_size", "grad_accumulation"), [(4, 1), (1, 4), (2, 2)])
-def test_a_run_that_goes_on_with_another_accumulation_is_the_run_that_was(
-    pictures, tmp_path, batch_size, grad_accumulation
-):
-    """The same examples a step, stopped at an odd one: with more and smaller micro-batches where memory is short."""
-    whole = Job(str(pictures), str(tmp_path / "whole"), steps=5, batch_size=2, grad_accumulation=2, checkpoint_every=9)
-    carry_out(whole)
-    parted = replace(whole, folder=str(tmp_path / "parted"))
-    carry_out(replace(parted, terminate_at=3))
-    carry_out(replace(parted, batch_size=batch_size, grad_accumulation=grad_accumulation))
-    assert_same_run(tmp_path / "whole", tmp_path / "parted", steps=5, learning_rate=whole.learning_rate)
+@FORKED
+def test_a_run_that_goes_on_divided_otherwise_is_the_run_that_was(pictures, tmp_path):
+    """The same examples a step, stopped at an odd one, for every pair of batch, accumulation and processes."""
+    command = (sys.executable, "-m", "tests.host.train_every_division", str(pictures), str(tmp_path / "runs"))
+    names = succeed(command).split()
+    assert len(names) == len(DIVISIONS) * (1 + len(DIVISIONS))
+    for name in names[1:]:
+        assert_same_run(tmp_path / "runs" / names[0], tmp_path / "runs" / name, STEPS, Job.learning_rate)
 
 
 def assert_same_run(one: Path, other: Path, steps: int, learning_rate: float) -> None:
@@ -192,7 +206,7 @@ def every_write(pictures, tmp_path_factory) -> list[dict]:
     return [json.loads(line) for line in succeed(command).splitlines()]
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="its runs are forked")
+@FORKED
 def test_killed_or_starved_at_any_write_the_same_command_finishes_the_job(every_write):
     """The cache, the losses, the checkpoints and the last file; what is left half written is cleared away."""
     whole, *others = every_write
@@ -245,7 +259,7 @@ def small_encoder(path: Path) -> Path:
     return path
 
 
-def test_a_configuration_trains_an_adapter_that_loads_here(pictures, tmp_path, capsys):
+def test_a_configuration_trains_an_adapter_that_loads_here(pictures, tmp_path, capsys, monkeypatch):
     from ipadapter.host.adapter import load_adapter_file
 
     small_encoder(tmp_path / "ViT-S-32-alt.safetensors")
@@ -266,6 +280,12 @@ def test_a_configuration_trains_an_adapter_that_loads_here(pictures, tmp_path, c
     assert (adapter.provenance.encoder, adapter.provenance.steps) == ("ViT-S-32-alt", 2)
     assert main([str(tmp_path / "config.toml")]) == 1
     assert "all is done; raise training.steps" in capsys.readouterr().err
+    with monkeypatch.context() as changed:
+        changed.setattr(shutil, "disk_usage", lambda place: SimpleNamespace(free=10**6))
+        (tmp_path / "config.toml").write_text(config.replace("steps = 2", "steps = 3"))
+        assert main([str(tmp_path / "config.toml")]) == 1
+        assert re.search(r"about \d+\.\d GB to the disk of '.*out', where 1\.0 MB are free", capsys.readouterr().err)
+        (tmp_path / "config.toml").write_text(config)
     (tmp_path / "out" / "ip-adapter.safetensors").unlink()  # as one that was killed before it leaves it
     assert main([str(tmp_path / "config.toml")]) == 0
     assert load_adapter_file(tmp_path / "out" / "ip-adapter.safetensors", "again").provenance.steps == 2

@@ -2,15 +2,13 @@
 
     python -m tests.host.train_every_write DATA FOLDER
 
-prints a line of JSON for each. Everything is imported once; each run is a process that is forked from this one.
-Python's own writes are seen by its audit hook; safetensors and torch write from native code, which is wrapped, and
-leaves half of a file too.
+prints a line of JSON for each. Python's own writes are seen by its audit hook; safetensors and torch write from native
+code, which is wrapped, and leaves half of a file too.
 """
 
 from __future__ import annotations
 
 import errno
-import importlib
 import json
 import os
 import shutil
@@ -25,14 +23,12 @@ import safetensors.torch
 import torch
 from safetensors import SafetensorError
 
-from ipadapter.errors import IPAdapterError
-from ipadapter.host.launch import start_host
+from tests.host.forks import Fork, prepare
 from tests.host.train_cli_world import Job, carry_out
 
 WRITES = os.O_WRONLY | os.O_RDWR
 CHANGES = ("os.mkdir", "os.rename", "os.remove", "os.rmdir")
 NEEDS_ROOM = ("open", "os.mkdir", "native", "half")
-REFUSED = 3  # exit code of a run that ended with a sentence
 
 
 @dataclass
@@ -91,24 +87,7 @@ def troubled(job: Job, at: int, full: bool) -> list[str]:
 
 def in_a_process(job: Job, at: int = 0, full: bool = False) -> dict[str, Any]:
     """How a run ended: by which signal or code, with which writes, or with what sentence."""
-    reading, writing = os.pipe()
-    child = os.fork()
-    if child == 0:
-        os.close(reading)
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        try:
-            said: dict[str, Any] = {"writes": troubled(job, at, full)}
-            code = 0
-        except IPAdapterError as error:
-            said, code = {"sentence": str(error)}, REFUSED
-        except BaseException as error:  # told to the test, which fails on it
-            said, code = {"error": f"{type(error).__name__}: {error}"}, 1
-        os.write(writing, json.dumps(said).encode())
-        os._exit(code)
-    os.close(writing)
-    with os.fdopen(reading, "rb") as pipe:
-        said = json.loads(pipe.read() or b"{}")
-    return said | {"code": os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])}
+    return Fork.doing(lambda: {"writes": troubled(job, at, full)}).end()
 
 
 def every_write(job: Job) -> Iterator[dict[str, Any]]:
@@ -137,10 +116,7 @@ def results(folder: Path) -> dict[str, Any]:
 
 def main() -> None:
     data, folder = sys.argv[1:]
-    torch.set_num_threads(1)
-    start_host(["--cpu", "--use-pytorch-cross-attention"])
-    for name in ("accelerate", "ipadapter.host.training"):  # with all of the host that a run needs
-        importlib.import_module(name)
+    prepare()
     Path(folder).mkdir()
     job = Job(data, str(Path(folder) / "whole"), steps=2, checkpoint_every=1, keep=1)
     for number, line in enumerate(every_write(job)):

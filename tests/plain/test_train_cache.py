@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import resource
 import shutil
+from collections import namedtuple
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,8 +20,10 @@ from ipadapter.train.encoding import Part, Plan, Settings, fill, make_plan, skip
 from ipadapter.train.examples import open_set
 from ipadapter.train.listing import list_folder
 from ipadapter.train.pictures import open_picture
+from ipadapter.train.room import cache_bytes, refuse_little_room
 from tests.host.train_cli_world import SmallEncoders
 
+usage = namedtuple("usage", "total used free")
 SETTINGS = Settings(32, torch.float32, chunk=3, batch_size=2)
 
 
@@ -177,3 +180,32 @@ def test_a_damaged_chunk_is_named(data):
     plan.cache.pictures(1).path.write_bytes(b"damaged")
     with pytest.raises(IPAdapterError, match=r"pictures-00001\.safetensors' of the cache cannot be read .* delete it"):
         open_set(plan)
+
+
+def test_the_room_that_is_needed_is_known_before_and_asked_for(data, monkeypatch):
+    """What is still missing, whatever an earlier run has left; folders of one disk share its room."""
+    plan, encoders = plan_of(data), SmallEncoders()
+    needed, headers = cache_bytes(plan, encoders), 600 * len([*plan.picture_chunks, *plan.text_chunks])
+    with pytest.raises(KeyboardInterrupt):
+        fill(plan, Counting(fail_after=3))
+    left = cache_bytes(plan, encoders)
+    fill(plan, encoders)
+    assert 0 < sum(path.stat().st_size for path in plan.cache.folder.iterdir()) - needed < headers
+    assert 0.3 * needed < left < 0.7 * needed and cache_bytes(plan, encoders) == 0
+    monkeypatch.setattr(shutil, "disk_usage", lambda place: usage(total=10**10, used=0, free=3 * 10**9))
+    refuse_little_room({plan.cache.folder: 10**9, data / "not" / "there": 2 * 10**9})
+    with pytest.raises(
+        IPAdapterError, match=r"about 3\.5 GB to the disk of '.*cache.*', where 3\.0 GB are free: make room"
+    ):
+        refuse_little_room({plan.cache.folder: 15 * 10**8, data / "not" / "there": 2 * 10**9})
+
+
+def test_what_a_killed_process_was_writing_is_cleared_away_once_nobody_can_be_writing_it(data):
+    plan = plan_of(data)
+    plan.cache.folder.mkdir(parents=True)
+    old, new = (plan.cache.folder / f".texts-00000.safetensors.{name}.part" for name in ("old", "new"))
+    for part in (old, new):
+        part.touch()
+    os.utime(old, (0, 0))
+    fill(plan, SmallEncoders())
+    assert new.exists() and not old.exists()
