@@ -12,6 +12,7 @@ from safetensors import safe_open
 from .checkpoint import Checkpoint, Tensors, flatten, read_torch, refuse_repeated, refuse_whole_numbers, sort
 from .errors import IPAdapterError
 from .opening import DTYPES, Container, inspect
+from .pickles import UnreadableError
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ def safetensors_header(path: Path, name: str) -> Header:
     except IPAdapterError:
         raise
     except Exception as error:  # of the format's own, and whatever a header that lies leads it to
-        raise IPAdapterError(f"'{name}' is damaged or cut short: download it again.") from error
+        raise UnreadableError(f"'{name}' is damaged or cut short: download it again.") from error
 
 
 def shape_only(shape: Any, dtype: torch.dtype) -> torch.Tensor:

@@ -206,14 +206,14 @@ def refuse(attempt: Callable[[], None], name: str) -> None:
 
 
 class UnreadableError(IPAdapterError):
-    """The refusal of a torch file that is damaged, or a pickle of more than tensors."""
+    """The refusal of a file that is damaged, or a pickle of more than tensors."""
 
 
 def runs_code(name: str) -> UnreadableError:
     """The refusal of a pickle that asks for anything but tensors."""
     return UnreadableError(
         f"'{name}' is a pickle that asks to run code while it loads, so it was not opened: "
-        "use the .safetensors version of this adapter."
+        "use the .safetensors version of it."
     )
 
 

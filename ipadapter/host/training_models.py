@@ -16,6 +16,9 @@ from torch import Tensor
 
 from ..errors import IPAdapterError
 from ..families import Family
+from ..headers import read_header
+from ..opening import inspect
+from ..pickles import UnreadableError
 from ..training.module import Text
 from .open_clip import load_encoder_file
 from .training_set import encode_features, join_conds, model_conds
@@ -42,14 +45,26 @@ def opened(path: Path, what: str, load: Callable[[str], Any]) -> Any:
     """What a loader makes of a file. Raises IPAdapterError naming the file where it makes nothing."""
     if not path.is_file():
         raise IPAdapterError(f"'{path}' is not a file: {what} is read from there.")
+    inspect(path, path.name)
     try:
         made = load(str(path))
     except Exception as error:  # loaders raise whatever a file of another kind leads them to
+        refuse_unreadable(path)
         reason = str(error).removeprefix("ERROR: ").splitlines() or [type(error).__name__]
         raise IPAdapterError(f"'{path.name}' cannot be opened as {what}: {reason[0]}") from error
     if made is None:
         raise IPAdapterError(f"'{path.name}' is not {what} that ComfyUI knows.")
     return made
+
+
+def refuse_unreadable(path: Path) -> None:
+    """Refuse a file that is damaged or would run code in this pack's words: torch's own advise to let it run."""
+    try:
+        read_header(path, path.name)
+    except UnreadableError:
+        raise
+    except IPAdapterError:  # it can be read, and holds no adapter
+        return
 
 
 def open_base(files: ModelFiles) -> ModelPatcher:

@@ -38,10 +38,14 @@ class Checkpoint:
         try:
             facts: dict[str, Any] = json.loads((self.folder / FACTS).read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
-            raise IPAdapterError(
-                f"the checkpoint '{self.folder}' is damaged ({error}): delete it, and the one before it is used."
-            ) from error
+            raise self.damaged(str(error)) from error
         return facts
+
+    def damaged(self, why: str) -> IPAdapterError:
+        """The refusal of one that something other than this program has changed."""
+        return IPAdapterError(
+            f"the checkpoint '{self.folder}' is damaged ({why}): delete it, and the one before it is used."
+        )
 
 
 @dataclass(frozen=True)

@@ -155,12 +155,19 @@ class Run:
         if self.saved is None:
             return []
         changed = differences(self.saved, self.facts)
-        self.accelerator.load_state(str(self.saved.folder))
+        self.load(self.saved)
         self.accelerator.step = 0  # its count of micro-batches, of which another number may make a step now
         for group in self.optimizer.param_groups:
             group.update(lr=self.recipe.learning_rate, weight_decay=self.recipe.weight_decay)
         self.step = self.saved.step
         return changed
+
+    def load(self, saved: Checkpoint) -> None:
+        """Take weights and optimizer from a checkpoint. Raises IPAdapterError where one of its files is damaged."""
+        try:
+            self.accelerator.load_state(str(saved.folder))
+        except Exception as error:  # each library raises its own, and torch advises to let a pickle run
+            raise saved.damaged("its weights or its optimizer's state cannot be read") from error
 
     def one_step(self, stop: Stop) -> tuple[float, bool]:
         """One optimizer step; the mean loss over all processes, and whether any of them is to stop.

@@ -14,6 +14,8 @@ from typing import Any
 
 import torch
 
+from ipadapter.writing import write_whole
+
 from ..host import start_host
 
 MEASURED = Path(__file__).resolve().parent / "measured"
@@ -27,7 +29,9 @@ def main(arguments: list[str] | None = None) -> None:
 
     parser = argparse.ArgumentParser(prog="python -m lab.evidence", description="Measure the paper's claims.")
     parser.add_argument("claims", nargs="*", choices=[*CLAIMS, []], metavar="CLAIM", help=", ".join(CLAIMS))
-    parser.add_argument("--references", type=int, default=WHOLE.references)
+    parser.add_argument(
+        "--references", type=at_least_two, default=WHOLE.references, help="images of each claim (%(default)s)"
+    )
     chosen = parser.parse_args(arguments)
     torch.set_num_threads(1)
     fresh = {}
@@ -37,15 +41,22 @@ def main(arguments: list[str] | None = None) -> None:
             fresh[name] = CLAIMS[name](Extent(chosen.references))
         save(name, fresh[name])
         print(f"{name}: {time.perf_counter() - began:.0f} s", flush=True)
-    PAGE.write_text(page(fresh), encoding="utf-8")
+    write_whole(PAGE, page(fresh).encode())
     print(f"written: {PAGE}")
+
+
+def at_least_two(text: str) -> int:
+    """A number of references that has an interval; what was measured before is kept where it is refused."""
+    count = int(text)
+    if count < 2:
+        raise argparse.ArgumentTypeError(f"{count} references, where 2 or more are needed for an interval")
+    return count
 
 
 def save(name: str, table: Any) -> None:
     """Keep a claim's numbers, and its pictures until the page is written."""
-    MEASURED.mkdir(exist_ok=True)
     rows = [asdict(row) for row in table.rows.values()]
-    (MEASURED / f"{name}.json").write_text(json.dumps(rows, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_whole(MEASURED / f"{name}.json", (json.dumps(rows, ensure_ascii=False) + "\n").encode())
 
 
 def load(name: str) -> Any:
@@ -64,8 +75,7 @@ def page(fresh: dict[str, Any]) -> str:
 
     kept = [name for name in CLAIMS if name in fresh or (MEASURED / f"{name}.json").exists()]
     tables = {name: fresh.get(name) or load(name) for name in kept}
-    groups = {len(set(row.groups)) for table in tables.values() for row in table.rows.values()}
-    return make_page(tables, max(groups), STEPS, GUIDANCE)
+    return make_page(tables, STEPS, GUIDANCE)
 
 
 if __name__ == "__main__":

@@ -45,10 +45,10 @@ this pack's own nodes' code and ComfyUI's sampler by
 
     python -m lab.evidence
 
-on {count} held-out references (combinations of shape, colour and style that no model was trained on), {seeds} seeds
-each, {steps} steps, guidance {guidance:g}. Attributes are read from the pictures by a classifier trained only on the
-data set. Brackets are 95 % intervals: a bootstrap over references. A statement *holds* where the interval of its
-difference lies above zero; differences are paired by reference and seed.
+on held-out references (combinations of shape, colour and style that no model was trained on), as many as each section
+says, with {seeds} seeds each, {steps} steps, guidance {guidance:g}. Attributes are read from the pictures by a
+classifier trained only on the data set. Brackets are 95 % intervals: a bootstrap over references. A statement *holds*
+where the interval of its difference lies above zero; differences are paired by reference and seed.
 
 What this shows is that the mechanism does what the paper says, in a world of a few hundred kinds of picture. It says
 nothing about the quality of any published adapter, and CLIP-I is measured with the very encoder the adapters read,
@@ -56,10 +56,10 @@ which favours them.
 """
 
 
-def make_page(tables: dict[str, Table], count: int, steps: int, guidance: float) -> str:
+def make_page(tables: dict[str, Table], steps: int, guidance: float) -> str:
     """The whole page; the pictures that come with the tables are written."""
     IMAGES.mkdir(parents=True, exist_ok=True)
-    parts = [HEAD.format(count=count, seeds=WHOLE.seeds, steps=steps, guidance=guidance)]
+    parts = [HEAD.format(seeds=WHOLE.seeds, steps=steps, guidance=guidance)]
     return "\n".join([*parts, *(section(name, table) for name, table in tables.items())])
 
 
@@ -72,7 +72,13 @@ def section(name: str, table: Table) -> str:
         lines += [f"![{TITLES[name]}](images/evidence/{name}.jpg)", ""]
     lines += [note, ""] if (note := note_of(name)) else []
     verdicts = list(VERDICTS[name](table))
-    return "\n".join([*lines, *verdict_lines(verdicts), "", *number_lines(table), ""])
+    measured = f"Measured on {references_of(table)} references."
+    return "\n".join([*lines, *verdict_lines(verdicts), "", measured, "", *number_lines(table), ""])
+
+
+def references_of(table: Table) -> int:
+    """How many references a claim was measured on."""
+    return max(len(set(row.groups)) for row in table.rows.values())
 
 
 def note_of(name: str) -> str:

@@ -164,6 +164,22 @@ def test_a_run_does_not_go_on_from_another_kind_of_adapter(pictures, tmp_path):
         carry_out(replace(job, steps=4))
 
 
+@pytest.mark.parametrize("name", ["model.safetensors", "optimizer.bin", "training.json"])
+def test_a_checkpoint_that_is_damaged_is_named_and_the_one_before_is_gone_on_from(
+    name, pictures, uninterrupted, tmp_path
+):
+    folder = Path(shutil.copytree(uninterrupted, tmp_path / "run"))
+    newest = folder / "checkpoints" / "step-000006"
+    (newest / name).write_bytes((newest / name).read_bytes()[:100])
+    job = Job(str(pictures), str(folder))
+    with pytest.raises(IPAdapterError, match="step-000006' is damaged .*: delete it, and the one before it") as refused:
+        carry_out(job)
+    assert "weights_only" not in str(refused.value)
+    shutil.rmtree(newest)
+    assert carry_out(job) == 6
+    assert_same_bits(folder, uninterrupted)
+
+
 @FORKED
 def test_a_run_that_goes_on_divided_otherwise_is_the_run_that_was(pictures, tmp_path):
     """The same examples a step, stopped at an odd one, for every pair of batch, accumulation and processes."""

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import pickle
+
 import pytest
 import torch
 from pack.ipadapter.errors import IPAdapterError
 from pack.ipadapter.families import Family
 from pack.ipadapter.host.launch import find_host
 from pack.ipadapter.host.training_models import HostEncoders, HostText, ModelFiles, open_base, open_text_and_vae
+from safetensors.torch import save_file
 
 from tests.comfyui import HOST
 from tests.conftest import ROOT
+from tests.live.files import RAN, RunsCode
 from tests.small import POOLED, SD15, SDXL, make_pair
 
 pytestmark = pytest.mark.slow
@@ -67,8 +71,29 @@ def test_files_that_are_no_models_are_named(tmp_path):
         open_base(ModelFiles(STAND_IN, checkpoint=tmp_path / "nowhere.safetensors"))
     path = tmp_path / "text.safetensors"
     path.write_text("not weights")
-    with pytest.raises(IPAdapterError, match="'text.safetensors' cannot be opened as a checkpoint"):
+    with pytest.raises(IPAdapterError, match="'text.safetensors' is not a readable safetensors or torch file"):
         open_base(ModelFiles(STAND_IN, checkpoint=path))
+    save_file({"a": torch.ones(1)}, path)
+    with pytest.raises(
+        IPAdapterError, match="'text.safetensors' is not a checkpoint that ComfyUI knows|cannot be opened"
+    ):
+        open_base(ModelFiles(STAND_IN, checkpoint=path))
+
+
+@pytest.mark.parametrize(
+    "save", [torch.save, lambda content, path: path.write_bytes(pickle.dumps(content))], ids=["torch", "pickle"]
+)
+def test_nobody_is_told_to_let_a_pickle_run(save, tmp_path):
+    """As torch's own words do, which the host hands on."""
+    path = tmp_path / "model.ckpt"
+    save({"a": RunsCode(tmp_path)}, path)
+    files = ModelFiles(path, checkpoint=path), ModelFiles(path, unet=path, clips=(path,), vae=path)
+    for open_one in (open_base, open_text_and_vae):
+        for each in files:
+            with pytest.raises(IPAdapterError, match="'model.ckpt' is") as refused:
+                open_one(each)
+            assert "weights_only" not in str(refused.value)
+    assert not (tmp_path / RAN).exists()
 
 
 def test_a_folder_that_is_not_comfyui_is_named(tmp_path, monkeypatch):

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 
 import pytest
 import torch
 
-from lab.evidence.__main__ import MEASURED, PAGE, load, page
+from lab.evidence.__main__ import MEASURED, PAGE, load, main, page
 from lab.evidence.claims import CLAIMS, WHOLE, Extent
 from lab.evidence.verdicts import VERDICTS
 
@@ -33,6 +34,26 @@ def test_every_claim_was_measured_on_enough_references():
         rows = load(name).rows.values()
         assert rows and all(len(set(row.groups)) >= 24 for row in rows), name
     assert {path.stem for path in MEASURED.glob("*.json")} == set(CLAIMS)
+
+
+@pytest.mark.parametrize("count", ["0", "1", "-3", "many"])
+def test_too_few_references_are_refused_and_the_kept_numbers_stay(count, capsys):
+    before = {path: path.read_bytes() for path in (PAGE, *MEASURED.iterdir())}
+    with pytest.raises(SystemExit):
+        main(["follows", "--references", count])
+    assert "--references" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in (PAGE, *MEASURED.iterdir())} == before
+
+
+def test_a_section_says_how_many_references_it_was_measured_on():
+    few = replace(load("structure"))
+    few.rows = {
+        key: replace(row, values=row.values[: 2 * WHOLE.seeds], groups=row.groups[: 2 * WHOLE.seeds])
+        for key, row in few.rows.items()
+    }
+    said = page({"structure": few})
+    assert said.count("Measured on 2 references.") == 1
+    assert said.count(f"Measured on {WHOLE.references} references.") == len(CLAIMS) - 1
 
 
 @cache
