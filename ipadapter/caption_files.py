@@ -50,6 +50,13 @@ def read_text(path: Path) -> str:
     return decode(content, path.name)
 
 
+def text_beside(picture: Path, extension: str = "txt") -> str | None:
+    """The text in the file of a picture's stem, its ending in capitals or not; None where there is none."""
+    spellings = (picture.with_suffix(f".{spelled}") for spelled in (extension, extension.upper(), extension.lower()))
+    found = next((path for path in spellings if path.is_file()), None)
+    return None if found is None else read_text(found)
+
+
 def decode(content: bytes, name: str) -> str:
     """The same of bytes that are there."""
     try:

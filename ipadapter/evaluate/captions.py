@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..caption_files import lines_of, name_in, read_table, read_text
+from ..caption_files import lines_of, name_in, read_table, read_text, text_beside
 from ..errors import IPAdapterError
 from ..numbers import shorten
 
@@ -27,8 +27,8 @@ def read_json(path: Path) -> Any:
 
 def text_captions(images: Sequence[Path]) -> Captions:
     """Captions from the .txt of the same stem beside each image that has one."""
-    beside = {image.name: image.with_suffix(".txt") for image in images}
-    return {name: lines_of(read_text(path)) for name, path in beside.items() if path.is_file()}
+    texts = {image.name: text_beside(image) for image in images}
+    return {name: lines_of(text) for name, text in texts.items() if text is not None}
 
 
 def coco_captions(path: Path) -> Captions:

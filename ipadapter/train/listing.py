@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from itertools import groupby, product
 from pathlib import Path, PurePath, PurePosixPath
 
-from ..caption_files import decode, is_stray, read_table, read_text
+from ..caption_files import decode, is_stray, read_table, text_beside
 from ..errors import IPAdapterError
 
 PICTURES = {".png", ".jpg", ".jpeg", ".webp", ".bmp"}
@@ -92,14 +92,7 @@ def caption_finder(folder: Path, extension: str) -> Callable[[Path], str | None]
         if (folder / name).is_file():
             table = captions_in(folder / name)
             return lambda path: table.get(path.relative_to(folder).as_posix())
-    return lambda path: caption_beside(path, extension.lstrip("."))
-
-
-def caption_beside(picture: Path, extension: str) -> str | None:
-    """The text of a picture's caption file, or None where there is none."""
-    spellings = (picture.with_suffix(f".{spelled}") for spelled in (extension, extension.upper(), extension.lower()))
-    found = next((path for path in spellings if path.is_file()), None)
-    return None if found is None else read_text(found).strip()
+    return lambda path: None if (text := text_beside(path, extension.lstrip("."))) is None else text.strip()
 
 
 def captions_in(path: Path) -> dict[str, str]:

@@ -94,6 +94,13 @@ def test_plain_folders_have_captions_beside_or_in_a_table(tmp_path):
     ]
 
 
+def test_a_text_beside_an_image_may_end_in_capitals(tmp_path):
+    image(tmp_path / "a.PNG")
+    (tmp_path / "a.TXT").write_text("one\ntwo")
+    (item,) = read_folder(tmp_path)
+    assert item.captions == ("one", "two")
+
+
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"], ids=ascii)
 def test_a_table_of_captions_has_the_line_ends_of_any_system(end, tmp_path):
     image(tmp_path / "a.png")
