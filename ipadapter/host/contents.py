@@ -58,7 +58,7 @@ def given_files(name: str) -> list[Path]:
     plain, folder = folder_paths.annotated_filepath(name)
     root = Path(folder or folder_paths.get_input_directory()).absolute()
     path = Path(os.path.abspath(root / plain))
-    return [path] if path.is_relative_to(root) and path.is_file() else []
+    return [path] if path.is_relative_to(root) and os.path.isfile(path) else []  # pathlib's raises for a long name
 
 
 def stamp(file: Path) -> tuple[Path, int, int]:
