@@ -215,7 +215,9 @@ def describe(fault: Any) -> str:
     message = fault["msg"].removeprefix("Value error, ")
     if fault["type"] == "value_error":
         return f"{place} {message}"
-    return f"{place} is {show(fault['input'])}: {message[:1].lower()}{message[1:]}"
+    given = fault["input"]
+    written = repr(given) if isinstance(given, float) else show(given)  # 3.0, where 3 is asked for
+    return f"{place} is {written}: {message[:1].lower()}{message[1:]}"
 
 
 def suggestion(names: list[str]) -> str:

@@ -134,7 +134,7 @@ def test_braces_that_stand_for_more_files_than_there_are_end(pattern, tmp_path):
 def test_no_value_is_taken_for_another(section, line, tmp_path):
     text = SMALLEST.replace(f"[{section}]\n", f"[{section}]\n{line}\n")
     text = text if section in ("output", "data") else f"{text}[{section}]\n{line}\n"
-    with pytest.raises(IPAdapterError, match=rf"{section}\.{line.split(' ')[0]} is "):
+    with pytest.raises(IPAdapterError, match=rf"{section}\.{line.split(' ')[0]} is (?!3:)"):  # 3.0 as it is written
         read_config(written(tmp_path, text))
 
 
