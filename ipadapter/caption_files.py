@@ -177,12 +177,18 @@ def caption_of(values: Values) -> str | None:
 
 
 def name_in(given: str, folder: Path) -> str:
-    """A picture's path below a folder, however a table has it: absolute, with `./`, with another system's slashes."""
+    """A picture's path below a folder, however a table has it.
+
+    That is: absolute, from the folder or from where the program runs, with `./`, with another system's slashes.
+    """
     if "\\" in given and not os.path.isfile(os.path.join(folder, given)):
         given = given.replace("\\", "/")
     root = os.path.abspath(folder)
+    path = os.path.join(root, given)
+    if "/" in given and not os.path.isfile(path) and os.path.isfile(given):
+        path = os.path.abspath(given)
     try:
-        return Path(os.path.relpath(os.path.join(root, given), root)).as_posix()
+        return Path(os.path.relpath(path, root)).as_posix()
     except ValueError:  # on another drive
         return given
 

@@ -275,6 +275,12 @@ def small_encoder(path: Path) -> Path:
     return path
 
 
+OTHERWISE = (
+    "batch_size = 1, grad_accumulation = 3, learning_rate = 0.0002, weight_decay = 0.1, drop_text = 0.2, "
+    "drop_image = 0.3, drop_both = 0.1, seed = 5"
+)
+
+
 def test_a_configuration_trains_an_adapter_that_loads_here(pictures, tmp_path, capsys, monkeypatch):
     from ipadapter.host.adapter import load_adapter_file
 
@@ -303,7 +309,11 @@ def test_a_configuration_trains_an_adapter_that_loads_here(pictures, tmp_path, c
         assert re.search(r"about \d+\.\d GB to the disk of '.*out', where 1\.0 MB are free", capsys.readouterr().err)
         (tmp_path / "config.toml").write_text(config)
     (tmp_path / "out" / "ip-adapter.safetensors").unlink()  # as one that was killed before it leaves it
+    capsys.readouterr()
+    (tmp_path / "config.toml").write_text(config.replace("batch_size = 2", OTHERWISE).replace("= 64", "= 128"))
     assert main([str(tmp_path / "config.toml")]) == 0
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if "goes on from step 2 (changed: " in line]
+    assert all(f"{name} " in line for name in (*re.findall(r"(\w+) =", OTHERWISE), "resolution", "data and encoders"))
     assert load_adapter_file(tmp_path / "out" / "ip-adapter.safetensors", "again").provenance.steps == 2
 
 

@@ -92,6 +92,14 @@ def test_names_and_headers_as_people_write_them(tmp_path, name, header):
     assert captions(tmp_path) == {"a.png": "a cat"}
 
 
+def test_names_may_be_from_where_the_program_runs(tmp_path, monkeypatch):
+    """The folder's own come first."""
+    folder_of(tmp_path / "set", ["a.png", "set/a.png", "b.png"])
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "set" / "captions.csv").write_text("file,text\nset/a.png,deep\nset/b.png,a cat\na.png,a dog\n")
+    assert captions(tmp_path / "set") == {"set/a.png": "deep", "b.png": "a cat", "a.png": "a dog"}
+
+
 def test_another_systems_slashes_are_read(tmp_path):
     folder_of(tmp_path, ["deep/a.png"])
     (tmp_path / "captions.csv").write_text("file,text\ndeep\\a.png,a cat\n")
