@@ -9,6 +9,8 @@ their client. A run must end, or be refused in a sentence; what fails otherwise 
 from __future__ import annotations
 
 import argparse
+import json
+import os
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -30,6 +32,8 @@ from tools.lab import NODES  # noqa: E402
 from tools.standins import SETS, make  # noqa: E402
 
 DIRECTORY = LAYOUT.runs / "soak"
+# For every new shape oneDNN keeps what it has compiled, up to a thousand of them: that grows for hours, and is no leak.
+os.environ["ONEDNN_PRIMITIVE_CACHE_CAPACITY"] = "0"
 MOST_SAID, LONGEST = 12, 200  # reasons shown, and letters of each
 SHOWN = 25  # runs between two lines of progress
 
@@ -61,13 +65,16 @@ def run_all(server: Server, numbers: range, seed: int) -> Record:
 
 def counted(record: Record) -> str:
     ended = ", ".join(f"{count} {ending.value}" for ending, count in sorted(record.endings.items()))
-    return f"{ended}; {record.samples[-1].held['megabytes']:.0f} MB"
+    held = record.samples[-1].held
+    return f"{ended}; {held['megabytes']:.1f} MB, {held['resident']:.0f} resident"
 
 
 def report(record: Record, reached: Sequence[str]) -> bool:
     """Print what was seen; whether all is well."""
     grown = growths(record.samples)
     print("\n".join(map(str, grown)))
+    samples = [{"runs": sample.runs, **sample.held} for sample in record.samples]
+    (DIRECTORY / "held.json").write_text(json.dumps(samples, indent=1) + "\n")
     for said, count in record.said.most_common(MOST_SAID):
         print(f"{count:5} times {said[:LONGEST]}")
     never = [name for name, count in sorted(record.classes.items()) if not count]

@@ -11,7 +11,7 @@ import pytest
 from ipadapter.host.client import ClientError, ExecutionFailedError, ExecutionInterruptedError, PromptRejectedError
 from tests.schema.texts import GOLDEN
 from tests.soak.graphs import ANY, PACK, make_graph, read_catalogue
-from tests.soak.held import Sample, growths
+from tests.soak.held import MOST, Sample, growths
 from tests.soak.runs import Ending, Record, Run, classify
 
 
@@ -80,7 +80,7 @@ def test_the_same_seed_makes_the_same_graph():
 
 def samples(tensors):
     """As many as a soak of 300 runs takes, with `tensors` held after so many runs."""
-    steady = {"models": 1, "threads": 5, "files": 20, "megabytes": 900.0}
+    steady = dict.fromkeys(MOST, 20.0)
     return [Sample(runs, {**steady, "tensors": tensors(runs)}) for runs in range(0, 310, 10)]
 
 
@@ -99,7 +99,7 @@ def samples(tensors):
 def test_what_is_a_leak(tensors, leaks):
     found = {growth.name: growth for growth in growths(samples(tensors))}
     assert found["tensors"].is_leak == leaks and ("LEAKS" in str(found["tensors"])) == leaks
-    assert not any(found[name].is_leak for name in ("models", "threads", "files", "megabytes"))
+    assert not any(found[name].is_leak for name in MOST.keys() - {"tensors"})
 
 
 def failed(kind: str, *files: str) -> ExecutionFailedError:
