@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -20,7 +19,7 @@ MOST: Mapping[str, float] = {
     "files": 0.005,
     "objects": MEGABYTES * 2**20 / 32,
     "megabytes": MEGABYTES,
-    "resident": math.inf,  # told and not judged: in it is what the allocator keeps, less what the system takes away
+    "resident": MEGABYTES,
 }
 
 

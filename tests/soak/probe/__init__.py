@@ -84,8 +84,9 @@ class Account(ctypes.Structure):
 
 
 LIBRARY = ctypes.CDLL(None) if sys.platform == "linux" else None
-if LIBRARY is not None:
-    LIBRARY.mallinfo2.restype = Account
+MALLINFO = getattr(LIBRARY, "mallinfo2", None)  # from glibc 2.33 on
+if MALLINFO is not None:
+    MALLINFO.restype = Account
 
 
 def in_use(process: psutil.Process) -> int:
@@ -93,15 +94,15 @@ def in_use(process: psutil.Process) -> int:
 
     What is resident goes up and down by a tenth with what the system takes away and the allocator keeps.
     """
-    if LIBRARY is None:
+    if MALLINFO is None:
         return int(process.memory_full_info().uss)
-    account = LIBRARY.mallinfo2()
+    account = MALLINFO()
     return int(account.uordblks + account.hblkhd)
 
 
 def give_back() -> None:
     """Have glibc return what is free to the system, which it otherwise keeps."""
-    if LIBRARY is not None:
+    if hasattr(LIBRARY, "malloc_trim"):
         LIBRARY.malloc_trim(0)
 
 
