@@ -54,11 +54,20 @@ def remaining(items: Sequence[Item], seeds: Sequence[int], done: Container[Key])
 async def run(studio: Studio, work: Sequence[Work], table: Table, told: Told) -> None:
     """Make and measure every picture, one row each. Raises IPAdapterError where the server cannot go on."""
     async with connect(studio.url) as client:
+        await forget(client)
         place = f"image-prompt-{uuid.uuid4().hex[:8]}"  # a name of this run's own in the server's input folder
         for one in work:
             async for row in rows_of(client, studio, one, place):
                 table.add(row)
                 told(row)
+
+
+async def forget(client: Client) -> None:
+    """What was loaded before may not be what the files hold now, by which the rows are known."""
+    try:
+        await client.forget()
+    except ClientError as error:
+        raise IPAdapterError(f"ComfyUI does not let go of what it has loaded: {one_line(error)}") from error
 
 
 async def rows_of(client: Client, studio: Studio, work: Work, place: str) -> AsyncIterator[Row]:

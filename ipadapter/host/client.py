@@ -218,6 +218,14 @@ class Client:
         """Another text whenever nodes that look for files may find others, as this pack on the server tells."""
         return str((await self._json("GET", FINDABLE))["sha256"])
 
+    async def forget(self) -> None:
+        """Have the server let go of models and results: it keeps them by name, whatever has that name now.
+
+        It passes over a request that arrives just before it waits, but looks for one after every prompt.
+        """
+        await self._request("POST", "free", json={"unload_models": True, "free_memory": True})
+        await self.run({"1": {"class_type": "PreviewAny", "inputs": {"source": "forgotten"}}}, timeout=None)
+
     async def interrupt(self, prompt_id: str | None = None) -> None:
         """Stop this prompt if it is running, or whatever is."""
         await self._request("POST", "interrupt", json={"prompt_id": prompt_id} if prompt_id else {})

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from safetensors.torch import load_file, save_file
 
 from ipadapter.evaluate.__main__ import main
 from ipadapter.evaluate.graph import Recipe, build_graph
@@ -151,6 +152,29 @@ def test_an_adapter_that_was_replaced_under_its_name_is_not_taken_for_it(
     assert len(rows_at(out)) == 1
     for name in ("../../etc/passwd", "%00.png", f"{'x' * 300}.png", "..", ""):
         assert studio.json(f"image_prompt_adapter/contents?name={name}") == {"sha256": []}
+
+
+def test_rows_are_of_what_the_files_hold_now(studio: Studio, folder: Path, tmp_path: Path, capsys) -> None:
+    """The host's own loaders keep what they have loaded under a name."""
+    tensors = load_file(LAYOUT.models / "loras" / "stand-in_sd15.safetensors")
+    mine = studio.server.output / "loras" / "mine.safetensors"
+    mine.parent.mkdir(exist_ok=True)
+    graph = studio.light()
+    model = graph.output("CheckpointLoaderSimple")
+    lora = graph.add("LoraLoaderModelOnly", model=model, lora_name=mine.name, strength_model=1.0)
+    graph.inputs("ApplyIPAdapter")["model"] = lora
+    (tmp_path / "flow.json").write_text(json.dumps(graph.nodes))
+    measured = []
+    try:
+        for number, factor in enumerate((1.0, -20.0, 1.0)):
+            save_file({key: tensor * factor for key, tensor in tensors.items()}, mine)
+            out = tmp_path / f"{number}.csv"
+            words = ["--workflow", str(tmp_path / "flow.json"), "--seeds", "1", "--limit", "1"]
+            assert main(command(studio, folder, out, *words)) == 0, capsys.readouterr().err
+            measured.append(numbers(repair(out)))
+    finally:
+        mine.unlink()
+    assert measured[0] == measured[2] != measured[1]
 
 
 def test_the_built_in_graph_runs_and_a_missing_model_is_said(
