@@ -64,7 +64,8 @@ def compiled(
 
 @contextmanager
 def at_most(seconds: float) -> Iterator[None]:
-    """Raise TooLongError in the block when so much time is over."""
+    """Raise TooLongError in the block when so much time is over, at its end at the latest."""
+    end = time.monotonic() + seconds
 
     def stop(*_: object) -> None:
         raise TooLongError(f"compiling takes more than is left of {BUDGET:.0f} s")
@@ -78,3 +79,5 @@ def at_most(seconds: float) -> Iterator[None]:
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
+    if time.monotonic() > end:
+        stop()
