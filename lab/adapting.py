@@ -16,10 +16,10 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from tqdm import tqdm
 
 from ipadapter.families import Family
-from ipadapter.host.encoder import encode_all, pixel_format
+from ipadapter.host.encoder import encode_all, encode_zero_pixels, pixel_format
 from ipadapter.host.training import FrozenUNet, frozen_unet
 from ipadapter.image_prompt import ImageFeatures
-from ipadapter.pixels import Fit, prepare_pixels, zero_pixels
+from ipadapter.pixels import Fit, prepare_pixels
 from ipadapter.training.fresh import new_adapter, new_spec
 from ipadapter.training.loop import train
 from ipadapter.training.module import AdapterTraining
@@ -76,9 +76,8 @@ def make_lesson(frozen: FrozenUNet, kind: Family, seed: int) -> Lesson:
 def encode_pictures(pictures: Tensor) -> tuple[ImageFeatures, ImageFeatures]:
     """Features of every picture and of none."""
     vision = files.load_clip_vision()
-    form = pixel_format(vision)
-    encoded, nothing = encode_all(vision, [prepare_pixels(pictures, None, Fit.CROP, form), zero_pixels(form)])
-    return encoded, nothing
+    (encoded,) = encode_all(vision, [prepare_pixels(pictures, None, Fit.CROP, pixel_format(vision))])
+    return encoded, encode_zero_pixels(vision)
 
 
 FEATURES = {

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
+from uuid import UUID
 
 import comfy.clip_vision
 import comfy.model_management
@@ -12,10 +14,11 @@ from torch import Tensor
 
 from ..combining import join_features
 from ..errors import IPAdapterError
-from ..image_prompt import ImageFeatures, ImagePrompt
+from ..image_prompt import ImageFeatures, ImagePrompt, merge_features
 from ..pixels import Fit, PixelFormat, prepare_pixels, zero_pixels
 from ..reading import Reading, make_parts, views_of
 
+ZERO_PIXELS = "image_prompt_adapter.zero_pixels"  # under which the host's patcher keeps them
 CHUNK = 8  # pictures a pass: progress and bounded memory
 
 
@@ -43,17 +46,34 @@ def encode_references(
     views = views_of(image, mask, reading, form.size)
     whole = [view.pixels(form) for view in views]
     detail = [view.subtiles(form, reading.detail) for view in views] if reading.has_detail else []
-    others = [zero_pixels(form)]
-    if negative_image is not None:
-        others.append(prepare_pixels(negative_image, None, reading.negative_fit, form))
-    features = encode_all(clip_vision, [*whole, *detail, *others])
-    encoder = describe(clip_vision, features[0])
-    refuse_not_finite(features, encoder)
-    seen, (nothing, *negative) = features[: -len(others)], features[-len(others) :]
-    parts = make_parts(
-        views, seen[: len(views)], seen[len(views) :], reading, len(image), negative[0] if negative else None
-    )
+    away = [] if negative_image is None else [prepare_pixels(negative_image, None, reading.negative_fit, form)]
+    nothing = encode_zero_pixels(clip_vision)
+    features = encode_all(clip_vision, [*whole, *detail, *away])
+    encoder = describe(clip_vision, nothing)
+    refuse_not_finite([*features, nothing], encoder)
+    negative = features.pop() if away else None
+    parts = make_parts(views, features[: len(views)], features[len(views) :], reading, len(image), negative)
     return ImagePrompt(parts, nothing, encoder)
+
+
+@dataclass(frozen=True)
+class ZeroPixels:
+    """Features of zero pixels, and the weights that made them by the host's name for their patches."""
+
+    features: ImageFeatures
+    patches: UUID
+
+
+def encode_zero_pixels(clip_vision: comfy.clip_vision.ClipVisionModel) -> ImageFeatures:
+    """Features of zeros in place of normalised pixels (N = 1), made once an encoder and kept for as long as it is."""
+    encoder = clip_vision.patcher
+    kept: ZeroPixels | None = encoder.get_attachment(ZERO_PIXELS)
+    if kept is None or kept.patches != encoder.patches_uuid:
+        made = encode_all(clip_vision, [zero_pixels(pixel_format(clip_vision))])
+        with torch.inference_mode(False):  # the next who asks may be a training
+            kept = ZeroPixels(merge_features(made, lambda tensors: tensors[0].clone()), encoder.patches_uuid)
+        encoder.set_attachments(ZERO_PIXELS, kept)
+    return kept.features
 
 
 def pixel_format(clip_vision: comfy.clip_vision.ClipVisionModel) -> PixelFormat:

@@ -15,7 +15,6 @@ from torch import Tensor
 from ..errors import IPAdapterError, refusal
 from ..image_prompt import UNKNOWN, ImageFeatures, ImagePrompt
 from ..opening import refuse_name
-from ..pixels import zero_pixels
 from ..prompt_files import (
     is_feature_file,
     prompt_of_features,
@@ -26,7 +25,7 @@ from ..prompt_files import (
     write_prompt,
 )
 from ..writing import replacing
-from .encoder import describe, encode_all, pixel_format, refuse_not_finite
+from .encoder import describe, encode_zero_pixels, refuse_not_finite
 from .files import fingerprint_of
 from .pictures import single_pictures, to_pil
 from .saving import next_path
@@ -123,10 +122,10 @@ def with_encoder(prompt: ImagePrompt, clip_vision: comfy.clip_vision.ClipVisionM
 
 def features_of_nothing(clip_vision: comfy.clip_vision.ClipVisionModel) -> tuple[ImageFeatures, str]:
     """What an encoder makes of zeros in place of normalised pixels, and the encoder in users' words."""
-    made = encode_all(clip_vision, [zero_pixels(pixel_format(clip_vision))])
-    encoder = describe(clip_vision, made[0])
-    refuse_not_finite(made, encoder)
-    return made[0], encoder
+    nothing = encode_zero_pixels(clip_vision)
+    encoder = describe(clip_vision, nothing)
+    refuse_not_finite([nothing], encoder)
+    return nothing, encoder
 
 
 def thumbnail_of(path: Path) -> Thumbnail | None:

@@ -18,9 +18,9 @@ from torch import Tensor
 from ..errors import IPAdapterError
 from ..families import Family
 from ..image_prompt import ImageFeatures
-from ..pixels import Fit, prepare_pixels, zero_pixels
+from ..pixels import Fit, prepare_pixels
 from ..training.module import Text
-from .encoder import describe, encode_all, pixel_format, refuse_not_finite
+from .encoder import describe, encode_all, encode_zero_pixels, pixel_format, refuse_not_finite
 
 Conditioning = list[list[Any]]
 ModelConds = dict[str, comfy.conds.CONDRegular]
@@ -152,7 +152,7 @@ def encode_features(
     """What a kind of adapter reads of every picture, and of no picture; and the encoder's name."""
     form = pixel_format(clip_vision)
     pixels = torch.cat([prepare_pixels(image, None, Fit.CROP, form) for image in images])
-    encoded, nothing = encode_all(clip_vision, [pixels, zero_pixels(form)])
+    nothing, (encoded,) = encode_zero_pixels(clip_vision), encode_all(clip_vision, [pixels])
     encoder = describe(clip_vision, encoded)
     refuse_not_finite([encoded, nothing], encoder)
     return FEATURES[kind](encoded, nothing, encoder), encoder

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import tempfile
+import weakref
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,7 @@ import torch
 from pack.ipadapter.adapter import features_for
 from pack.ipadapter.errors import IPAdapterError
 from pack.ipadapter.families import identify
-from pack.ipadapter.host.encoder import encode_image_prompt, pixel_format
+from pack.ipadapter.host.encoder import encode_image_prompt, encode_zero_pixels, pixel_format
 from pack.ipadapter.image_prompt import ImagePrompt
 from pack.ipadapter.pixels import Fit, prepare_pixels
 from torch import Tensor
@@ -167,6 +169,53 @@ def test_no_image_is_zero_pixels_and_not_a_black_picture():
     assert (zero.penultimate - black.penultimate).abs().max() > 100 * TOLERANCE
 
 
+def another() -> comfy.clip_vision.ClipVisionModel:
+    """The same weights in an encoder of a test's own."""
+    model = vision_model(CLIP)
+    model.load_sd(encoder().get_sd())
+    return model
+
+
+def counted(model: comfy.clip_vision.ClipVisionModel) -> list[int]:
+    """Pictures of every pass through an encoder from here on."""
+    seen: list[int] = []
+    model.model.register_forward_pre_hook(
+        lambda module, given, named: seen.append(len(named["pixel_values"])), with_kwargs=True
+    )
+    return seen
+
+
+def test_zero_pixels_are_encoded_once_an_encoder_and_go_with_it():
+    model = another()
+    seen = counted(model)
+    one, two = (encode_image_prompt(model, picture(2, seed=seed), Fit.CROP) for seed in (2, 3))
+    assert sorted(seen) == [1, 2, 2]
+    for prompt in (one, two):
+        assert torch.equal(prompt.zero_pixels.penultimate, encode(picture()).zero_pixels.penultimate)
+    kept = weakref.ref(model.patcher)
+    del model
+    gc.collect()
+    assert kept() is None
+
+
+def test_zero_pixels_are_encoded_anew_with_other_weights():
+    model = another()
+    before = encode_zero_pixels(model).penultimate
+    key = "vision_model.encoder.layers.0.mlp.fc1.bias"
+    model.patcher.add_patches({key: (torch.ones_like(model.get_sd()[key]),)})
+    after = encode_zero_pixels(model).penultimate
+    assert not torch.allclose(before, after)
+
+
+def test_kept_features_of_nothing_can_be_learned_from():
+    """Made while the host runs a node, used in a training, which takes no tensor of inference."""
+    kept = encode_zero_pixels(encoder()).penultimate
+    with torch.inference_mode(False), torch.enable_grad():
+        weight = torch.ones(HIDDEN, requires_grad=True)
+        (kept * weight).sum().backward()
+    assert weight.grad is not None
+
+
 def test_a_batch_is_several_references_each_encoded_by_itself():
     images = picture(3)
     batch = encode(images).parts[0].positive
@@ -197,21 +246,19 @@ def test_a_mask_chooses_what_counts():
 
 
 def test_many_images_are_encoded_in_chunks_with_progress():
+    model = another()
+    encode_zero_pixels(model)
     seen: list[tuple[int, int]] = []
-    sizes: list[int] = []
-    hook = encoder().model.register_forward_pre_hook(
-        lambda module, args, kwargs: sizes.append(len(kwargs["pixel_values"])), with_kwargs=True
-    )
+    sizes = counted(model)
     comfy.utils.set_progress_bar_global_hook(lambda value, total, *rest, **more: seen.append((value, total)))
     try:
-        prompt = encode(picture(20))
+        prompt = encode_image_prompt(model, picture(20), Fit.CROP)
     finally:
         comfy.utils.set_progress_bar_global_hook(None)
-        hook.remove()
     assert prompt.parts[0].positive.image_embeds.shape == (20, EMBED)
-    assert sum(sizes) == 21 and max(sizes) <= 8
+    assert sum(sizes) == 20 and max(sizes) <= 8
     assert [value for value, _ in seen] == sorted(value for value, _ in seen)
-    assert seen[0] == (8, 21) and seen[-1] == (21, 21)  # the host drops updates that follow within a moment
+    assert seen[0] == (8, 20) and seen[-1] == (20, 20)  # the host drops updates that follow within a moment
 
 
 def test_chunks_do_not_change_the_features():
