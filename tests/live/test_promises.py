@@ -35,7 +35,7 @@ kept = []
 
 def keep(request):
     kept.append(torch.zeros(8))
-    exec(compile(REACH, "/image-prompt-adapter/reach.py", "exec"), {})
+    exec(compile(REACH, "custom_nodes/image-prompt-adapter/reach.py", "exec"), {})
     return request
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 import time
 import urllib.request
 from collections import Counter
@@ -23,13 +24,13 @@ from ipadapter.host.client import (
     PromptRejectedError,
     connect,
 )
-from tests.soak.graphs import Catalogue, Json, make_graph, read_catalogue
+from tests.soak.graphs import PACK, Catalogue, Json, make_graph, read_catalogue
 from tests.soak.held import Sample
 from tools.server import Server
 
 PROBE = Path(__file__).with_name("probe")
 SENTENCES = ("IPAdapterError", "DivergedError", "UnreadableError", "HostError")  # what refuses with a sentence
-OURS = "image-prompt-adapter"  # in the path of a file of the pack
+OURS = os.path.join("custom_nodes", PACK, "")  # in the path of a file of the pack; a checkout may be called so too
 PATIENCE = 180.0  # seconds that a run may take
 SETTLED = 0.3  # seconds in which the host lets go
 LONGEST_WAIT = 0.6  # seconds until an interruption

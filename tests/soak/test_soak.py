@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from random import Random
 from typing import Any
 
@@ -108,7 +109,8 @@ def failed(kind: str, *files: str) -> ExecutionFailedError:
     return ExecutionFailedError({**words, "exception_type": kind, "traceback": trace})
 
 
-OURS, HOSTS = f"/custom_nodes/{PACK}/nodes/apply.py", "/ComfyUI/nodes.py"
+OURS = os.path.join("custom_nodes", PACK, "nodes", "apply.py")
+HOSTS = f"/{PACK}/.host/ComfyUI/nodes.py"  # in a checkout that is called as the README has it
 
 
 @pytest.mark.parametrize(

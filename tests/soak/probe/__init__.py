@@ -25,7 +25,7 @@ from comfy.model_patcher import ModelPatcher
 from server import PromptServer
 
 NODE_CLASS_MAPPINGS: dict[str, type] = {}
-PACK = f"{os.sep}image-prompt-adapter{os.sep}"  # in the path of each of its files
+PACK = os.path.join("custom_nodes", "image-prompt-adapter", "")  # in the path of each of its files
 DIRECTORIES = ("output", "temp", "input", "user")
 FOLDERS = tuple(os.path.realpath(getattr(folder_paths, f"get_{name}_directory")()) for name in DIRECTORIES)
 WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_TRUNC
