@@ -67,10 +67,7 @@ class Studio:
 
     def light(self, architecture: str = "auto") -> Graph:
         """The image prompt's quick graph with an image encoder thirty times smaller than ViT-H."""
-        graph = self.quick("image_prompt").change("LoadIPAdapter", ip_adapter_name=SMALL_ADAPTER)
-        inputs = {"clip_name": SMALL_ENCODER, "architecture": architecture}
-        graph.nodes[graph.only("CLIPVisionLoader")] |= {"class_type": "LoadOpenCLIPVision", "inputs": inputs}
-        return graph
+        return lightened(self.quick("image_prompt"), architecture)
 
     def ask(self, action: Callable[[Client], Awaitable[T]]) -> T:
         """What an action gives with a client of its own."""
@@ -109,6 +106,14 @@ class Studio:
 
     def json(self, path: str) -> Any:
         return json.loads(self.get(path))
+
+
+def lightened(graph: Graph, architecture: str = "auto") -> Graph:
+    """A graph with a base adapter and the small encoder that it reads."""
+    light = graph.change("LoadIPAdapter", ip_adapter_name=SMALL_ADAPTER)
+    encoder = {"clip_name": SMALL_ENCODER, "architecture": architecture}
+    light.nodes[light.only("CLIPVisionLoader")] |= {"class_type": "LoadOpenCLIPVision", "inputs": encoder}
+    return light
 
 
 async def download(client: Client, outcome: Outcome) -> dict[str, list[Pixels]]:
