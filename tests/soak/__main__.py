@@ -32,8 +32,13 @@ from tools.lab import NODES  # noqa: E402
 from tools.standins import SETS, make  # noqa: E402
 
 DIRECTORY = LAYOUT.runs / "soak"
-# For every new shape oneDNN keeps what it has compiled, up to a thousand of them: that grows for hours, and is no leak.
-os.environ["ONEDNN_PRIMITIVE_CACHE_CAPACITY"] = "0"
+# What grows for hours and is no leak, or hides one:
+KEPT_SMALL = {
+    "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "0",  # oneDNN keeps what it compiled for each of the last thousand shapes,
+    "LRU_CACHE_CAPACITY": "1",  # and what torch puts around it as many again; with 0 it crashes
+    "MALLOC_ARENA_MAX": "1",  # glibc returns what is free at the end of its first heap, not of those of threads
+}
+os.environ.update(KEPT_SMALL)
 MOST_SAID, LONGEST = 12, 200  # reasons shown, and letters of each
 SHOWN = 25  # runs between two lines of progress
 

@@ -46,6 +46,8 @@ CHOICES: Mapping[str, tuple[Any, ...]] = {
     **dict.fromkeys(
         ("layers", "weight_type", "preset"), ("linear", "ease in", "ease out", "weak input", "strong middle")
     ),
+    "FindIPAdapter.preset": ("FACEID", "FACEID", "STANDARD (medium strength)"),  # whose encoder is a published one
+    "LegacyIPAdapterFaceIDLoader.preset": ("FACEID", "FACEID", "FACEID PLUS V2"),
     "ImagePromptAttention.layers": ("all", "middle"),
     "layer_weights": ("", "0:1, 1:0.5"),
     "keyframes": ("0: 1, 1: 0", "0%: 1, 50%: 0.2, 100%: 0"),
@@ -304,7 +306,8 @@ class Builder:
             return "1, nan, x"
         if one.kind != "COMBO" and (usual := found(CHOICES, one, ())):
             return self.random.choice(usual)
-        if "default" in one.options and one.name not in SHORT and self.random.random() < DEFAULTS:
+        chosen_here = one.name in SHORT or f"{one.of}.{one.name}" in CHOICES
+        if "default" in one.options and not chosen_here and self.random.random() < DEFAULTS:
             return one.options["default"]
         return VALUES[one.kind](one, self.random)
 
