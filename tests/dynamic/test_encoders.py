@@ -18,7 +18,7 @@ from pack.ipadapter.open_clip_towers import open_towers
 from pack.ipadapter.pixels import Fit
 
 from tests.dynamic.vram import both_ways, dynamic_vram
-from tests.host.test_encoder import CONFIGS, random_encoder
+from tests.host.test_encoder import CONFIGS, random_encoder, vision_model
 from tests.host.test_open_clip import PLAIN, ROTARY, saved
 from tests.live.files import write_tower
 
@@ -43,7 +43,7 @@ def equal(one: ImagePrompt, other: ImagePrompt) -> bool:
 
 def host_encoder(name: str, state: dict[str, torch.Tensor]) -> comfy.clip_vision.ClipVisionModel:
     """Built and loaded as the host's loader does it."""
-    made = comfy.clip_vision.ClipVisionModel(dict(CONFIGS[name]))
+    made = vision_model(CONFIGS[name])
     missing, _ = made.load_sd(state)
     assert not missing
     return made

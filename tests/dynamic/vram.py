@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import TypeVar
 
 import comfy.memory_management
+import comfy.model_management
 import comfy.ops
 
 T = TypeVar("T")
@@ -14,13 +15,16 @@ T = TypeVar("T")
 
 @contextmanager
 def dynamic_vram(on: bool) -> Iterator[None]:
-    """Layers that the host builds meanwhile have no parameters until they are loaded, or have them as ever."""
-    before = comfy.memory_management.aimdo_enabled
-    comfy.memory_management.aimdo_enabled = on
+    """Layers that the host builds meanwhile have no parameters until they are loaded, or have them as ever.
+
+    Older versions build so on Windows alone.
+    """
+    before = comfy.memory_management.aimdo_enabled, comfy.model_management.WINDOWS
+    comfy.memory_management.aimdo_enabled, comfy.model_management.WINDOWS = on, on or before[1]
     try:
         yield
     finally:
-        comfy.memory_management.aimdo_enabled = before
+        comfy.memory_management.aimdo_enabled, comfy.model_management.WINDOWS = before
 
 
 def both_ways(make: Callable[[], T]) -> tuple[T, T]:
