@@ -102,9 +102,14 @@ def named_as_here(name: str, object_info: Mapping[str, Any]) -> dict[str, Any]:
     """The prompt, each node titled as on the canvas, or where it has no title there as this host calls its class."""
     titles = {str(node["id"]): node.get("title") for node in read_workflow(name)["nodes"]}
     return {
-        key: node | {"_meta": {"title": titles[key] or object_info[node["class_type"]]["display_name"]}}
+        key: node | {"_meta": {"title": titles[key] or called(node["class_type"], object_info)}}
         for key, node in Graph.shipped(name).nodes.items()
     }
+
+
+def called(class_type: str, object_info: Mapping[str, Any]) -> str:
+    """A node class in a host's words; older ones have none for some."""
+    return object_info[class_type]["display_name"] or class_type
 
 
 def read_workflow(name: str) -> dict[str, Any]:
