@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from tests.live.files import SMALL_ENCODER
 from tests.live.graph import Graph
-from tests.live.studio import Pixels, Studio, lightened
+from tests.live.studio import Pixels, Studio
 from tests.live.training_pictures import quick_training
 from tools.workflows.shipped import SHIPPED
 
@@ -18,15 +18,12 @@ def base_model(name: str) -> str:
 
 NAMES = sorted((workflow.name for workflow in SHIPPED), key=base_model)  # one after the other, to be loaded once
 FRAMES = {"animation": 2}
-LIGHT = ("train_ip_adapter", "evaluate_image_prompt")  # whose time would be ViT-H's for every picture
 LEAST = {"attention_map": 0.01}  # what is recorded needs an image prompt, however weak
 
 
 def quick(name: str, studio: Studio) -> Graph:
     """A shipped graph small and in few steps, measured with a small encoder."""
     graph = quick_training(studio.quick(name)).change("EvaluateImagePrompt", clip_name=SMALL_ENCODER)
-    if name in LIGHT:
-        graph = lightened(graph)
     if name == "inpainting":
         graph.nodes[graph.inputs("SetLatentNoiseMask")["mask"][0]]["inputs"]["image"] = studio.hole
     if name in FRAMES:

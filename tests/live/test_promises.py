@@ -15,6 +15,8 @@ pytestmark = pytest.mark.live
 
 # A package that does, at every prompt, what must be seen: in the name of a file of the pack, where it could do no harm.
 LEAKY = """
+import os
+
 import torch
 from server import PromptServer
 
@@ -35,7 +37,7 @@ kept = []
 
 def keep(request):
     kept.append(torch.zeros(8))
-    exec(compile(REACH, "custom_nodes/image-prompt-adapter/reach.py", "exec"), {})
+    exec(compile(REACH, os.path.join("custom_nodes", "image-prompt-adapter", "reach.py"), "exec"), {})
     return request
 
 

@@ -38,7 +38,6 @@ KEPT_SMALL = {
     "LRU_CACHE_CAPACITY": "1",  # and what torch puts around it as many again; with 0 it crashes
     "MALLOC_ARENA_MAX": "1",  # glibc returns what is free at the end of its first heap, not of those of threads
 }
-os.environ.update(KEPT_SMALL)
 MOST_SAID, LONGEST = 12, 200  # reasons shown, and letters of each
 SHOWN = 25  # runs between two lines of progress
 
@@ -99,6 +98,7 @@ def read_arguments(arguments: Sequence[str]) -> argparse.Namespace:
 
 def main(arguments: Sequence[str]) -> int:
     choice = read_arguments(arguments)
+    os.environ.update(KEPT_SMALL)  # of the server, which inherits it
     with running(prepare(DIRECTORY, choice.device)) as server:
         print(f"runs {choice.first} to {choice.runs} on {choice.device} (log: {server.settings.log})", flush=True)
         record = run_all(server, range(choice.first, choice.runs), choice.seed)
