@@ -15,16 +15,17 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from tqdm import tqdm
 
-from ipadapter.families import Family
-from ipadapter.host.encoder import encode_all, encode_zero_pixels, pixel_format
-from ipadapter.host.training import FrozenUNet, frozen_unet
-from ipadapter.image_prompt import ImageFeatures
-from ipadapter.pixels import Fit, prepare_pixels
+from ipadapter.adapters.provenance import Provenance
+from ipadapter.adapters.spec import Family
+from ipadapter.adapters.writing import write_adapter
+from ipadapter.host.encoders.encoder import encode_all, encode_zero_pixels, pixel_format
+from ipadapter.host.training.frozen import FrozenUNet, frozen_unet
+from ipadapter.images.pixels import Fit, prepare_pixels
+from ipadapter.prompts.prompt import ImageFeatures
 from ipadapter.training.fresh import new_adapter, new_spec
 from ipadapter.training.loop import train
 from ipadapter.training.module import AdapterTraining
 from ipadapter.training.recipe import Drops, Recipe
-from ipadapter.writing import Provenance, write_adapter
 
 from . import files, store
 from .training import lay_out_plainly, pictures_of

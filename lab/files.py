@@ -19,9 +19,9 @@ import torch
 from comfy.model_patcher import ModelPatcher
 from safetensors.torch import save_file
 
-from ipadapter.checkpoint import Tensors
-from ipadapter.host.open_clip import OpenCLIPVision
-from ipadapter.open_clip_tower import Architecture, load_tower
+from ipadapter.encoders.image_tower import Architecture, load_tower
+from ipadapter.files.tensors import Tensors
+from ipadapter.host.encoders.open_clip import OpenCLIPVision
 
 from . import store
 from .classifier import load_classifier

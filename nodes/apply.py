@@ -8,14 +8,14 @@ from uuid import uuid4
 from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
-from ..ipadapter.host.adapter import Adapter
+from ..ipadapter.host.adapters.adapter import Adapter
 from ..ipadapter.host.api import io
-from ..ipadapter.host.conditioning import carrying
 from ..ipadapter.host.node import Node
-from ..ipadapter.host.patching import apply_image_prompt
-from ..ipadapter.image_prompt import ImagePrompt
-from ..ipadapter.layer_presets import LINEAR, PRESETS
-from ..ipadapter.strength import Scaling, Strength, StrengthParts, make_strength, window_fault
+from ..ipadapter.host.sampling.conditioning import carrying
+from ..ipadapter.host.sampling.patching import apply_image_prompt
+from ..ipadapter.prompts.prompt import ImagePrompt
+from ..ipadapter.strength.presets import LINEAR, PRESETS
+from ..ipadapter.strength.strength import Scaling, Strength, StrengthParts, make_strength, window_fault
 from .sockets import CATEGORY, ImagePromptSocket, IPAdapterSocket, StrengthSocket
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from ..ipadapter.combining import Combination, combine_prompts
 from ..ipadapter.host.api import io
 from ..ipadapter.host.node import Node
-from ..ipadapter.image_prompt import ImagePrompt
-from ..ipadapter.image_weights import read_weights
+from ..ipadapter.prompts.combining import Combination, combine_prompts
+from ..ipadapter.prompts.prompt import ImagePrompt
+from ..ipadapter.prompts.weights import read_weights
 from .sockets import CATEGORY, ImagePromptSocket
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from torch import Tensor
 
 from ..ipadapter.host.api import io
-from ..ipadapter.host.encoder import encode_references
+from ..ipadapter.host.encoders.encoder import encode_references
 from ..ipadapter.host.node import Node
-from ..ipadapter.image_prompt import Order
-from ..ipadapter.image_weights import read_weights
-from ..ipadapter.pixels import Fit
-from ..ipadapter.reading import Reading
-from ..ipadapter.tiles import Tiling
+from ..ipadapter.images.pixels import Fit
+from ..ipadapter.images.tiles import Tiling
+from ..ipadapter.prompts.prompt import Order
+from ..ipadapter.prompts.reading import Reading
+from ..ipadapter.prompts.weights import read_weights
 from .sockets import CATEGORY, ImagePromptSocket
 
 FITS: dict[str, Fit | Tiling] = {fit.value: fit for fit in (*Fit, *Tiling)}

@@ -8,10 +8,10 @@ from comfy.clip_vision import ClipVisionModel
 from torch import Tensor
 
 from ..ipadapter.host.api import io, ui
-from ..ipadapter.host.evaluator import Comparison, evaluate
+from ..ipadapter.host.encoders.open_clip import AUTO, architectures
+from ..ipadapter.host.evaluation.evaluator import Comparison, evaluate
 from ..ipadapter.host.files import ENCODERS, file_names, missing_file
 from ..ipadapter.host.node import Node
-from ..ipadapter.host.open_clip import AUTO, architectures
 from ..ipadapter.host.pictures import single_pictures
 from .sockets import CATEGORY
 

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from ..ipadapter.host.api import ComfyExtension, io
-from ..ipadapter.host.contents import register_contents
-from ..ipadapter.host.face_models import register_face_folder
+from ..ipadapter.host.faces.models import register_face_folder
 from ..ipadapter.host.files import register_adapter_folder
-from ..ipadapter.host.replacing import register_replacements
+from ..ipadapter.host.legacy.replacing import register_replacements
+from ..ipadapter.host.server.contents import register_contents
 from .apply import ApplyIPAdapter, ApplyIPAdapterToConditioning
 from .attention import ImagePromptAttention, RecordImagePromptAttention
 from .combine import CombineImagePrompts
-from .compatibility import COMPATIBILITY_NODES
 from .encode import EncodeImagePrompt
 from .evaluate import EvaluateImagePrompt
 from .face_settings import FaceIDSettings
 from .faces import EncodeFacePrompt, LoadInsightFace
 from .find import DescribeIPAdapter, FindIPAdapter
 from .grid import ImagePromptGrid
+from .legacy import COMPATIBILITY_NODES
 from .load import LoadIPAdapter, LoadOpenCLIPVision
 from .prompt_files import LoadImagePrompt, SaveImagePrompt
 from .reference import ImagePromptNoise, PrepareReferenceImage

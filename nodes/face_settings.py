@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ..ipadapter.families import FaceVersion
-from ..ipadapter.host.adapter import Adapter, with_face
+from ..ipadapter.adapters.spec import FaceVersion
+from ..ipadapter.host.adapters.adapter import Adapter, with_face
 from ..ipadapter.host.api import io
 from ..ipadapter.host.node import Node
 from .sockets import CATEGORY, IPAdapterSocket

@@ -5,14 +5,14 @@ from __future__ import annotations
 from comfy.clip_vision import ClipVisionModel
 from torch import Tensor
 
-from ..ipadapter.faces import Crop, FaceAnalysis
+from ..ipadapter.faces.providers import AUTO, CHOICES
+from ..ipadapter.faces.reading import Crop, FaceAnalysis
 from ..ipadapter.host.api import io
-from ..ipadapter.host.face_models import missing_pack, open_pack, pack_fingerprint, pack_names
-from ..ipadapter.host.faces import FaceReading, encode_faces
+from ..ipadapter.host.faces.models import missing_pack, open_pack, pack_fingerprint, pack_names
+from ..ipadapter.host.faces.reading import FaceReading, encode_faces
 from ..ipadapter.host.node import Node
-from ..ipadapter.image_prompt import Order
-from ..ipadapter.image_weights import read_weights
-from ..ipadapter.providers import AUTO, CHOICES
+from ..ipadapter.prompts.prompt import Order
+from ..ipadapter.prompts.weights import read_weights
 from .sockets import CATEGORY, ImagePromptSocket, InsightFaceSocket
 
 

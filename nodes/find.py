@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from comfy.model_patcher import ModelPatcher
 
-from ..ipadapter.host.adapter import Adapter
+from ..ipadapter.host.adapters.adapter import Adapter
+from ..ipadapter.host.adapters.describing import describe
 from ..ipadapter.host.api import io, ui
-from ..ipadapter.host.describing import describe
 from ..ipadapter.host.files import ADAPTERS, ENCODERS, LORAS
-from ..ipadapter.host.finding import FINDER, fingerprint, load_found
+from ..ipadapter.host.library.finding import FINDER, fingerprint, load_found
 from ..ipadapter.host.node import Node
 from ..ipadapter.host.notes import show_text
-from ..ipadapter.presets import TITLES
+from ..ipadapter.library.kinds import TITLES
 from .sockets import CATEGORY, InsightFaceSocket, IPAdapterSocket
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from ..ipadapter.contact_sheet import draw_sheet, lay_out, read_labels
+from ..ipadapter.drawing.contact_sheet import draw_sheet, lay_out, read_labels
 from ..ipadapter.host.api import io, ui
 from ..ipadapter.host.node import Node
 from ..ipadapter.host.pictures import from_pil, single_pictures, to_pil

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from ..ipadapter.host.adapter import open_adapter
+from ..ipadapter.host.adapters.adapter import open_adapter
 from ..ipadapter.host.api import io
+from ..ipadapter.host.encoders.open_clip import AUTO, architectures, open_encoder
 from ..ipadapter.host.files import ADAPTERS, ENCODERS, file_fingerprint, file_names, missing_file
 from ..ipadapter.host.node import Node
-from ..ipadapter.host.open_clip import AUTO, architectures, open_encoder
 from .sockets import CATEGORY, IPAdapterSocket
 
 

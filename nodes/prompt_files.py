@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..ipadapter.host.api import io, ui
 from ..ipadapter.host.node import Node
-from ..ipadapter.host.prompt_files import (
+from ..ipadapter.host.prompts.files import (
     find_prompt,
     load_prompt,
     missing_prompt,
@@ -20,7 +20,7 @@ from ..ipadapter.host.prompt_files import (
     summary,
     thumbnail_of,
 )
-from ..ipadapter.image_prompt import ImagePrompt
+from ..ipadapter.prompts.prompt import ImagePrompt
 from .sockets import CATEGORY, ImagePromptSocket
 
 

@@ -6,8 +6,8 @@ from torch import Tensor
 
 from ..ipadapter.host.api import io
 from ..ipadapter.host.node import Node
-from ..ipadapter.noise_images import Noise, make_noise
-from ..ipadapter.reference_images import Crop, prepare_reference
+from ..ipadapter.images.noise import Noise, make_noise
+from ..ipadapter.images.references import Crop, prepare_reference
 from .sockets import CATEGORY
 
 

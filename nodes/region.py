@@ -7,10 +7,10 @@ from typing import Any
 from torch import Tensor
 
 from ..ipadapter.host.api import io
-from ..ipadapter.host.conditioning import within
 from ..ipadapter.host.node import Node
-from ..ipadapter.image_prompt import ImagePrompt, Overlap
-from ..ipadapter.regions import add_region, in_range, place_in_region
+from ..ipadapter.host.sampling.conditioning import within
+from ..ipadapter.prompts.prompt import ImagePrompt, Overlap
+from ..ipadapter.prompts.regions import add_region, in_range, place_in_region
 from .sockets import CATEGORY, ImagePromptSocket
 
 

@@ -6,17 +6,17 @@ from typing import Any
 
 from comfy.model_patcher import ModelPatcher
 
-from ..ipadapter.frame_weights import UNTIL_THE_END, Timing, frame_weights
+from ..ipadapter.backbones.unet import require_layers
+from ..ipadapter.drawing.strengths import draw_curves, draw_frames, draw_layers
 from ..ipadapter.host.api import io, ui
+from ..ipadapter.host.backbones.replaced import own_attentions
 from ..ipadapter.host.node import Node
 from ..ipadapter.host.pictures import from_pil
-from ..ipadapter.host.replaced import own_attentions
-from ..ipadapter.layer_presets import LINEAR, PRESETS
-from ..ipadapter.layer_weights import LEVELS, LayerRule, LevelRule, PresetRule, read_layer_weights, weigh_layers
-from ..ipadapter.layers import require_layers
-from ..ipadapter.strength import StrengthParts
-from ..ipadapter.strength_plots import draw_curves, draw_frames, draw_layers
-from ..ipadapter.weight_curve import Interpolation, read_keyframes, tabulate
+from ..ipadapter.strength.curve import Interpolation, read_keyframes, tabulate
+from ..ipadapter.strength.frames import UNTIL_THE_END, Timing, frame_weights
+from ..ipadapter.strength.layers import LEVELS, LayerRule, LevelRule, PresetRule, read_layer_weights, weigh_layers
+from ..ipadapter.strength.presets import LINEAR, PRESETS
+from ..ipadapter.strength.strength import StrengthParts
 from .sockets import STRENGTH, StrengthSocket
 
 LEVEL_INPUTS = tuple(level.replace(" ", "_") for level in LEVELS)

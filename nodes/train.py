@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..ipadapter.families import Family
-from ..ipadapter.host.adapter import Adapter
+from ..ipadapter.adapters.spec import Family
+from ..ipadapter.host.adapters.adapter import Adapter
+from ..ipadapter.host.adapters.saving import save_to_output
 from ..ipadapter.host.api import io, ui
 from ..ipadapter.host.node import Node
 from ..ipadapter.host.notes import show_text
-from ..ipadapter.host.saving import save_to_output
-from ..ipadapter.host.train_adapter import PRECISIONS, train_adapter
-from ..ipadapter.host.training_set import graph_pictures
-from ..ipadapter.host.watching import Watch
+from ..ipadapter.host.training.data import graph_pictures
+from ..ipadapter.host.training.node import PRECISIONS, train_adapter
+from ..ipadapter.host.training.watching import Watch
 from ..ipadapter.training.recipe import TOKENS, Drops, Recipe
 from .sockets import CATEGORY, IPAdapterSocket
 

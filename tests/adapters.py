@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from functools import partial
 
 import torch
-from pack.ipadapter.families import AdapterSpec, Family
-from pack.ipadapter.image_prompt import Feature
+from pack.ipadapter.adapters.spec import AdapterSpec, Family
+from pack.ipadapter.prompts.prompt import Feature
 from torch import Tensor
 
 FACE = 512  # width of an ArcFace embedding

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import torch
-from pack.ipadapter.image_prompt import ImageFeatures, ImagePrompt, Part
+from pack.ipadapter.prompts.prompt import ImageFeatures, ImagePrompt, Part
 
 from tests.adapters import EMBED, FACE, HIDDEN, PATCHES
 

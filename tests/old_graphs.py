@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ipadapter.migration.forms import Form, outputs, sockets
-from ipadapter.migration.new_nodes import NEW_NODES
-from ipadapter.migration.old_nodes import OLD_NODES
+from ipadapter.legacy.migration.forms import Form, outputs, sockets
+from ipadapter.legacy.migration.new_nodes import NEW_NODES
+from ipadapter.legacy.migration.old_nodes import OLD_NODES
 
 ADAPTER_FILE, EMBEDS_FILE = "ip-adapter_test.safetensors", "kept.ipadpt"
 FILES = {"ipadapter_file": ADAPTER_FILE, "embeds": EMBEDS_FILE}

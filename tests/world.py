@@ -11,11 +11,11 @@ import comfy.samplers
 import torch
 from comfy.patcher_extension import WrappersMP
 from comfy_extras.nodes_context_windows import ContextWindowsManualNode
-from pack.ipadapter.adapter import load_adapter
-from pack.ipadapter.checkpoint import Checkpoint
-from pack.ipadapter.families import identify
-from pack.ipadapter.host.adapter import Adapter, hand_over
-from pack.ipadapter.writing import Provenance
+from pack.ipadapter.adapters.checkpoint import Checkpoint
+from pack.ipadapter.adapters.identify import identify
+from pack.ipadapter.adapters.module import load_adapter
+from pack.ipadapter.adapters.provenance import Provenance
+from pack.ipadapter.host.adapters.adapter import Adapter, hand_over
 from torch import Tensor
 
 from tests.adapters import AdapterFile, kohya, random_adapter

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ipadapter.host.client import Client, ClientError, Outcome, Progress, Prompt, connect
+from ipadapter.server.client import Client, ClientError, Outcome, Progress, Prompt, connect
 from tools.chosen import ChoiceError, Chosen, read_choice
 from tools.environment import LAYOUT
 from tools.server import ServerError, Settings, running

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ipadapter.migration.rules import RULES, Note, Rule
+from ipadapter.legacy.migration.rules import RULES, Note, Rule
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "migration.md"
 HEAD = """\

@@ -8,7 +8,7 @@ from pathlib import Path
 import folder_paths
 
 from ..errors import IPAdapterError, refusal
-from ..opening import refuse_name
+from ..files.opening import refuse_name
 
 ADAPTERS = "ipadapter"
 ENCODERS = "clip_vision"
@@ -80,3 +80,17 @@ def advice(folder: str) -> str:
     if not there:
         return "the folder is empty; put the file there and press R to refresh."
     return f"choose one of {', '.join(there[:6])}{' …' if len(there) > 6 else ''}, or put the file there and press R."
+
+
+def next_path(prefix: str) -> Path:
+    """`<prefix>_00001_.safetensors` in the output folder, or the next number."""
+    refuse_name(prefix)
+    try:
+        folder, name, counter, *_ = folder_paths.get_save_image_path(prefix, folder_paths.get_output_directory())
+    except OSError as error:
+        raise IPAdapterError(f"'{prefix}' cannot be saved in the output folder: {error.strerror or error}.") from error
+    except Exception as error:  # the host raises a plain Exception for a prefix that leaves the output folder
+        raise IPAdapterError(
+            f"filename_prefix '{prefix}' is outside the output folder: use a name such as ipadapter/mine."
+        ) from error
+    return Path(folder) / f"{name}_{counter:05}_.safetensors"

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ..pixels import refuse_unusable
+from ..images.pixels import refuse_unusable
 
 
 def single_pictures(batches: Sequence[Tensor]) -> list[Tensor]:

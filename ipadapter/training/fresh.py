@@ -5,11 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ..adapter import IPAdapter
+from ..adapters.module import IPAdapter
+from ..adapters.projection import Resampler
+from ..adapters.spec import DIM_HEAD, AdapterSpec, Family, ProjectionSpec
+from ..backbones.unet import CrossAttentionLayer
 from ..errors import IPAdapterError
-from ..families import DIM_HEAD, AdapterSpec, Family, ProjectionSpec
-from ..layers import CrossAttentionLayer
-from ..projection import Resampler
 
 DEPTH = 4  # perceiver layers of the reference's Plus adapters
 WIDEST = 1280  # of a Resampler: SDXL's, whose token width is larger

@@ -9,9 +9,9 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from ..adapter import IPAdapter, LayerProjection
-from ..attention import Branch, Branches, split_heads
-from ..layers import CrossAttentionLayer
+from ..adapters.module import IPAdapter, LayerProjection
+from ..attention.decoupled import Branch, Branches, split_heads
+from ..backbones.unet import CrossAttentionLayer
 from .draws import Draw
 from .objective import Prediction, prediction_loss
 from .recipe import Drops

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 import torch
 
+from ..adapters.spec import AdapterSpec, Family
 from ..errors import IPAdapterError
-from ..families import AdapterSpec, Family
 from ..numbers import PART, require
 
 FUSED = ("cpu", "cuda")  # where torch has AdamW as one operation, which reads and writes every number once

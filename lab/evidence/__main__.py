@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from ipadapter.writing import write_whole
+from ipadapter.files.replacing import write_whole
 
 from ..host import start_host
 

@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ipadapter.host.patching import apply_image_prompt
-from ipadapter.strength import Strength
+from ipadapter.host.sampling.patching import apply_image_prompt
+from ipadapter.strength.strength import Strength
 
 from ..world import ATTRIBUTES, BACKGROUNDS, SIDE, Scene, edges, held_out_scenes
 from . import studio

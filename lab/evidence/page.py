@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ipadapter.contact_sheet import Sheet, draw_sheet
-from ipadapter.statistics import Estimate
+from ipadapter.drawing.contact_sheet import Sheet, draw_sheet
+from ipadapter.evaluation.statistics import Estimate
 
 from .. import store
 from ..adapting import BATCH, STEPS

@@ -7,8 +7,8 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from ipadapter.image_prompt import ImagePrompt
-from ipadapter.projection import LinearProjection
+from ipadapter.adapters.projection import LinearProjection
+from ipadapter.prompts.prompt import ImagePrompt
 
 from ..stages import simple_adapter
 from .studio import Conditioning, text

@@ -11,12 +11,12 @@ import comfy.sample
 import torch
 from torch import Tensor
 
-from ipadapter.host.adapter import Adapter, load_adapter_file
-from ipadapter.host.encoder import encode_image_prompt
-from ipadapter.host.patching import apply_image_prompt
-from ipadapter.image_prompt import ImagePrompt
-from ipadapter.pixels import Fit
-from ipadapter.strength import Strength
+from ipadapter.host.adapters.adapter import Adapter, load_adapter_file
+from ipadapter.host.encoders.encoder import encode_image_prompt
+from ipadapter.host.sampling.patching import apply_image_prompt
+from ipadapter.images.pixels import Fit
+from ipadapter.prompts.prompt import ImagePrompt
+from ipadapter.strength.strength import Strength
 
 from .. import files, store
 from ..classifier import Reading

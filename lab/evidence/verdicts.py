@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from ipadapter.statistics import Estimate, bootstrap_mean
+from ipadapter.evaluation.statistics import Estimate, bootstrap_mean
 
 from .claims import APPEARANCE, BASE, PLUS, WEIGHTS, Table
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ipadapter.families import Family
+from ipadapter.adapters.spec import Family
 
 from ..adapting import build_adapter
 

@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ipadapter.families import Family, ProjectionSpec
-from ipadapter.host.training import FrozenUNet, frozen_unet
-from ipadapter.projection import LinearProjection
+from ipadapter.adapters.projection import LinearProjection
+from ipadapter.adapters.spec import Family, ProjectionSpec
+from ipadapter.host.training.frozen import FrozenUNet, frozen_unet
 from ipadapter.training.fresh import new_adapter, new_spec
 from ipadapter.training.module import AdapterTraining, Batch
 from ipadapter.training.objective import prediction_loss

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page
 
-from ipadapter.migration.api_format import migrate_prompt
-from ipadapter.migration.old_nodes import OLD_NODES
+from ipadapter.legacy.migration.api_format import migrate_prompt
+from ipadapter.legacy.migration.old_nodes import OLD_NODES
 from tests.browser.graphs import nodes, prompt
 from tests.old_graphs import OldGraph
 from tools.browser import open_workflow

@@ -7,12 +7,12 @@ from functools import cache
 import pytest
 import torch
 from pack.ipadapter.errors import IPAdapterError
-from pack.ipadapter.host.adapter import Adapter, load_adapter_file
-from pack.ipadapter.host.describing import describe
-from pack.ipadapter.host.patching import apply_image_prompt
-from pack.ipadapter.host.recording import record_image_prompt
-from pack.ipadapter.host.saving import save_to_output
-from pack.ipadapter.strength import Strength
+from pack.ipadapter.host.adapters.adapter import Adapter, load_adapter_file
+from pack.ipadapter.host.adapters.describing import describe
+from pack.ipadapter.host.adapters.saving import save_to_output
+from pack.ipadapter.host.sampling.patching import apply_image_prompt
+from pack.ipadapter.host.sampling.recording import record_image_prompt
+from pack.ipadapter.strength.strength import Strength
 
 from tests.adapters import PROJECTIONS, WITH_LORA
 from tests.dynamic.vram import both_ways, is_lazy

@@ -9,13 +9,13 @@ import comfy.clip_vision
 import folder_paths
 import pytest
 import torch
-from pack.ipadapter.host.encoder import encode_image_prompt
-from pack.ipadapter.host.open_clip import load_encoder_file
-from pack.ipadapter.host.prompt_files import load_prompt, save_prompt
-from pack.ipadapter.host.training_models import open_image_encoder
-from pack.ipadapter.image_prompt import ImagePrompt
-from pack.ipadapter.open_clip_towers import open_towers
-from pack.ipadapter.pixels import Fit
+from pack.ipadapter.encoders.two_towers import open_towers
+from pack.ipadapter.host.encoders.encoder import encode_image_prompt
+from pack.ipadapter.host.encoders.open_clip import load_encoder_file
+from pack.ipadapter.host.prompts.files import load_prompt, save_prompt
+from pack.ipadapter.host.training.models import open_image_encoder
+from pack.ipadapter.images.pixels import Fit
+from pack.ipadapter.prompts.prompt import ImagePrompt
 
 from tests.dynamic.vram import both_ways, dynamic_vram
 from tests.host.test_encoder import CONFIGS, random_encoder, vision_model

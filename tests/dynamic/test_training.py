@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 import torch
 from comfy.model_patcher import ModelPatcherDynamic
+from pack.ipadapter.adapters.spec import Family
 from pack.ipadapter.errors import IPAdapterError
-from pack.ipadapter.families import Family
-from pack.ipadapter.host.adapter import load_adapter_file
-from pack.ipadapter.host.saving import save_to_output
-from pack.ipadapter.host.train_adapter import Trained, train_adapter
-from pack.ipadapter.host.training import own_clone
-from pack.ipadapter.host.watching import Watch
+from pack.ipadapter.host.adapters.adapter import load_adapter_file
+from pack.ipadapter.host.adapters.saving import save_to_output
+from pack.ipadapter.host.training.frozen import own_clone
+from pack.ipadapter.host.training.node import Trained, train_adapter
+from pack.ipadapter.host.training.watching import Watch
 from pack.ipadapter.training.recipe import Recipe
 
 from tests.dynamic.vram import both_ways, dynamic_vram, is_lazy

@@ -12,8 +12,8 @@ from typing import Any
 
 import safetensors.torch
 import torch
-from pack.ipadapter.evaluate.rows import COLUMNS
-from pack.ipadapter.prompt_files import write_prompt
+from pack.ipadapter.commands.evaluate.rows import COLUMNS
+from pack.ipadapter.prompts.files import write_prompt
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from torch import Tensor

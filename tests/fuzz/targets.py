@@ -13,23 +13,24 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from pack.ipadapter import frame_weights, image_weights
-from pack.ipadapter.caption_files import lines_of, read_table, read_text
+from pack.ipadapter.backbones.unet import CrossAttentionLayer
+from pack.ipadapter.commands.evaluate.captions import coco_captions, json_captions
+from pack.ipadapter.commands.evaluate.folder import open_picture as open_image
+from pack.ipadapter.commands.evaluate.folder import trouble
+from pack.ipadapter.commands.evaluate.graph import make_template, read_workflow
+from pack.ipadapter.commands.evaluate.rows import repair
+from pack.ipadapter.commands.migrate.command import Request, migrate_file
+from pack.ipadapter.commands.train.config import read_config
+from pack.ipadapter.commands.train.journal import Journal
+from pack.ipadapter.commands.train.listing import expand_braces, shard_entries
+from pack.ipadapter.commands.train.pictures import open_picture
+from pack.ipadapter.encoders.image_tower import described_architecture
 from pack.ipadapter.errors import IPAdapterError
-from pack.ipadapter.evaluate.captions import coco_captions, json_captions
-from pack.ipadapter.evaluate.folder import open_picture as open_image
-from pack.ipadapter.evaluate.folder import trouble
-from pack.ipadapter.evaluate.graph import make_template, read_workflow
-from pack.ipadapter.evaluate.rows import repair
-from pack.ipadapter.layer_weights import read_layer_weights, weigh_layers
-from pack.ipadapter.layers import CrossAttentionLayer
-from pack.ipadapter.migrate.__main__ import Request, migrate_file
-from pack.ipadapter.open_clip_tower import described_architecture
-from pack.ipadapter.train.config import read_config
-from pack.ipadapter.train.journal import Journal
-from pack.ipadapter.train.listing import expand_braces, shard_entries
-from pack.ipadapter.train.pictures import open_picture
-from pack.ipadapter.weight_curve import Interpolation, read_keyframes
+from pack.ipadapter.files.captions import lines_of, read_table, read_text
+from pack.ipadapter.prompts import weights as image_weights
+from pack.ipadapter.strength import frames as frame_weights
+from pack.ipadapter.strength.curve import Interpolation, read_keyframes
+from pack.ipadapter.strength.layers import read_layer_weights, weigh_layers
 
 from tests.fuzz import seeds
 from tests.plain.hostile import cost_of, zip_of

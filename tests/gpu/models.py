@@ -7,8 +7,8 @@ from functools import cache
 
 import torch
 from comfy.model_patcher import ModelPatcher
-from pack.ipadapter.host.patching import apply_image_prompt
-from pack.ipadapter.strength import Strength
+from pack.ipadapter.host.sampling.patching import apply_image_prompt
+from pack.ipadapter.strength.strength import Strength
 from torch import Tensor
 
 from tests.image_prompts import image_prompt

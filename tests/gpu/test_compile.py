@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 from comfy_extras.nodes_torch_compile import TorchCompileModel
-from pack.ipadapter.strength import Strength
+from pack.ipadapter.strength.strength import Strength
 
 from tests.gpu.models import applied
 from tests.small import MICRO

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import pytest
 import torch
 from comfy.model_patcher import ModelPatcher
-from pack.ipadapter.families import FaceSettings
-from pack.ipadapter.host.patching import apply_image_prompt
-from pack.ipadapter.strength import Strength
+from pack.ipadapter.adapters.spec import FaceSettings
+from pack.ipadapter.host.sampling.patching import apply_image_prompt
+from pack.ipadapter.strength.strength import Strength
 from torch import Tensor
 
 from tests.gpu.models import loaded_model, on_cpu

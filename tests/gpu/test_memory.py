@@ -8,8 +8,8 @@ import comfy.model_management
 import pytest
 import torch
 from comfy.patcher_extension import WrappersMP
-from pack.ipadapter.host.patching import apply_image_prompt
-from pack.ipadapter.strength import Strength
+from pack.ipadapter.host.sampling.patching import apply_image_prompt
+from pack.ipadapter.strength.strength import Strength
 
 from tests.gpu.card import allocated
 from tests.gpu.models import applied, loaded_model

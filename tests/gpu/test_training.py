@@ -8,14 +8,14 @@ import comfy.clip_vision
 import folder_paths
 import pytest
 import torch
-from pack.ipadapter.families import Family
-from pack.ipadapter.host.adapter import load_adapter_file
-from pack.ipadapter.host.patching import apply_image_prompt
-from pack.ipadapter.host.saving import save_to_output
-from pack.ipadapter.host.train_adapter import train_adapter
-from pack.ipadapter.host.training_set import graph_pictures
-from pack.ipadapter.host.watching import Watch
-from pack.ipadapter.strength import Strength
+from pack.ipadapter.adapters.spec import Family
+from pack.ipadapter.host.adapters.adapter import load_adapter_file
+from pack.ipadapter.host.adapters.saving import save_to_output
+from pack.ipadapter.host.sampling.patching import apply_image_prompt
+from pack.ipadapter.host.training.data import graph_pictures
+from pack.ipadapter.host.training.node import train_adapter
+from pack.ipadapter.host.training.watching import Watch
+from pack.ipadapter.strength.strength import Strength
 from pack.ipadapter.training.recipe import Drops, Recipe
 
 from tests.adapters import EMBED, HIDDEN

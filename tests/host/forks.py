@@ -22,7 +22,7 @@ def prepare() -> None:
     """Import all that a run needs. Nothing is computed here, or its threads would be missed in the forked processes."""
     torch.set_num_threads(1)
     start_host(["--cpu", "--use-pytorch-cross-attention"])
-    for name in ("accelerate", "ipadapter.host.training"):
+    for name in ("accelerate", "ipadapter.host.training.frozen"):
         importlib.import_module(name)
 
 

@@ -11,16 +11,16 @@ import pytest
 import torch
 from comfy.patcher_extension import WrappersMP
 from comfy_extras.nodes_torch_compile import TorchCompileModel
-from pack.ipadapter.attention_maps import LARGEST, AttentionRecord, Gathering
-from pack.ipadapter.attention_selection import Choice, describe, select
+from pack.ipadapter.attention.maps import LARGEST, AttentionRecord, Gathering
+from pack.ipadapter.attention.masks import resize_mask
+from pack.ipadapter.attention.selection import Choice, describe, select
+from pack.ipadapter.drawing.heat_map import SCALES
 from pack.ipadapter.errors import IPAdapterError
-from pack.ipadapter.heat_map import SCALES
-from pack.ipadapter.host.patching import apply_image_prompt
-from pack.ipadapter.host.recording import RecordingPatch, record_image_prompt
-from pack.ipadapter.host.text_attention import OVERRIDE
-from pack.ipadapter.layer_weights import LevelRule, TypedRule
-from pack.ipadapter.masks import resize_mask
-from pack.ipadapter.strength import Strength
+from pack.ipadapter.host.sampling.patching import apply_image_prompt
+from pack.ipadapter.host.sampling.recording import RecordingPatch, record_image_prompt
+from pack.ipadapter.host.sampling.text_attention import OVERRIDE
+from pack.ipadapter.strength.layers import LevelRule, TypedRule
+from pack.ipadapter.strength.strength import Strength
 from pack.nodes.attention import ImagePromptAttention, RecordImagePromptAttention
 
 import nodes as host_nodes
@@ -369,7 +369,7 @@ def test_an_empty_record_and_a_model_without_an_image_prompt_are_refused():
 
 def test_a_prompt_bound_to_one_conditioning_is_recorded_where_calls_are_apart():
     """One conditioning sees an area, the other the whole picture, so each is a call of its own."""
-    from pack.ipadapter.host.conditioning import carrying
+    from pack.ipadapter.host.sampling.conditioning import carrying
 
     from nodes import ConditioningCombine, ConditioningSetArea
 

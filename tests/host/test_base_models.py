@@ -7,15 +7,16 @@ from dataclasses import dataclass
 import pytest
 import torch
 from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
-from pack.ipadapter.base_models import PUBLISHED
-from pack.ipadapter.catalogue import Survey
-from pack.ipadapter.description import verdict
+from pack.ipadapter.adapters.fit import match_layers
+from pack.ipadapter.adapters.identify import identify
+from pack.ipadapter.backbones.bases import PUBLISHED
+from pack.ipadapter.backbones.unet import find_layers, model_of
 from pack.ipadapter.errors import IPAdapterError
-from pack.ipadapter.families import identify
-from pack.ipadapter.finding import Target, choose_adapter
-from pack.ipadapter.layers import find_layers, match_layers, model_of
-from pack.ipadapter.presets import PRESETS
-from pack.ipadapter.public_files import ADAPTERS
+from pack.ipadapter.library.catalogue import Survey
+from pack.ipadapter.library.description import verdict
+from pack.ipadapter.library.finding import Target, choose_adapter
+from pack.ipadapter.library.kinds import PRESETS
+from pack.ipadapter.library.published import ADAPTERS
 
 from tests.plain.public import KINDS, checkpoint_of, on_meta
 

@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 import torch
-from pack.ipadapter.combining import Combination
+from pack.ipadapter.backbones.unet import find_layers
 from pack.ipadapter.errors import IPAdapterError
-from pack.ipadapter.host.patching import apply_image_prompt
-from pack.ipadapter.host.text_attention import host_text_attention
-from pack.ipadapter.image_prompt import ImagePrompt, Order, Part, Region
-from pack.ipadapter.layers import find_layers
-from pack.ipadapter.strength import Strength
+from pack.ipadapter.host.sampling.patching import apply_image_prompt
+from pack.ipadapter.host.sampling.text_attention import host_text_attention
+from pack.ipadapter.prompts.combining import Combination
+from pack.ipadapter.prompts.prompt import ImagePrompt, Order, Part, Region
+from pack.ipadapter.strength.strength import Strength
 from pack.nodes.combine import CombineImagePrompts
 from torch import Tensor
 

@@ -8,31 +8,23 @@ from functools import cache
 import pytest
 import torch
 from insightface.app import FaceAnalysis
-from pack.ipadapter.combining import join_features
+from pack.ipadapter.adapters.spec import FaceSettings, FaceVersion
 from pack.ipadapter.errors import IPAdapterError
-from pack.ipadapter.families import FaceSettings, FaceVersion
-from pack.ipadapter.host.encoder import encode_image_prompt, encode_references
-from pack.ipadapter.host.faces import encode_faces
-from pack.ipadapter.host.old_reading import times
-from pack.ipadapter.host.patching import applications_of, apply_image_prompt
-from pack.ipadapter.image_prompt import ImageFeatures, Order, Part
-from pack.ipadapter.layer_weights import PresetRule, read_layer_weights
-from pack.ipadapter.migration.new_nodes import BOOSTED_STYLE
-from pack.ipadapter.pixels import Fit
-from pack.ipadapter.reading import Reading
-from pack.ipadapter.strength import Scaling, Strength
-from pack.nodes.compatibility.apply import LegacyIPAdapter, LegacyIPAdapterStyleComposition, LegacyIPAdapterTiled
-from pack.nodes.compatibility.embeds import (
-    LegacyIPAdapterCombineEmbeds,
-    LegacyIPAdapterEmbeds,
-    LegacyIPAdapterEncoder,
-)
-from pack.nodes.compatibility.params import (
-    LegacyIPAdapterCombineParams,
-    LegacyIPAdapterFromParams,
-    LegacyIPAdapterRegion,
-)
-from pack.nodes.compatibility.weights import (
+from pack.ipadapter.host.encoders.encoder import encode_image_prompt, encode_references
+from pack.ipadapter.host.faces.reading import encode_faces
+from pack.ipadapter.host.legacy.reading import times
+from pack.ipadapter.host.sampling.patching import applications_of, apply_image_prompt
+from pack.ipadapter.images.pixels import Fit
+from pack.ipadapter.legacy.migration.new_nodes import BOOSTED_STYLE
+from pack.ipadapter.prompts.combining import join_features
+from pack.ipadapter.prompts.prompt import ImageFeatures, Order, Part
+from pack.ipadapter.prompts.reading import Reading
+from pack.ipadapter.strength.layers import PresetRule, read_layer_weights
+from pack.ipadapter.strength.strength import Scaling, Strength
+from pack.nodes.legacy.apply import LegacyIPAdapter, LegacyIPAdapterStyleComposition, LegacyIPAdapterTiled
+from pack.nodes.legacy.embeds import LegacyIPAdapterCombineEmbeds, LegacyIPAdapterEmbeds, LegacyIPAdapterEncoder
+from pack.nodes.legacy.params import LegacyIPAdapterCombineParams, LegacyIPAdapterFromParams, LegacyIPAdapterRegion
+from pack.nodes.legacy.weights import (
     LegacyIPAdapterCombineWeights,
     LegacyIPAdapterPromptSchedule,
     LegacyIPAdapterWeights,

@@ -9,11 +9,11 @@ from __future__ import annotations
 import pytest
 import torch
 from comfy_extras.nodes_torch_compile import TorchCompileModel
-from pack.ipadapter.host.conditioning import carrying
-from pack.ipadapter.host.patching import apply_image_prompt
-from pack.ipadapter.layer_weights import TypedRule
-from pack.ipadapter.strength import Scaling, Strength
-from pack.ipadapter.weight_curve import WeightCurve
+from pack.ipadapter.host.sampling.conditioning import carrying
+from pack.ipadapter.host.sampling.patching import apply_image_prompt
+from pack.ipadapter.strength.curve import WeightCurve
+from pack.ipadapter.strength.layers import TypedRule
+from pack.ipadapter.strength.strength import Scaling, Strength
 
 from nodes import ConditioningCombine, ConditioningSetArea
 from tests.image_prompts import image_prompt

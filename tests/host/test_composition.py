@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 from comfy_extras.nodes_perpneg import PerpNeg
-from pack.ipadapter.host.patching import apply_image_prompt
-from pack.ipadapter.host.text_attention import host_text_attention
-from pack.ipadapter.layers import find_layers
-from pack.ipadapter.packing import NEGATIVE
-from pack.ipadapter.strength import Strength
+from pack.ipadapter.attention.packing import NEGATIVE
+from pack.ipadapter.backbones.unet import find_layers
+from pack.ipadapter.host.sampling.patching import apply_image_prompt
+from pack.ipadapter.host.sampling.text_attention import host_text_attention
+from pack.ipadapter.strength.strength import Strength
 
 from tests.image_prompts import image_prompt
 from tests.oracle.reference import Features, reference_with

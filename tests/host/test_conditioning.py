@@ -8,9 +8,9 @@ import pytest
 import torch
 from comfy.patcher_extension import WrappersMP
 from pack.ipadapter.errors import IPAdapterError
-from pack.ipadapter.host.conditioning import carrying
-from pack.ipadapter.host.patching import apply_image_prompt
-from pack.ipadapter.strength import Strength
+from pack.ipadapter.host.sampling.conditioning import carrying
+from pack.ipadapter.host.sampling.patching import apply_image_prompt
+from pack.ipadapter.strength.strength import Strength
 from pack.nodes.apply import ApplyIPAdapterToConditioning
 from pack.nodes.region import ImagePromptRegion
 

@@ -9,12 +9,12 @@ import comfy.ldm.modules.attention
 import pytest
 import torch
 from comfy.patcher_extension import WrappersMP
-from pack.ipadapter.host.patching import KEY, apply_image_prompt
-from pack.ipadapter.host.text_attention import OVERRIDE, host_text_attention
-from pack.ipadapter.image_prompt import ImageFeatures, ImagePrompt, Part
-from pack.ipadapter.layer_weights import PresetRule
-from pack.ipadapter.strength import Strength
-from pack.ipadapter.weight_curve import WeightCurve
+from pack.ipadapter.host.sampling.patching import KEY, apply_image_prompt
+from pack.ipadapter.host.sampling.text_attention import OVERRIDE, host_text_attention
+from pack.ipadapter.prompts.prompt import ImageFeatures, ImagePrompt, Part
+from pack.ipadapter.strength.curve import WeightCurve
+from pack.ipadapter.strength.layers import PresetRule
+from pack.ipadapter.strength.strength import Strength
 
 from tests import small, world
 from tests.adapters import AdapterFile

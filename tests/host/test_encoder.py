@@ -15,12 +15,12 @@ import comfy.clip_vision
 import comfy.utils
 import pytest
 import torch
-from pack.ipadapter.adapter import features_for
+from pack.ipadapter.adapters.features import features_for
+from pack.ipadapter.adapters.identify import identify
 from pack.ipadapter.errors import IPAdapterError
-from pack.ipadapter.families import identify
-from pack.ipadapter.host.encoder import encode_image_prompt, encode_zero_pixels, pixel_format
-from pack.ipadapter.image_prompt import ImagePrompt
-from pack.ipadapter.pixels import Fit, prepare_pixels
+from pack.ipadapter.host.encoders.encoder import encode_image_prompt, encode_zero_pixels, pixel_format
+from pack.ipadapter.images.pixels import Fit, prepare_pixels
+from pack.ipadapter.prompts.prompt import ImagePrompt
 from torch import Tensor
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 

@@ -16,9 +16,9 @@ import pytest
 import torch
 from comfy.model_sampling import ModelSamplingDiscrete
 from diffusers import DDIMScheduler
+from pack.ipadapter.commands.evaluate.graph import Recipe
+from pack.ipadapter.encoders.two_towers import Towers
 from pack.ipadapter.errors import IPAdapterError
-from pack.ipadapter.evaluate.graph import Recipe
-from pack.ipadapter.open_clip_towers import Towers
 from pack.nodes.evaluate import EvaluateImagePrompt
 from pack.nodes.load import LoadOpenCLIPVision
 from safetensors.torch import save_file

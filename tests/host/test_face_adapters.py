@@ -6,19 +6,19 @@ from dataclasses import replace
 
 import comfy.sd
 import folder_paths
-import pack.ipadapter.layers as layers
+import pack.ipadapter.backbones.unet as layers
 import pytest
 import torch
 from comfy.weight_adapter import LoRAAdapter
-from pack.ipadapter.adapter import features_for
+from pack.ipadapter.adapters.features import features_for
+from pack.ipadapter.adapters.spec import FaceSettings, FaceVersion
 from pack.ipadapter.errors import IPAdapterError
-from pack.ipadapter.families import FaceSettings, FaceVersion
-from pack.ipadapter.host import application
-from pack.ipadapter.host.adapter import load_adapter_file, with_face
-from pack.ipadapter.host.patching import apply_image_prompt
-from pack.ipadapter.host.saving import save_to_output
-from pack.ipadapter.image_prompt import ImagePrompt, Order
-from pack.ipadapter.strength import Strength
+from pack.ipadapter.host.adapters.adapter import load_adapter_file, with_face
+from pack.ipadapter.host.adapters.saving import save_to_output
+from pack.ipadapter.host.sampling import application
+from pack.ipadapter.host.sampling.patching import apply_image_prompt
+from pack.ipadapter.prompts.prompt import ImagePrompt, Order
+from pack.ipadapter.strength.strength import Strength
 from pack.nodes.face_settings import AS_NAMED, FaceIDSettings
 
 from tests.adapters import random_adapter

@@ -19,18 +19,18 @@ import onnxruntime
 import pytest
 import torch
 from insightface.app import FaceAnalysis
-from pack.ipadapter.combining import Combination, combine_prompts
 from pack.ipadapter.errors import IPAdapterError
-from pack.ipadapter.faces import Crop, find_faces, picture_of
-from pack.ipadapter.host import face_models
-from pack.ipadapter.host.encoder import encode_image_prompt, pixel_format
-from pack.ipadapter.host.face_models import find_pack, open_pack, pack_names, register_face_folder
-from pack.ipadapter.host.faces import FacePrompt, FaceReading, encode_faces
-from pack.ipadapter.image_prompt import Order, join_prompts
-from pack.ipadapter.pixels import Fit
-from pack.ipadapter.prompt_files import read_prompt, write_prompt
-from pack.nodes.compatibility import inputs
+from pack.ipadapter.faces.reading import Crop, find_faces, picture_of
+from pack.ipadapter.host.encoders.encoder import encode_image_prompt, pixel_format
+from pack.ipadapter.host.faces import models as face_models
+from pack.ipadapter.host.faces.models import find_pack, open_pack, pack_names, register_face_folder
+from pack.ipadapter.host.faces.reading import FacePrompt, FaceReading, encode_faces
+from pack.ipadapter.images.pixels import Fit
+from pack.ipadapter.prompts.combining import Combination, combine_prompts
+from pack.ipadapter.prompts.files import read_prompt, write_prompt
+from pack.ipadapter.prompts.prompt import Order, join_prompts
 from pack.nodes.faces import EncodeFacePrompt, LoadInsightFace
+from pack.nodes.legacy import inputs
 from pack.nodes.sockets import InsightFaceSocket
 from torch import Tensor
 

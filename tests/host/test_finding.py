@@ -17,15 +17,16 @@ import torch
 from comfy.clip_model import CLIPVisionModelProjection
 from comfy.model_patcher import ModelPatcher
 from comfy.ops import manual_cast
-from pack.ipadapter.checkpoint import shapes
+from pack.ipadapter.adapters.provenance import Provenance
+from pack.ipadapter.adapters.writing import write_adapter
+from pack.ipadapter.encoders.image_tower import build_tower, read_architecture
 from pack.ipadapter.errors import IPAdapterError
-from pack.ipadapter.host.adapter import load_adapter_file, open_adapter
-from pack.ipadapter.host.describing import describe
+from pack.ipadapter.files.tensors import shapes
+from pack.ipadapter.host.adapters.adapter import load_adapter_file, open_adapter
+from pack.ipadapter.host.adapters.describing import describe
+from pack.ipadapter.host.adapters.lora import add_lora, load_lora
 from pack.ipadapter.host.files import ENDINGS
-from pack.ipadapter.host.finding import Finder, LateProgress, find_files, fingerprint, load_found
-from pack.ipadapter.host.lora import add_lora, load_lora
-from pack.ipadapter.open_clip_tower import build_tower, read_architecture
-from pack.ipadapter.writing import Provenance, write_adapter
+from pack.ipadapter.host.library.finding import Finder, LateProgress, find_files, fingerprint, load_found
 from pack.nodes.faces import LoadInsightFace
 from pack.nodes.find import DescribeIPAdapter, FindIPAdapter
 from pack.nodes.load import LoadIPAdapter, LoadOpenCLIPVision

@@ -8,11 +8,11 @@ import pytest
 import torch
 from comfy.patcher_extension import WrappersMP
 from pack.ipadapter.errors import IPAdapterError
-from pack.ipadapter.host import calls
-from pack.ipadapter.host.frames import refuse_mismatch, seen_by
-from pack.ipadapter.host.patching import KEY, apply_image_prompt
-from pack.ipadapter.image_prompt import ImagePrompt, Order
-from pack.ipadapter.strength import Strength
+from pack.ipadapter.host.sampling import calls
+from pack.ipadapter.host.sampling.frames import refuse_mismatch, seen_by
+from pack.ipadapter.host.sampling.patching import KEY, apply_image_prompt
+from pack.ipadapter.prompts.prompt import ImagePrompt, Order
+from pack.ipadapter.strength.strength import Strength
 
 from tests.image_prompts import image_prompt
 from tests.small import MICRO, SD15, make_pair

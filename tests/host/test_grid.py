@@ -9,10 +9,10 @@ import folder_paths
 import numpy as np
 import pytest
 import torch
-from pack.ipadapter.contact_sheet import Measures, cell_size, draw_sheet, face_for, has_every_letter, lay_out
+from pack.ipadapter.drawing.contact_sheet import Measures, cell_size, draw_sheet, face_for, has_every_letter, lay_out
+from pack.ipadapter.drawing.plots import font, text_size
 from pack.ipadapter.errors import IPAdapterError
 from pack.ipadapter.host.pictures import from_pil, to_pil
-from pack.ipadapter.plots import font, text_size
 from pack.nodes.grid import ImagePromptGrid
 from PIL import Image
 from torch import Tensor

@@ -14,10 +14,10 @@ import torch
 from comfy_extras.nodes_pag import PerturbedAttentionGuidance
 from comfy_extras.nodes_perpneg import Guider_PerpNeg
 from comfy_extras.nodes_sag import SelfAttentionGuidance
-from pack.ipadapter.host.conditioning import carrying
-from pack.ipadapter.host.patching import apply_image_prompt
-from pack.ipadapter.packing import NEGATIVE, POSITIVE
-from pack.ipadapter.strength import Strength
+from pack.ipadapter.attention.packing import NEGATIVE, POSITIVE
+from pack.ipadapter.host.sampling.conditioning import carrying
+from pack.ipadapter.host.sampling.patching import apply_image_prompt
+from pack.ipadapter.strength.strength import Strength
 
 from nodes import ConditioningSetArea, ConditioningSetMask, ConditioningSetTimestepRange
 from tests.comfyui import needs

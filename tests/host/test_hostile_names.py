@@ -10,13 +10,13 @@ from pathlib import Path
 import folder_paths
 import pytest
 from pack.ipadapter.errors import IPAdapterError
-from pack.ipadapter.host.adapter import open_adapter
-from pack.ipadapter.host.face_models import find_pack, missing_pack, register_face_folder
+from pack.ipadapter.host.adapters.adapter import open_adapter
+from pack.ipadapter.host.adapters.saving import save_to_output
+from pack.ipadapter.host.encoders.open_clip import open_encoder
+from pack.ipadapter.host.faces.models import find_pack, missing_pack, register_face_folder
 from pack.ipadapter.host.files import ADAPTERS, ENCODERS, LORAS, missing_file, register_adapter_folder
-from pack.ipadapter.host.finding import Finder, listing
-from pack.ipadapter.host.open_clip import open_encoder
-from pack.ipadapter.host.prompt_files import load_prompt, missing_prompt, prompt_names, save_prompt
-from pack.ipadapter.host.saving import save_to_output
+from pack.ipadapter.host.library.finding import Finder, listing
+from pack.ipadapter.host.prompts.files import load_prompt, missing_prompt, prompt_names, save_prompt
 from pack.nodes.load import LoadIPAdapter, LoadOpenCLIPVision
 from pack.nodes.prompt_files import LoadImagePrompt
 

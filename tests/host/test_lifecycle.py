@@ -9,13 +9,13 @@ import comfy.model_management
 import pytest
 import torch
 from comfy.patcher_extension import WrappersMP
+from pack.ipadapter.adapters.fit import match_layers
 from pack.ipadapter.errors import IPAdapterError
-from pack.ipadapter.host import calls
-from pack.ipadapter.host.calls import CallRows, Prepared
-from pack.ipadapter.host.patching import KEY, apply_image_prompt
-from pack.ipadapter.image_prompt import ImageFeatures, ImagePrompt, Part
-from pack.ipadapter.layers import match_layers
-from pack.ipadapter.strength import Strength
+from pack.ipadapter.host.sampling import calls
+from pack.ipadapter.host.sampling.calls import CallRows, Prepared
+from pack.ipadapter.host.sampling.patching import KEY, apply_image_prompt
+from pack.ipadapter.prompts.prompt import ImageFeatures, ImagePrompt, Part
+from pack.ipadapter.strength.strength import Strength
 
 from tests.image_prompts import image_prompt
 from tests.small import SD15, SDXL, make_pair

@@ -18,12 +18,12 @@ from comfy_execution.utils import CurrentNodeContext
 from comfy_extras.nodes_advanced_samplers import sample_lcm_upscale
 from comfy_extras.nodes_torch_compile import TorchCompileModel
 from pack.ipadapter.errors import IPAdapterError
-from pack.ipadapter.host.describing import describe
-from pack.ipadapter.host.finding import Finder
-from pack.ipadapter.host.patching import apply_image_prompt
-from pack.ipadapter.host.recording import record_image_prompt
-from pack.ipadapter.host.training import trainable_layers
-from pack.ipadapter.strength import Strength
+from pack.ipadapter.host.adapters.describing import describe
+from pack.ipadapter.host.library.finding import Finder
+from pack.ipadapter.host.sampling.patching import apply_image_prompt
+from pack.ipadapter.host.sampling.recording import record_image_prompt
+from pack.ipadapter.host.training.frozen import trainable_layers
+from pack.ipadapter.strength.strength import Strength
 from pack.nodes.strength import LEVEL_INPUTS, ImagePromptLayers
 
 from tests.image_prompts import image_prompt

@@ -11,16 +11,16 @@ import torch
 from comfy_api.internal import make_locked_method_func
 from comfy_api.v0_0_2 import io
 from insightface.app import FaceAnalysis
-from pack.ipadapter.attention_maps import AttentionRecord
+from pack.ipadapter.attention.maps import AttentionRecord
 from pack.ipadapter.errors import IPAdapterError
-from pack.ipadapter.host.face_models import register_face_folder
+from pack.ipadapter.host.faces.models import register_face_folder
 from pack.ipadapter.host.files import register_adapter_folder
-from pack.ipadapter.host.patching import apply_image_prompt
-from pack.ipadapter.strength import Strength, StrengthParts
-from pack.nodes.compatibility.params import LegacyIPAdapterRegion
+from pack.ipadapter.host.sampling.patching import apply_image_prompt
+from pack.ipadapter.strength.strength import Strength, StrengthParts
 from pack.nodes.encode import EncodeImagePrompt
 from pack.nodes.extension import IPAdapterExtension
 from pack.nodes.faces import EncodeFacePrompt
+from pack.nodes.legacy.params import LegacyIPAdapterRegion
 
 from tests.faces import write_pack
 from tests.host.test_encoder import EMBED, encoder

@@ -13,24 +13,24 @@ import torch
 from comfy_api.v0_0_2 import io
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pack.ipadapter.compatibility import OldSettings, strengths_of
+from pack.ipadapter.adapters.provenance import Provenance
+from pack.ipadapter.adapters.spec import FaceSettings
+from pack.ipadapter.backbones.unet import find_layers
 from pack.ipadapter.errors import IPAdapterError
-from pack.ipadapter.families import FaceSettings
-from pack.ipadapter.frame_weights import Timing, frame_weights
-from pack.ipadapter.host.face_models import register_face_folder
+from pack.ipadapter.host.faces.models import register_face_folder
 from pack.ipadapter.host.files import register_adapter_folder
 from pack.ipadapter.host.node import Node, number_inputs
-from pack.ipadapter.host.patching import apply_image_prompt
-from pack.ipadapter.image_prompt import Part
-from pack.ipadapter.image_weights import read_weights
-from pack.ipadapter.layer_weights import LevelRule, PresetRule, TypedRule, read_layer_weights, weigh_layers
-from pack.ipadapter.layers import find_layers
-from pack.ipadapter.reading import Reading
-from pack.ipadapter.strength import Scaling, Strength
+from pack.ipadapter.host.sampling.patching import apply_image_prompt
+from pack.ipadapter.legacy.settings import OldSettings, strengths_of
+from pack.ipadapter.legacy.weights_strategy import WeightsStrategy, schedule_of
+from pack.ipadapter.prompts.prompt import Part
+from pack.ipadapter.prompts.reading import Reading
+from pack.ipadapter.prompts.weights import read_weights
+from pack.ipadapter.strength.curve import Interpolation, WeightCurve, read_keyframes
+from pack.ipadapter.strength.frames import Timing, frame_weights
+from pack.ipadapter.strength.layers import LevelRule, PresetRule, TypedRule, read_layer_weights, weigh_layers
+from pack.ipadapter.strength.strength import Scaling, Strength
 from pack.ipadapter.training.recipe import Drops, Recipe
-from pack.ipadapter.weight_curve import Interpolation, WeightCurve, read_keyframes
-from pack.ipadapter.weights_strategy import WeightsStrategy, schedule_of
-from pack.ipadapter.writing import Provenance
 from pack.nodes.extension import IPAdapterExtension
 
 from tests import small

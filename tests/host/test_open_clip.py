@@ -12,10 +12,7 @@ from pathlib import Path
 import open_clip
 import pytest
 import torch
-from pack.ipadapter.errors import IPAdapterError
-from pack.ipadapter.host.encoder import encode_image_prompt
-from pack.ipadapter.host.open_clip import AUTO, OpenCLIPVision, architectures, load_encoder_file
-from pack.ipadapter.open_clip_tower import (
+from pack.ipadapter.encoders.image_tower import (
     Architecture,
     OpenCLIPTower,
     build_tower,
@@ -23,7 +20,10 @@ from pack.ipadapter.open_clip_tower import (
     load_tower,
     read_architecture,
 )
-from pack.ipadapter.pixels import Fit
+from pack.ipadapter.errors import IPAdapterError
+from pack.ipadapter.host.encoders.encoder import encode_image_prompt
+from pack.ipadapter.host.encoders.open_clip import AUTO, OpenCLIPVision, architectures, load_encoder_file
+from pack.ipadapter.images.pixels import Fit
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -337,7 +337,7 @@ from tests.comfyui import start_host
 start_host()
 from pathlib import Path
 from pack.ipadapter.errors import IPAdapterError
-from pack.ipadapter.host.open_clip import architectures, load_encoder_file
+from pack.ipadapter.host.encoders.open_clip import architectures, load_encoder_file
 from pack.nodes.load import LoadOpenCLIPVision
 
 LoadOpenCLIPVision.define_schema()

@@ -9,13 +9,13 @@ import folder_paths
 import pytest
 import torch
 from pack.ipadapter.errors import IPAdapterError
-from pack.ipadapter.host.compatibility import pair_prompts
-from pack.ipadapter.host.encoder import encode_image_prompt
-from pack.ipadapter.host.patching import apply_image_prompt
-from pack.ipadapter.host.prompt_files import load_prompt, prompt_names, with_encoder
-from pack.ipadapter.image_prompt import ImagePrompt, Order
-from pack.ipadapter.pixels import Fit
-from pack.ipadapter.strength import Strength
+from pack.ipadapter.host.encoders.encoder import encode_image_prompt
+from pack.ipadapter.host.legacy.actions import pair_prompts
+from pack.ipadapter.host.prompts.files import load_prompt, prompt_names, with_encoder
+from pack.ipadapter.host.sampling.patching import apply_image_prompt
+from pack.ipadapter.images.pixels import Fit
+from pack.ipadapter.prompts.prompt import ImagePrompt, Order
+from pack.ipadapter.strength.strength import Strength
 from pack.nodes.prompt_files import LoadImagePrompt, SaveImagePrompt
 from PIL import Image
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 from pack.ipadapter.errors import IPAdapterError
-from pack.ipadapter.image_prompt import ImagePrompt, Order, Part
+from pack.ipadapter.prompts.prompt import ImagePrompt, Order, Part
 from pack.nodes.encode import EncodeImagePrompt
 from pack.nodes.reference import ImagePromptNoise, PrepareReferenceImage
 from torch import Tensor

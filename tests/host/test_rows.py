@@ -13,11 +13,11 @@ from functools import partial
 import pytest
 import torch
 from pack.ipadapter.errors import IPAdapterError
-from pack.ipadapter.host.patching import apply_image_prompt
-from pack.ipadapter.host.recording import record_image_prompt
-from pack.ipadapter.image_prompt import Order
-from pack.ipadapter.strength import Strength
-from pack.ipadapter.weight_curve import WeightCurve
+from pack.ipadapter.host.sampling.patching import apply_image_prompt
+from pack.ipadapter.host.sampling.recording import record_image_prompt
+from pack.ipadapter.prompts.prompt import Order
+from pack.ipadapter.strength.curve import WeightCurve
+from pack.ipadapter.strength.strength import Strength
 
 from tests.image_prompts import image_prompt
 from tests.small import MICRO, make_pair

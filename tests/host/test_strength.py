@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
-from pack.ipadapter.host.patching import apply_image_prompt
-from pack.ipadapter.layer_weights import PresetRule, TypedRule
-from pack.ipadapter.strength import Scaling, Strength
-from pack.ipadapter.weight_curve import Interpolation, WeightCurve
+from pack.ipadapter.host.sampling.patching import apply_image_prompt
+from pack.ipadapter.strength.curve import Interpolation, WeightCurve
+from pack.ipadapter.strength.layers import PresetRule, TypedRule
+from pack.ipadapter.strength.strength import Scaling, Strength
 
 from tests.image_prompts import image_prompt
 from tests.small import MICRO, SD15, make_pair
@@ -90,9 +90,9 @@ def test_scaling_is_as_defined(scaling, weight):
     adapter = host_adapter(adapter_file(MICRO, "base"))
     model = apply_image_prompt(make_pair(MICRO).host, adapter, image_prompt(), Strength(weight, scaling=scaling))
     from comfy.patcher_extension import WrappersMP
-    from pack.ipadapter.attention import image_attention, join_heads, split_heads
-    from pack.ipadapter.host.patching import KEY
-    from pack.ipadapter.layers import find_layers
+    from pack.ipadapter.attention.decoupled import image_attention, join_heads, split_heads
+    from pack.ipadapter.backbones.unet import find_layers
+    from pack.ipadapter.host.sampling.patching import KEY
 
     (rows,) = model.get_wrappers(WrappersMP.APPLY_MODEL, KEY)
     layers = find_layers(model.model.diffusion_model)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 from pack.ipadapter.errors import IPAdapterError
-from pack.ipadapter.layer_weights import LEVELS
-from pack.ipadapter.strength import Strength, make_strength
+from pack.ipadapter.strength.layers import LEVELS
+from pack.ipadapter.strength.strength import Strength, make_strength
 from pack.nodes.apply import ApplyIPAdapter
 from pack.nodes.strength import ImagePromptCurve, ImagePromptFrames, ImagePromptLayers
 

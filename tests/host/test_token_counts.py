@@ -7,11 +7,11 @@ from dataclasses import replace
 
 import pytest
 import torch
-from pack.ipadapter import packing
-from pack.ipadapter.host.patching import applications_of, apply_image_prompt
-from pack.ipadapter.image_prompt import ImagePrompt, Order
-from pack.ipadapter.layer_weights import PresetRule
-from pack.ipadapter.strength import Scaling, Strength
+from pack.ipadapter.attention import packing
+from pack.ipadapter.host.sampling.patching import applications_of, apply_image_prompt
+from pack.ipadapter.prompts.prompt import ImagePrompt, Order
+from pack.ipadapter.strength.layers import PresetRule
+from pack.ipadapter.strength.strength import Scaling, Strength
 
 from tests.image_prompts import image_prompt
 from tests.small import MICRO, SD15, SDXL, make_pair

@@ -17,14 +17,15 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from ipadapter.adapters.checkpoint import checkpoint_header
+from ipadapter.adapters.identify import identify
+from ipadapter.commands.train.checkpoints import Checkpoints
+from ipadapter.commands.train.command import main
+from ipadapter.commands.train.config import read_config
+from ipadapter.commands.train.room import checkpoints_bytes
+from ipadapter.commands.train.start import run_config
 from ipadapter.errors import IPAdapterError
-from ipadapter.families import identify
-from ipadapter.headers import checkpoint_header, read_header
-from ipadapter.train.__main__ import main
-from ipadapter.train.checkpoints import Checkpoints
-from ipadapter.train.config import read_config
-from ipadapter.train.room import checkpoints_bytes
-from ipadapter.train.start import run_config
+from ipadapter.files.headers import read_header
 from tests.adapters import random_adapter
 from tests.comfyui import HOST
 from tests.conftest import ROOT
@@ -283,7 +284,7 @@ OTHERWISE = (
 
 
 def test_a_configuration_trains_an_adapter_that_loads_here(pictures, tmp_path, capsys, monkeypatch):
-    from ipadapter.host.adapter import load_adapter_file
+    from ipadapter.host.adapters.adapter import load_adapter_file
 
     small_encoder(tmp_path / "ViT-S-32-alt.safetensors")
     config = f"""

@@ -6,10 +6,10 @@ import pickle
 
 import pytest
 import torch
+from pack.ipadapter.adapters.spec import Family
 from pack.ipadapter.errors import IPAdapterError
-from pack.ipadapter.families import Family
 from pack.ipadapter.host.launch import find_host
-from pack.ipadapter.host.training_models import HostEncoders, HostText, ModelFiles, open_base, open_text_and_vae
+from pack.ipadapter.host.training.models import HostEncoders, HostText, ModelFiles, open_base, open_text_and_vae
 from safetensors.torch import save_file
 
 from tests.comfyui import HOST

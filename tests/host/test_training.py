@@ -11,18 +11,18 @@ import folder_paths
 import pytest
 import torch
 from diffusers import UNet2DConditionModel
+from pack.ipadapter.adapters.spec import Family
 from pack.ipadapter.errors import IPAdapterError
-from pack.ipadapter.families import Family
-from pack.ipadapter.host.adapter import load_adapter_file
-from pack.ipadapter.host.encoder import encode_image_prompt
-from pack.ipadapter.host.patching import apply_image_prompt
-from pack.ipadapter.host.saving import save_to_output
-from pack.ipadapter.host.train_adapter import train_adapter
-from pack.ipadapter.host.training import frozen_unet
-from pack.ipadapter.host.training_set import encode_pictures, graph_pictures
-from pack.ipadapter.host.watching import Watch
-from pack.ipadapter.pixels import Fit
-from pack.ipadapter.strength import Strength
+from pack.ipadapter.host.adapters.adapter import load_adapter_file
+from pack.ipadapter.host.adapters.saving import save_to_output
+from pack.ipadapter.host.encoders.encoder import encode_image_prompt
+from pack.ipadapter.host.sampling.patching import apply_image_prompt
+from pack.ipadapter.host.training.data import encode_pictures, graph_pictures
+from pack.ipadapter.host.training.frozen import frozen_unet
+from pack.ipadapter.host.training.node import train_adapter
+from pack.ipadapter.host.training.watching import Watch
+from pack.ipadapter.images.pixels import Fit
+from pack.ipadapter.strength.strength import Strength
 from pack.ipadapter.training.batches import Batches
 from pack.ipadapter.training.fresh import new_adapter, new_spec
 from pack.ipadapter.training.loop import DivergedError, train_step

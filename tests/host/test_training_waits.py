@@ -8,17 +8,17 @@ from pathlib import Path
 
 import pytest
 import torch
-from pack.ipadapter.families import Family
-from pack.ipadapter.train.encoding import Settings, fill, make_plan
-from pack.ipadapter.train.examples import open_set
-from pack.ipadapter.train.listing import list_folder
-from pack.ipadapter.train.run import Run, Schedule, make_accelerator
-from pack.ipadapter.train.stopping import Stop
+from pack.ipadapter.adapters.provenance import Provenance
+from pack.ipadapter.adapters.spec import Family
+from pack.ipadapter.commands.train.encoding import Settings, fill, make_plan
+from pack.ipadapter.commands.train.examples import open_set
+from pack.ipadapter.commands.train.listing import list_folder
+from pack.ipadapter.commands.train.run import Run, Schedule, make_accelerator
+from pack.ipadapter.commands.train.stopping import Stop
 from pack.ipadapter.training.batches import Batches
 from pack.ipadapter.training.fresh import new_adapter, new_spec
 from pack.ipadapter.training.module import AdapterTraining
 from pack.ipadapter.training.recipe import Recipe
-from pack.ipadapter.writing import Provenance
 from PIL import Image
 
 from tests.host.test_train_cli import fresh_accelerate  # noqa: F401 (a fixture)

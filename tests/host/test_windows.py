@@ -10,11 +10,11 @@ import comfy.samplers
 import pytest
 import torch
 from comfy.patcher_extension import WrappersMP
-from pack.ipadapter.host.patching import KEY, apply_image_prompt
-from pack.ipadapter.host.step_clock import StepClock
-from pack.ipadapter.host.windows import SigmaWindow, Timing, acting, position_of
-from pack.ipadapter.strength import Strength
-from pack.ipadapter.weight_curve import WeightCurve
+from pack.ipadapter.host.sampling.patching import KEY, apply_image_prompt
+from pack.ipadapter.host.sampling.step_clock import StepClock
+from pack.ipadapter.host.sampling.windows import SigmaWindow, Timing, acting, position_of
+from pack.ipadapter.strength.curve import WeightCurve
+from pack.ipadapter.strength.strength import Strength
 
 from tests.image_prompts import image_prompt
 from tests.small import MICRO, make_pair

@@ -21,17 +21,17 @@ import torch
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 
+from ipadapter.adapters.provenance import Provenance
+from ipadapter.adapters.spec import Family
+from ipadapter.commands.train.encoding import Plan, Settings, fill, make_plan
+from ipadapter.commands.train.examples import open_set
+from ipadapter.commands.train.listing import list_folder
+from ipadapter.commands.train.run import Run, Schedule, make_accelerator, train
+from ipadapter.commands.train.stopping import Stop
 from ipadapter.errors import IPAdapterError
-from ipadapter.families import Family
-from ipadapter.train.encoding import Plan, Settings, fill, make_plan
-from ipadapter.train.examples import open_set
-from ipadapter.train.listing import list_folder
-from ipadapter.train.run import Run, Schedule, make_accelerator, train
-from ipadapter.train.stopping import Stop
 from ipadapter.training.fresh import new_adapter, new_spec
 from ipadapter.training.module import AdapterTraining
 from ipadapter.training.recipe import Recipe
-from ipadapter.writing import Provenance
 
 WIDTH, CONTEXT = 24, 64  # of an encoded picture, and of a text
 UNET = dict(
@@ -151,7 +151,7 @@ def carry_out(job: Job) -> int:
     folder = Path(job.folder)
     accelerator = make_accelerator(job.mixed_precision, recipe, folder, cpu=True, tensorboard=job.tensorboard)
     start_host(["--cpu", "--use-pytorch-cross-attention"])  # as the tests have it
-    from ipadapter.host.training import frozen_unet, trainable_layers
+    from ipadapter.host.training.frozen import frozen_unet, trainable_layers
 
     with ExitStack() as stack:
         stop = stack.enter_context(Stop().listening())

@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 
-from ipadapter.host.open_clip import load_encoder_file
+from ipadapter.host.encoders.open_clip import load_encoder_file
 from lab import files, store
 from lab.classifier import Reading, agreement
 from lab.quality import sample, structure

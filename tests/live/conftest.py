@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ipadapter.host.client import StoredFile, connect
+from ipadapter.server.client import StoredFile, connect
 from tests.comfyui import start_host
 from tests.faces import DrawnFace, draw_faces, save_picture
 from tests.live.files import make_files

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import numpy as np
 from PIL import Image
 
-from ipadapter.host.client import Client, Outcome, StoredFile, connect
+from ipadapter.server.client import Client, Outcome, StoredFile, connect
 from tests.live.files import SMALL_ADAPTER, SMALL_ENCODER
 from tests.live.graph import Graph
 from tools.server import Server

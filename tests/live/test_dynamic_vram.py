@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ipadapter.migration.old_nodes import OLD_NODES
+from ipadapter.legacy.migration.old_nodes import OLD_NODES
 from tests.live.conftest import studio_of
 from tests.live.shipped import NAMES, drawn, quick
 from tests.live.studio import Studio

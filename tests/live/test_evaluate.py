@@ -13,10 +13,10 @@ import pytest
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from ipadapter.evaluate.__main__ import main
-from ipadapter.evaluate.graph import Recipe, build_graph
-from ipadapter.evaluate.rows import Key, Row, Table, repair
-from ipadapter.host.client import ExecutionFailedError
+from ipadapter.commands.evaluate.command import main
+from ipadapter.commands.evaluate.graph import Recipe, build_graph
+from ipadapter.commands.evaluate.rows import Key, Row, Table, repair
+from ipadapter.server.client import ExecutionFailedError
 from tests.live.files import SMALL_ADAPTER, SMALL_ENCODER, TOWER, write_adapter_for_tower
 from tests.live.graph import Graph
 from tests.live.studio import SIDE, Studio

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ipadapter.host.client import ExecutionFailedError, PromptRejectedError
+from ipadapter.server.client import ExecutionFailedError, PromptRejectedError
 from tests.live.graph import Graph
 from tests.live.studio import Studio
 

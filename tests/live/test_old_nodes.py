@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import torch
 
-from ipadapter.host.client import ExecutionFailedError
-from ipadapter.migration.old_nodes import OLD_NODES
+from ipadapter.legacy.migration.old_nodes import OLD_NODES
+from ipadapter.server.client import ExecutionFailedError
 from tests.live.files import SMALL_ADAPTER, SMALL_ENCODER
 from tests.live.graph import Graph, Link
 from tests.live.studio import SIDE, Studio

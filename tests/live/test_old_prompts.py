@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ipadapter.migration.old_nodes import OLD_NODES
+from ipadapter.legacy.migration.old_nodes import OLD_NODES
 from tests.live.files import SMALL_ADAPTER
 from tests.live.graph import Graph, Link
 from tests.live.studio import Studio, difference

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from ipadapter.host.client import Client, ExecutionInterruptedError, Progress
+from ipadapter.server.client import Client, ExecutionInterruptedError, Progress
 from tests.live.graph import Graph, Link
 from tests.live.studio import Studio
 

@@ -10,7 +10,13 @@ from pathlib import Path
 import pytest
 from safetensors import safe_open
 
-from ipadapter.host.client import Client, ExecutionFailedError, ExecutionInterruptedError, Progress, PromptRejectedError
+from ipadapter.server.client import (
+    Client,
+    ExecutionFailedError,
+    ExecutionInterruptedError,
+    Progress,
+    PromptRejectedError,
+)
 from tests.live.files import SMALL_ADAPTER
 from tests.live.graph import Graph
 from tests.live.studio import Run, Studio, difference, download, lightened

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from diffusers import UNet2DConditionModel
-from pack.ipadapter.packing import NEGATIVE, POSITIVE
+from pack.ipadapter.attention.packing import NEGATIVE, POSITIVE
 from torch import Tensor
 
 from tests.adapters import AdapterFile

@@ -6,12 +6,12 @@ from contextlib import contextmanager
 
 import pytest
 import torch
-from pack.ipadapter.host.patching import apply_image_prompt
-from pack.ipadapter.host.recording import record_image_prompt
-from pack.ipadapter.layer_weights import levels_of
-from pack.ipadapter.layers import find_layers
-from pack.ipadapter.packing import POSITIVE
-from pack.ipadapter.strength import Strength
+from pack.ipadapter.attention.packing import POSITIVE
+from pack.ipadapter.backbones.unet import find_layers
+from pack.ipadapter.host.sampling.patching import apply_image_prompt
+from pack.ipadapter.host.sampling.recording import record_image_prompt
+from pack.ipadapter.strength.layers import levels_of
+from pack.ipadapter.strength.strength import Strength
 from torch import Tensor
 
 from tests.image_prompts import image_prompt

@@ -7,8 +7,8 @@ import comfy.controlnet
 import comfy.t2i_adapter.adapter
 import pytest
 import torch
-from pack.ipadapter.host.patching import apply_image_prompt
-from pack.ipadapter.strength import Strength
+from pack.ipadapter.host.sampling.patching import apply_image_prompt
+from pack.ipadapter.strength.strength import Strength
 
 from nodes import ControlNetApplyAdvanced
 from tests.image_prompts import image_prompt

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from pack.ipadapter.checkpoint import read_checkpoint
+from pack.ipadapter.adapters.checkpoint import read_checkpoint
 
 from tests.oracle.reference import reference_with
 from tests.plain.public import assert_same, write_safetensors, write_torch

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from pack.ipadapter.host.patching import apply_image_prompt
-from pack.ipadapter.strength import Strength
+from pack.ipadapter.host.sampling.patching import apply_image_prompt
+from pack.ipadapter.strength.strength import Strength
 
 from tests.image_prompts import image_prompt
 from tests.oracle.reference import Features, reference_with, roles_by_cfg

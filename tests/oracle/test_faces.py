@@ -8,11 +8,11 @@ from functools import lru_cache
 
 import pytest
 import torch
-from pack.ipadapter.families import FaceSettings, FaceVersion
-from pack.ipadapter.host.adapter import Adapter
-from pack.ipadapter.host.patching import apply_image_prompt
-from pack.ipadapter.image_prompt import ImagePrompt
-from pack.ipadapter.strength import Strength
+from pack.ipadapter.adapters.spec import FaceSettings, FaceVersion
+from pack.ipadapter.host.adapters.adapter import Adapter
+from pack.ipadapter.host.sampling.patching import apply_image_prompt
+from pack.ipadapter.prompts.prompt import ImagePrompt
+from pack.ipadapter.strength.strength import Strength
 from torch import Tensor
 from torch.nn.functional import normalize
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 from diffusers.loaders.unet_loader_utils import _maybe_expand_lora_scales
-from pack.ipadapter.host.patching import apply_image_prompt
-from pack.ipadapter.layer_weights import PresetRule, read_layer_weights
-from pack.ipadapter.strength import Strength
+from pack.ipadapter.host.sampling.patching import apply_image_prompt
+from pack.ipadapter.strength.layers import PresetRule, read_layer_weights
+from pack.ipadapter.strength.strength import Strength
 
 from tests.image_prompts import image_prompt
 from tests.oracle.reference import reference_with, roles_by_cfg

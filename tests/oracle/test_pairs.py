@@ -7,14 +7,14 @@ from itertools import combinations
 
 import pytest
 import torch
-from pack.ipadapter.host.conditioning import carrying
-from pack.ipadapter.host.patching import apply_image_prompt
-from pack.ipadapter.image_prompt import ImagePrompt, Order, Overlap
-from pack.ipadapter.layer_weights import LayerRule, read_layer_weights, weigh_layers
-from pack.ipadapter.layers import find_layers
-from pack.ipadapter.regions import add_region, masks_of, place_in_region
-from pack.ipadapter.strength import Strength
-from pack.ipadapter.weight_curve import WeightCurve
+from pack.ipadapter.backbones.unet import find_layers
+from pack.ipadapter.host.sampling.conditioning import carrying
+from pack.ipadapter.host.sampling.patching import apply_image_prompt
+from pack.ipadapter.prompts.prompt import ImagePrompt, Order, Overlap
+from pack.ipadapter.prompts.regions import add_region, masks_of, place_in_region
+from pack.ipadapter.strength.curve import WeightCurve
+from pack.ipadapter.strength.layers import LayerRule, read_layer_weights, weigh_layers
+from pack.ipadapter.strength.strength import Strength
 from torch import Tensor
 
 from tests.image_prompts import image_prompt

@@ -5,16 +5,16 @@ from __future__ import annotations
 import comfy.model_sampling
 import pytest
 import torch
-from pack.ipadapter.families import Family
-from pack.ipadapter.host.training import frozen_unet
-from pack.ipadapter.host.training_set import encode_pictures, graph_pictures
+from pack.ipadapter.adapters.spec import Family
+from pack.ipadapter.adapters.writing import file_tensors
+from pack.ipadapter.host.training.data import encode_pictures, graph_pictures
+from pack.ipadapter.host.training.frozen import frozen_unet
 from pack.ipadapter.training.batches import Batches
 from pack.ipadapter.training.draws import draw_example
 from pack.ipadapter.training.fresh import new_adapter, new_spec
 from pack.ipadapter.training.loop import train, train_step
 from pack.ipadapter.training.module import AdapterTraining
 from pack.ipadapter.training.recipe import Drops, Recipe
-from pack.ipadapter.writing import file_tensors
 
 from tests.adapters import EMBED, HIDDEN, PATCHES, AdapterFile
 from tests.oracle.training import Examples, reference_training

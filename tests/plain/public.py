@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from pack.ipadapter.checkpoint import Checkpoint
+from pack.ipadapter.adapters.checkpoint import Checkpoint
 from pack.ipadapter.errors import IPAdapterError
 from safetensors.torch import save_file
 from torch import Tensor

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from pack.ipadapter.adapter import load_adapter
-from pack.ipadapter.checkpoint import read_checkpoint
-from pack.ipadapter.families import identify
-from pack.ipadapter.finding import read_adapter, read_encoder
-from pack.ipadapter.lora_files import read_lora
-from pack.ipadapter.open_clip_tower import read_visual
-from pack.ipadapter.open_clip_towers import read_towers
-from pack.ipadapter.prompt_files import read_features, read_prompt
+from pack.ipadapter.adapters.checkpoint import read_checkpoint
+from pack.ipadapter.adapters.identify import identify
+from pack.ipadapter.adapters.module import load_adapter
+from pack.ipadapter.encoders.image_tower import read_visual
+from pack.ipadapter.encoders.two_towers import read_towers
+from pack.ipadapter.library.finding import read_adapter, read_encoder
+from pack.ipadapter.library.loras import read_lora
+from pack.ipadapter.prompts.files import read_features, read_prompt
 
 Reader = Callable[[Path, str], object]  # the file, and its name to a user
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import pytest
 import torch
-from pack.ipadapter.adapter import load_adapter
-from pack.ipadapter.checkpoint import Checkpoint, read_checkpoint
+from pack.ipadapter.adapters.checkpoint import Checkpoint, read_checkpoint
+from pack.ipadapter.adapters.identify import identify
+from pack.ipadapter.adapters.module import load_adapter
+from pack.ipadapter.adapters.spec import Family, Unconditional
 from pack.ipadapter.errors import IPAdapterError
-from pack.ipadapter.families import Family, Unconditional, identify
-from pack.ipadapter.finding import read_adapter
-from pack.ipadapter.image_prompt import Feature
+from pack.ipadapter.library.finding import read_adapter
+from pack.ipadapter.prompts.prompt import Feature
 
 from tests.adapters import AdapterFile, random_adapter, random_read
 from tests.plain.public import (

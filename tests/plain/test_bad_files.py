@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from pack.ipadapter.adapter import load_adapter
-from pack.ipadapter.checkpoint import read_checkpoint
+from pack.ipadapter.adapters.checkpoint import read_checkpoint
+from pack.ipadapter.adapters.identify import identify
+from pack.ipadapter.adapters.module import load_adapter
 from pack.ipadapter.errors import IPAdapterError
-from pack.ipadapter.families import identify
 
 from tests.adapters import AdapterFile, random_adapter
 from tests.plain.public import Tensors, assert_is_a_sentence, write_safetensors, write_torch

@@ -8,9 +8,9 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from pack.ipadapter.combining import Combination, combine_prompts
 from pack.ipadapter.errors import IPAdapterError
-from pack.ipadapter.image_prompt import ImageFeatures, ImagePrompt, Order, Part, Region
+from pack.ipadapter.prompts.combining import Combination, combine_prompts
+from pack.ipadapter.prompts.prompt import ImageFeatures, ImagePrompt, Order, Part, Region
 from torch import Tensor
 
 EMBED, TOKENS, HIDDEN = 6, 5, 4

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
-from pack.ipadapter.description import Storage, describe_adapter
-from pack.ipadapter.families import Unconditional, identify
-from pack.ipadapter.public_files import encoder_for
-from pack.ipadapter.writing import Provenance
+from pack.ipadapter.adapters.identify import identify
+from pack.ipadapter.adapters.provenance import Provenance
+from pack.ipadapter.adapters.spec import Unconditional
+from pack.ipadapter.library.description import Storage, describe_adapter
+from pack.ipadapter.library.published import encoder_for
 from torch import nn
 
 from tests.adapters import random_adapter

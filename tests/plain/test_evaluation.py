@@ -12,20 +12,20 @@ from typing import Any
 
 import pytest
 import torch
-from pack.ipadapter.caption_files import read_text
+from pack.ipadapter.commands.evaluate.arguments import read_request
+from pack.ipadapter.commands.evaluate.command import main
+from pack.ipadapter.commands.evaluate.drawer import Drawer, identity, shaping
+from pack.ipadapter.commands.evaluate.folder import open_picture, read_folder
+from pack.ipadapter.commands.evaluate.graph import Recipe, build_graph, make_template
+from pack.ipadapter.commands.evaluate.rows import COLUMNS, Row, Table
+from pack.ipadapter.commands.evaluate.run import remaining, wanted
+from pack.ipadapter.commands.evaluate.score import Scorer
+from pack.ipadapter.commands.evaluate.summary import TABLE_1, describe
+from pack.ipadapter.encoders.two_towers import open_towers
 from pack.ipadapter.errors import IPAdapterError
-from pack.ipadapter.evaluate.__main__ import main
-from pack.ipadapter.evaluate.arguments import read_request
-from pack.ipadapter.evaluate.drawer import Drawer, identity, shaping
-from pack.ipadapter.evaluate.folder import open_picture, read_folder
-from pack.ipadapter.evaluate.graph import Recipe, build_graph, make_template
-from pack.ipadapter.evaluate.rows import COLUMNS, Row, Table
-from pack.ipadapter.evaluate.run import remaining, wanted
-from pack.ipadapter.evaluate.score import Scorer
-from pack.ipadapter.evaluate.summary import TABLE_1, describe
+from pack.ipadapter.evaluation.metrics import embed_captions, embed_pictures
+from pack.ipadapter.files.captions import read_text
 from pack.ipadapter.host.pictures import from_pil
-from pack.ipadapter.metrics import embed_captions, embed_pictures
-from pack.ipadapter.open_clip_towers import open_towers
 from PIL import Image
 
 from tests.plain.test_metrics import ours_model, saved
@@ -269,7 +269,7 @@ WITHOUT_PYARROW = """
 import sys
 sys.modules["pyarrow"] = None
 from pathlib import Path
-from ipadapter.evaluate.rows import Table
+from ipadapter.commands.evaluate.rows import Table
 from ipadapter.errors import IPAdapterError
 try:
     Table(Path(sys.argv[1])).prepare()

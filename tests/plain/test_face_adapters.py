@@ -6,12 +6,16 @@ from dataclasses import replace
 
 import pytest
 import torch
-from pack.ipadapter.adapter import features_for, load_adapter
-from pack.ipadapter.checkpoint import read_checkpoint, read_metadata
+from pack.ipadapter.adapters.checkpoint import read_checkpoint
+from pack.ipadapter.adapters.features import features_for
+from pack.ipadapter.adapters.identify import identify
+from pack.ipadapter.adapters.lora import changes_of
+from pack.ipadapter.adapters.module import load_adapter
+from pack.ipadapter.adapters.provenance import Provenance
+from pack.ipadapter.adapters.spec import AdapterSpec, FaceSettings, FaceVersion
+from pack.ipadapter.adapters.writing import write_adapter
 from pack.ipadapter.errors import IPAdapterError
-from pack.ipadapter.families import AdapterSpec, FaceSettings, FaceVersion, identify
-from pack.ipadapter.lora import changes_of
-from pack.ipadapter.writing import Provenance, write_adapter
+from pack.ipadapter.files.tensors import read_metadata
 from torch.nn.functional import normalize
 
 from tests.adapters import FACE, random_adapter

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from insightface.app import FaceAnalysis
 from insightface.utils.face_align import norm_crop
 from pack.ipadapter.errors import IPAdapterError
-from pack.ipadapter.faces import (
+from pack.ipadapter.faces.providers import CHOICES, PROVIDERS, execution_providers
+from pack.ipadapter.faces.reading import (
     SIDES,
     Cut,
     Face,
@@ -30,7 +31,6 @@ from pack.ipadapter.faces import (
     read_face,
     require_analysis,
 )
-from pack.ipadapter.providers import CHOICES, PROVIDERS, execution_providers
 
 from tests.faces import DrawnFace, draw_faces, settings_of, write_pack
 

@@ -7,7 +7,8 @@ import math
 import pytest
 
 from ipadapter.errors import IPAdapterError
-from ipadapter.frame_weights import Method, Timing, frame_weights, make_schedule, prompt_schedule, read_weights
+from ipadapter.legacy.schedule import Method, make_schedule, prompt_schedule
+from ipadapter.strength.frames import Timing, frame_weights, read_weights
 
 
 def test_custom_weights_are_those_typed():

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from pack.ipadapter.attention_maps import Sight, footprint, map_size, share
-from pack.ipadapter.attention_selection import resize
-from pack.ipadapter.heat_map import SCALES, SMALLEST_PICTURE, colour, colours, draw_heat_map, legend_for, marks
+from pack.ipadapter.attention.maps import Sight, footprint, map_size, share
+from pack.ipadapter.attention.selection import resize
+from pack.ipadapter.drawing.heat_map import SCALES, SMALLEST_PICTURE, colour, colours, draw_heat_map, legend_for, marks
 from PIL import Image
 from torch.nn.functional import avg_pool2d
 

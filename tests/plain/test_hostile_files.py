@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from pack.ipadapter.checkpoint import read_checkpoint
+from pack.ipadapter.adapters.checkpoint import read_checkpoint
+from pack.ipadapter.encoders.image_tower import described_architecture
 from pack.ipadapter.errors import IPAdapterError
-from pack.ipadapter.open_clip_tower import described_architecture
 
 from tests.adapters import random_adapter
 from tests.plain.hostile import HOSTILE, cost_of, entries, header, tensor, zip_of

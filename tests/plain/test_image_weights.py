@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pack.ipadapter.errors import IPAdapterError
-from pack.ipadapter.image_weights import read_weights, share_weights, unless_plain
+from pack.ipadapter.prompts.weights import read_weights, share_weights, unless_plain
 
 
 @pytest.mark.parametrize("text", ["1, 0.5, -2", "1 0.5 -2", "1;0.5;-2", " 1,\n.5,\n-2.0, ", "1e0,5e-1,-2"])

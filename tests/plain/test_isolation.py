@@ -34,7 +34,8 @@ def imported() -> tuple[list[str], set[str]]:
 
 def test_no_module_outside_host_imports_comfyui():
     names, modules = imported()
-    files = {path.stem for path in (ROOT / "ipadapter").glob("*.py")} - {"__init__"}
-    assert {name.removeprefix("ipadapter.") for name in names} >= files > {"checkpoint", "families"}
+    engine = (path.relative_to(ROOT).with_suffix("") for path in (ROOT / "ipadapter").rglob("*.py"))
+    files = {".".join(path.parts) for path in engine if path.name != "__init__" and "host" not in path.parts}
+    assert set(names) >= files > {"ipadapter.adapters.checkpoint", "ipadapter.attention.decoupled"}
     assert not modules & HOST_MODULES and not {name for name in modules if name.startswith("comfy")}
     assert not modules & HEAVY, "optional libraries are imported where they are used"

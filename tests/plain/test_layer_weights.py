@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pack.ipadapter.backbones.unet import CrossAttentionLayer
 from pack.ipadapter.errors import IPAdapterError
-from pack.ipadapter.layer_presets import PRESETS
-from pack.ipadapter.layer_weights import (
+from pack.ipadapter.strength.layers import (
     LevelRule,
     PresetRule,
     TypedRule,
@@ -16,7 +16,7 @@ from pack.ipadapter.layer_weights import (
     transformers_of,
     weigh_layers,
 )
-from pack.ipadapter.layers import CrossAttentionLayer
+from pack.ipadapter.strength.presets import PRESETS
 
 
 def layers(*blocks: tuple[str, int, int]) -> tuple[CrossAttentionLayer, ...]:

@@ -9,8 +9,11 @@ from pathlib import Path
 import open_clip
 import pytest
 import torch
+from pack.ipadapter.encoders.image_tower import read_architecture
+from pack.ipadapter.encoders.transformers_layout import from_transformers
+from pack.ipadapter.encoders.two_towers import MetricEncoder, build_text, detect_towers, open_towers, read_towers
 from pack.ipadapter.errors import IPAdapterError
-from pack.ipadapter.metrics import (
+from pack.ipadapter.evaluation.metrics import (
     Embedded,
     clip_score,
     cosine,
@@ -21,16 +24,7 @@ from pack.ipadapter.metrics import (
     score_pictures,
     summarise,
 )
-from pack.ipadapter.open_clip_tower import read_architecture
-from pack.ipadapter.open_clip_towers import (
-    MetricEncoder,
-    build_text,
-    detect_towers,
-    open_towers,
-    read_towers,
-)
-from pack.ipadapter.pixels import Fit, PixelFormat, prepare_pixels
-from pack.ipadapter.transformers_layout import from_transformers
+from pack.ipadapter.images.pixels import Fit, PixelFormat, prepare_pixels
 from safetensors.torch import save_file
 from torch import Tensor
 from transformers import CLIPConfig, CLIPModel
@@ -208,7 +202,7 @@ def only_shapes(name: str) -> dict[str, Tensor]:
 
 def public_file(monkeypatch: pytest.MonkeyPatch, name: str, state: dict[str, Tensor]) -> str:
     """What a file of these tensors is taken for."""
-    import pack.ipadapter.open_clip_towers as module
+    import pack.ipadapter.encoders.two_towers as module
 
     monkeypatch.setattr(module, "read_tensors", lambda path, name: state)
     return detect_towers(read_towers(Path(name), name)).name

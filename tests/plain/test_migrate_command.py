@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from ipadapter.migrate.__main__ import main
+from ipadapter.commands.migrate.command import main
 from tests.old_graphs import graph_of
 
 ROOT = Path(__file__).resolve().parents[2]

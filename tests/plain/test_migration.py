@@ -7,10 +7,10 @@ import json
 
 import pytest
 
-from ipadapter.migration.api_format import migrate_prompt
-from ipadapter.migration.old_nodes import OLD_NODES
-from ipadapter.migration.rules import RULES
-from ipadapter.migration.ui_format import migrate_workflow
+from ipadapter.legacy.migration.api_format import migrate_prompt
+from ipadapter.legacy.migration.old_nodes import OLD_NODES
+from ipadapter.legacy.migration.rules import RULES
+from ipadapter.legacy.migration.ui_format import migrate_workflow
 from tests.old_graphs import OldGraph, faults, graph_of, to_prompt
 from tools.migration_page import PAGE, make_page
 

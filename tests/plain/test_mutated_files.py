@@ -11,10 +11,11 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from pack.ipadapter.adapter import IPAdapter, load_adapter
-from pack.ipadapter.checkpoint import read_checkpoint
+from pack.ipadapter.adapters.checkpoint import read_checkpoint
+from pack.ipadapter.adapters.identify import identify
+from pack.ipadapter.adapters.module import IPAdapter, load_adapter
+from pack.ipadapter.adapters.spec import AdapterSpec
 from pack.ipadapter.errors import IPAdapterError
-from pack.ipadapter.families import AdapterSpec, identify
 
 from tests.adapters import random_adapter, random_read
 from tests.plain.public import Tensors, assert_is_a_sentence, write_safetensors, write_torch

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from pack.ipadapter.errors import IPAdapterError
-from pack.ipadapter.noise_images import Noise, make_noise
+from pack.ipadapter.images.noise import Noise, make_noise
 from torch import Tensor
 
 EVERY_KIND = pytest.mark.parametrize("kind", Noise)

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 import pytest
 
-from ipadapter.compatibility import WEIGHT_TYPES, OldSettings, strengths_of
 from ipadapter.errors import IPAdapterError
-from ipadapter.image_prompt import Order
-from ipadapter.layer_weights import LayerWeight, weigh_layers
-from ipadapter.migration.new_nodes import BOOSTED_COMPOSITION, BOOSTED_STYLE
-from ipadapter.strength import Strength
+from ipadapter.legacy.migration.new_nodes import BOOSTED_COMPOSITION, BOOSTED_STYLE
+from ipadapter.legacy.settings import WEIGHT_TYPES, OldSettings, strengths_of
+from ipadapter.prompts.prompt import Order
+from ipadapter.strength.layers import LayerWeight, weigh_layers
+from ipadapter.strength.strength import Strength
 
 
 @dataclass(frozen=True)

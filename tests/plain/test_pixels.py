@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from pack.ipadapter.errors import IPAdapterError
-from pack.ipadapter.pixels import Fit, PixelFormat, prepare_pixels, zero_pixels
+from pack.ipadapter.images.pixels import Fit, PixelFormat, prepare_pixels, zero_pixels
 from torch import Tensor
 
 FORM = PixelFormat(32, (0.4, 0.5, 0.6), (0.2, 0.25, 0.3))
@@ -211,7 +211,7 @@ def test_no_picture_is_zeros_after_normalisation(fit):
 PEAKS = """
 import resource, sys
 import torch
-from ipadapter.pixels import Fit, PixelFormat, prepare_pixels
+from ipadapter.images.pixels import Fit, PixelFormat, prepare_pixels
 image = torch.full((1, 9000, 9000, 3), 0.5)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 form = PixelFormat(224, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))

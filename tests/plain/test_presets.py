@@ -6,17 +6,18 @@ from pathlib import Path
 
 import pytest
 import torch
-from pack.ipadapter.base_models import PUBLISHED, USUAL, base_model
-from pack.ipadapter.catalogue import Catalogue, ListedFile, Survey
-from pack.ipadapter.checkpoint import read_checkpoint
+from pack.ipadapter.adapters.checkpoint import checkpoint_header, read_checkpoint
+from pack.ipadapter.adapters.identify import identify
+from pack.ipadapter.adapters.spec import FEATURES, Family
+from pack.ipadapter.backbones.bases import PUBLISHED, USUAL, base_model
+from pack.ipadapter.backbones.unet import CrossAttentionLayer
 from pack.ipadapter.errors import IPAdapterError
-from pack.ipadapter.families import FEATURES, Family, identify
-from pack.ipadapter.finding import Target, choose_adapter, choose_encoder, read_adapter, read_encoder
-from pack.ipadapter.headers import checkpoint_header, read_header
-from pack.ipadapter.image_prompt import Feature
-from pack.ipadapter.layers import CrossAttentionLayer
-from pack.ipadapter.presets import PRESETS, TITLES, preset_of, public_file, says
-from pack.ipadapter.public_files import ADAPTERS, ENCODERS, PublicAdapter, encoder_for
+from pack.ipadapter.files.headers import read_header
+from pack.ipadapter.library.catalogue import Catalogue, ListedFile, Survey
+from pack.ipadapter.library.finding import Target, choose_adapter, choose_encoder, read_adapter, read_encoder
+from pack.ipadapter.library.kinds import PRESETS, TITLES, preset_of, public_file, says
+from pack.ipadapter.library.published import ADAPTERS, ENCODERS, PublicAdapter, encoder_for
+from pack.ipadapter.prompts.prompt import Feature
 
 from tests.adapters import random_adapter
 from tests.plain.headers import LAYOUTS, SIZES, write_sparse

@@ -12,8 +12,9 @@ from diffusers.models.embeddings import (
     IPAdapterFullImageProjection,
     IPAdapterPlusImageProjection,
 )
-from pack.ipadapter.adapter import load_adapter
-from pack.ipadapter.families import FaceSettings, FaceVersion, identify
+from pack.ipadapter.adapters.identify import identify
+from pack.ipadapter.adapters.module import load_adapter
+from pack.ipadapter.adapters.spec import FaceSettings, FaceVersion
 from torch import nn
 
 from tests.adapters import (

@@ -13,12 +13,11 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from pack.ipadapter.adapter import features_for
-from pack.ipadapter.combining import Combination, combine_prompts
+from pack.ipadapter.adapters.features import features_for
+from pack.ipadapter.adapters.identify import identify
 from pack.ipadapter.errors import IPAdapterError
-from pack.ipadapter.families import identify
-from pack.ipadapter.image_prompt import ImageFeatures, ImagePrompt, Order, Overlap, Part, Region, same_encoder
-from pack.ipadapter.prompt_files import (
+from pack.ipadapter.prompts.combining import Combination, combine_prompts
+from pack.ipadapter.prompts.files import (
     digest,
     open_prompt,
     prompt_of_features,
@@ -27,7 +26,8 @@ from pack.ipadapter.prompt_files import (
     read_prompt,
     write_prompt,
 )
-from pack.ipadapter.regions import place_in_region
+from pack.ipadapter.prompts.prompt import ImageFeatures, ImagePrompt, Order, Overlap, Part, Region, same_encoder
+from pack.ipadapter.prompts.regions import place_in_region
 from pack.ipadapter.version import VERSION
 from safetensors.torch import save_file
 from torch import Tensor

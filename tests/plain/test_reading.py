@@ -6,12 +6,12 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from pack.ipadapter.details import cut_subtiles, grid_side, pool_subtiles
 from pack.ipadapter.errors import IPAdapterError
-from pack.ipadapter.image_prompt import ImageFeatures, Order
-from pack.ipadapter.pixels import Fit, PixelFormat
-from pack.ipadapter.reading import Reading, make_parts, views_of
-from pack.ipadapter.tiles import MASK_SIDE, Tiling, rectangle, tile_boxes
+from pack.ipadapter.images.pixels import Fit, PixelFormat
+from pack.ipadapter.images.tiles import MASK_SIDE, Tiling, rectangle, tile_boxes
+from pack.ipadapter.prompts.details import cut_subtiles, grid_side, pool_subtiles
+from pack.ipadapter.prompts.prompt import ImageFeatures, Order
+from pack.ipadapter.prompts.reading import Reading, make_parts, views_of
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pack.ipadapter.errors import IPAdapterError
-from pack.ipadapter.reference_images import Crop, Reference, prepare_reference, sharpen
+from pack.ipadapter.images.references import Crop, Reference, prepare_reference, sharpen
 from torch import Tensor
 
 POSITIONS = [Crop.CENTER, Crop.TOP, Crop.BOTTOM, Crop.LEFT, Crop.RIGHT]

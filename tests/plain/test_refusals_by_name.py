@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from pack.ipadapter.checkpoint import read_checkpoint
+from pack.ipadapter.adapters.checkpoint import read_checkpoint
+from pack.ipadapter.adapters.identify import identify
 from pack.ipadapter.errors import IPAdapterError
-from pack.ipadapter.families import identify
 
 from tests.adapters import base_shapes, layer_shapes, linear, norm, plus_shapes
 from tests.plain.public import SD15_CHANNELS, SDXL_CHANNELS, Shapes, assert_is_a_sentence
@@ -95,7 +95,7 @@ def test_a_file_of_another_kind_is_refused_by_name(name, tmp_path):
 
 def read_unread(tensors):
     """A file's tensors grouped as reading groups them, without writing gigabytes first."""
-    from pack.ipadapter.checkpoint import group
+    from pack.ipadapter.adapters.checkpoint import group
 
     return group(tensors, "somebody's file.bin")
 

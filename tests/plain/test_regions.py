@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import pytest
 import torch
+from pack.ipadapter.attention.masks import Cut, cut_mask
 from pack.ipadapter.errors import IPAdapterError
-from pack.ipadapter.image_prompt import ImageFeatures, ImagePrompt, Overlap, Part, Region
-from pack.ipadapter.masks import Cut, cut_mask
-from pack.ipadapter.regions import add_region, masks_of, place_in_region
+from pack.ipadapter.prompts.prompt import ImageFeatures, ImagePrompt, Overlap, Part, Region
+from pack.ipadapter.prompts.regions import add_region, masks_of, place_in_region
 
 FEATURES = ImageFeatures(torch.zeros(1, 4), None)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from pack.ipadapter.statistics import RESAMPLES, bootstrap_mean
+from pack.ipadapter.evaluation.statistics import RESAMPLES, bootstrap_mean
 from scipy import stats
 
 

@@ -15,12 +15,12 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from ipadapter.commands.train.encoding import Part, Plan, Settings, fill, make_plan, skipped
+from ipadapter.commands.train.examples import open_set
+from ipadapter.commands.train.listing import list_folder
+from ipadapter.commands.train.pictures import open_picture
+from ipadapter.commands.train.room import cache_bytes, refuse_little_room
 from ipadapter.errors import IPAdapterError
-from ipadapter.train.encoding import Part, Plan, Settings, fill, make_plan, skipped
-from ipadapter.train.examples import open_set
-from ipadapter.train.listing import list_folder
-from ipadapter.train.pictures import open_picture
-from ipadapter.train.room import cache_bytes, refuse_little_room
 from tests.host.train_cli_world import SmallEncoders
 
 usage = namedtuple("usage", "total used free")

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from ipadapter.adapters.spec import Family
+from ipadapter.commands.train.config import read_config
+from ipadapter.commands.train.listing import find_shards
 from ipadapter.errors import IPAdapterError
-from ipadapter.families import Family
-from ipadapter.train.config import read_config
-from ipadapter.train.listing import find_shards
 from tests.conftest import ROOT
 
 SMALLEST = """

@@ -13,9 +13,9 @@ import torch
 import webdataset
 from PIL import Image
 
+from ipadapter.commands.train.listing import complete, decode, list_folder, list_shards
+from ipadapter.commands.train.pictures import open_picture
 from ipadapter.errors import IPAdapterError
-from ipadapter.train.listing import complete, decode, list_folder, list_shards
-from ipadapter.train.pictures import open_picture
 
 CAPTION = "a café, 東京"
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from ipadapter.commands.train.checkpoints import Checkpoint, Checkpoints
+from ipadapter.commands.train.journal import Journal, Row
 from ipadapter.errors import IPAdapterError
-from ipadapter.train.checkpoints import Checkpoint, Checkpoints
-from ipadapter.train.journal import Journal, Row
 
 
 def save(checkpoints: Checkpoints, step: int) -> Checkpoint:

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pack.ipadapter.errors import IPAdapterError
-from pack.ipadapter.strength import Strength, StrengthParts
-from pack.ipadapter.weight_curve import Interpolation, WeightCurve, read_keyframes, tabulate
+from pack.ipadapter.strength.curve import Interpolation, WeightCurve, read_keyframes, tabulate
+from pack.ipadapter.strength.strength import Strength, StrengthParts
 
 LINEAR = Interpolation.LINEAR
 

@@ -8,10 +8,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from ipadapter.migration.api_format import migrate_prompt
-from ipadapter.migration.new_nodes import NEW_NODES
-from ipadapter.migration.old_nodes import OLD_NODES
-from ipadapter.migration.rules import RULES
+from ipadapter.legacy.migration.api_format import migrate_prompt
+from ipadapter.legacy.migration.new_nodes import NEW_NODES
+from ipadapter.legacy.migration.old_nodes import OLD_NODES
+from ipadapter.legacy.migration.rules import RULES
 from tests.old_graphs import ADAPTER_FILE, EMBEDS_FILE, KINDS, SINK, graph_of
 from tests.schema.texts import inputs_of
 from tools.workflows.schema import WIDGET_TYPES
@@ -105,7 +105,7 @@ def request(old: str, optional: bool = True) -> dict:
 
 @pytest.mark.parametrize("old", sorted(OLD_NODES))
 def test_a_request_with_an_old_node_is_put_right_whatever_it_lacks(classes, old):
-    from pack.ipadapter.host.replacing import replace_in_request
+    from pack.ipadapter.host.legacy.replacing import replace_in_request
 
     given = request(old, optional=False)
     for node in given["prompt"].values():
@@ -118,7 +118,7 @@ def test_a_request_with_an_old_node_is_put_right_whatever_it_lacks(classes, old)
 
 
 def test_an_old_node_that_is_installed_is_left_alone(classes, monkeypatch):
-    from pack.ipadapter.host.replacing import replace_in_request
+    from pack.ipadapter.host.legacy.replacing import replace_in_request
 
     monkeypatch.setitem(classes, "IPAdapterAdvanced", source("MODEL"))
     made = replace_in_request(request("IPAdapterAdvanced"))["prompt"]
@@ -127,7 +127,7 @@ def test_an_old_node_that_is_installed_is_left_alone(classes, monkeypatch):
 
 @pytest.mark.parametrize("content", [{}, {"prompt": None}, {"prompt": {"1": 2}}, {"prompt": {"1": {"inputs": {}}}}])
 def test_a_request_without_old_nodes_is_passed_on_as_it_is(classes, content):
-    from pack.ipadapter.host.replacing import replace_in_request
+    from pack.ipadapter.host.legacy.replacing import replace_in_request
 
     assert replace_in_request(content) is content
 
@@ -143,7 +143,7 @@ ALL_CARRIED = [
 @pytest.mark.parametrize("old", ALL_CARRIED)
 def test_the_hosts_own_replacement_makes_the_same_graph_where_all_is_linked(classes, old):
     from app.node_replace_manager import NodeReplaceManager
-    from pack.ipadapter.host.replacing import replacements
+    from pack.ipadapter.host.legacy.replacing import replacements
 
     manager, prompt = NodeReplaceManager(), graph_of(old).api
     for one in replacements():
@@ -154,7 +154,7 @@ def test_the_hosts_own_replacement_makes_the_same_graph_where_all_is_linked(clas
 
 
 def test_the_front_end_is_told_of_every_old_node():
-    from pack.ipadapter.host.replacing import replacements
+    from pack.ipadapter.host.legacy.replacing import replacements
 
     told = {one.old_node_id: one.as_dict() for one in replacements()}
     assert set(told) == set(OLD_NODES)
@@ -167,7 +167,7 @@ def test_the_front_end_is_told_of_every_old_node():
 def test_a_running_server_is_told(monkeypatch):
     import server
     from app.node_replace_manager import NodeReplaceManager
-    from pack.ipadapter.host.replacing import register_replacements, replace_in_request
+    from pack.ipadapter.host.legacy.replacing import register_replacements, replace_in_request
 
     handlers: list = []
     running = SimpleNamespace(node_replace_manager=NodeReplaceManager(), add_on_prompt_handler=handlers.append)

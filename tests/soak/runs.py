@@ -16,7 +16,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from ipadapter.host.client import (
+from ipadapter.server.client import (
     Client,
     ClientError,
     ExecutionFailedError,

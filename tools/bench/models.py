@@ -12,7 +12,7 @@ import comfy.model_patcher
 import comfy.sample
 import comfy.supported_models
 import torch
-from pack.ipadapter.layers import CrossAttentionLayer, find_layers
+from pack.ipadapter.backbones.unet import CrossAttentionLayer, find_layers
 from torch import Tensor
 
 from tools.bench.noise import SEED, fill_module

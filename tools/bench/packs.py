@@ -9,8 +9,8 @@ from typing import Any, Protocol
 
 import torch
 from comfy.patcher_extension import WrappersMP
-from pack.ipadapter.host.patching import KEY
-from pack.ipadapter.image_prompt import ImageFeatures, ImagePrompt, Part
+from pack.ipadapter.host.sampling.patching import KEY
+from pack.ipadapter.prompts.prompt import ImageFeatures, ImagePrompt, Part
 from pack.nodes.apply import ApplyIPAdapter
 from pack.nodes.load import LoadIPAdapter
 from torch import Tensor, nn

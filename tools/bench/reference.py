@@ -10,9 +10,9 @@ from typing import Any
 import comfy.utils
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
-from pack.ipadapter.adapter import IPAdapter
+from pack.ipadapter.adapters.module import IPAdapter
+from pack.ipadapter.adapters.writing import file_tensors
 from pack.ipadapter.training.recipe import Recipe
-from pack.ipadapter.writing import file_tensors
 from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 from torch.optim import AdamW, Optimizer

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import torch
-from pack.ipadapter.families import Family
-from pack.ipadapter.host.training import FrozenUNet, checkpointed, frozen_unet, in_training, not_loaded
-from pack.ipadapter.host.training_set import EncodedPictures, GraphPictures, encode_pictures
+from pack.ipadapter.adapters.spec import Family
+from pack.ipadapter.host.training.data import EncodedPictures, GraphPictures, encode_pictures
+from pack.ipadapter.host.training.frozen import FrozenUNet, checkpointed, frozen_unet, in_training, not_loaded
 from pack.ipadapter.training.batches import Batches
 from pack.ipadapter.training.draws import draw_example
 from pack.ipadapter.training.fresh import new_adapter, new_spec

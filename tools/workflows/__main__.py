@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from ipadapter.host.client import connect
+from ipadapter.server.client import connect
 from tools.environment import LAYOUT
 from tools.server import Settings, running
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ipadapter.public_files import PACK
+from ipadapter.library.published import PACK
 
 from . import notes
 from .graph import Block, Column, Inputs, Node, Output, Workflow

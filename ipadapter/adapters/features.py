@@ -1,0 +1,92 @@
+"""What an adapter reads of an image prompt, and what stands for no image."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from ..errors import IPAdapterError
+from ..prompts.prompt import UNKNOWN, Feature, ImageFeatures, ImagePrompt, Part, merge_features
+from .spec import AdapterSpec, Family, Unconditional
+
+Read = tuple[Tensor, ...]  # what a projection takes, one after another
+DIMENSIONS = {Feature.IMAGE_EMBEDS: 2, Feature.PENULTIMATE: 3, Feature.FACE: 2}  # (N, E), (N, S, D) and (N, 512)
+
+
+def features_for(spec: AdapterSpec, prompt: ImagePrompt, part: Part) -> tuple[Read, Read]:
+    """What an adapter reads of a part of a prompt: of its images, and of what stands for no image.
+
+    Raises IPAdapterError where the prompt's encoder is not the one the adapter was made for.
+    """
+    refuse_other_features(spec, prompt, part.positive)
+    nothing = unconditional(spec, prompt, part)
+    refuse_other_features(spec, prompt, nothing)
+    return read(spec, part.positive), read(spec, nothing)
+
+
+def refuse_other_features(spec: AdapterSpec, prompt: ImagePrompt, features: ImageFeatures) -> None:
+    """Refuse features that are not there, or not as the adapter's own encoder makes them."""
+    for feature, width in spec.projection.reads:
+        found = features.get(feature)
+        if found is None or found.ndim != DIMENSIONS[feature] or found.shape[-1] != width:
+            made = "none" if found is None else f"{' × '.join(map(str, found.shape))} numbers"
+            raise IPAdapterError(
+                f"'{spec.name}' reads {feature.value} {width} wide, but the image prompt's encoder is "
+                f"{prompt.encoder}, which gives {made}: encode with {spec.encoder}."
+            )
+        if feature is Feature.FACE and spec.reads_raw_face and is_normalised(found):
+            raise IPAdapterError(
+                f"'{spec.name}' reads face embeddings as the recognition model makes them, but those of the image "
+                f"prompt ({prompt.encoder}) are normalised to length 1: encode with {spec.encoder}."
+            )
+
+
+def is_normalised(face: Tensor) -> bool:
+    """Whether embeddings (N, 512) have length 1, which no recognition model makes by itself."""
+    length = torch.linalg.vector_norm(face.float(), dim=-1)
+    return bool(torch.allclose(length, torch.ones_like(length), atol=1e-3))
+
+
+def read(spec: AdapterSpec, features: ImageFeatures) -> Read:
+    """What the projection takes of some images."""
+    taken = [PREPARE[feature](spec, present(features.get(feature))) for feature, _ in spec.projection.reads]
+    return (*taken, *SHARES.get(spec.family, lambda spec: ())(spec))
+
+
+def face_for(spec: AdapterSpec, face: Tensor) -> Tensor:
+    """Face embeddings as an adapter was trained on them. Zero stays zero."""
+    return face if spec.reads_raw_face else normalize(face.float(), dim=-1)
+
+
+PREPARE: dict[Feature, Callable[[AdapterSpec, Tensor], Tensor]] = {
+    Feature.IMAGE_EMBEDS: lambda spec, embeds: embeds,
+    Feature.PENULTIMATE: lambda spec, hidden: hidden,
+    Feature.FACE: face_for,
+}
+SHARES: dict[Family, Callable[[AdapterSpec], Read]] = {
+    Family.FACE_ID_PLUS: lambda spec: (torch.tensor(spec.face.shares),),
+}
+
+
+def unconditional(spec: AdapterSpec, prompt: ImagePrompt, part: Part) -> ImageFeatures:
+    """The user's negative image, else what the reference puts in place of an image."""
+    if part.negative is not None:
+        return part.negative
+    if prompt.encoder == UNKNOWN and spec.unconditional is Unconditional.ZERO_PIXELS:
+        raise IPAdapterError(
+            f"'{spec.name}' reads what the image encoder makes of no image, and the image prompt comes from "
+            f"{UNKNOWN}: connect that encoder to clip_vision of Load Image Prompt."
+        )
+    if spec.unconditional is Unconditional.ZERO_EMBEDDING:
+        return merge_features([prompt.zero_pixels], lambda tensors: torch.zeros_like(tensors[0]))
+    return prompt.zero_pixels
+
+
+def present(features: Tensor | None) -> Tensor:
+    """Narrow features that the positive ones of the same encoder have shown to exist."""
+    if features is None:
+        raise IPAdapterError("the image prompt's negative was made by another encoder than its images.")
+    return features

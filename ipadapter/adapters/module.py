@@ -1,0 +1,101 @@
+"""The trained part of an IP-Adapter: an image projection, and W'_k and W'_v for every cross-attention layer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from einops import rearrange
+from torch import Tensor, nn
+
+from ..errors import IPAdapterError
+from ..files.tensors import Shapes, Tensors, shapes
+from .checkpoint import Checkpoint
+from .lora import lora_tensors
+from .projection import build_projection
+from .spec import AdapterSpec
+
+
+class LayerProjection(nn.Module):
+    """W'_k and W'_v of one cross-attention layer (paper eq. 4)."""
+
+    to_k_ip: nn.Linear
+    to_v_ip: nn.Linear
+
+    def __init__(self, channels: int, context_dim: int, operations: Any) -> None:
+        super().__init__()
+        self.to_k_ip = operations.Linear(context_dim, channels, bias=False)
+        self.to_v_ip = operations.Linear(context_dim, channels, bias=False)
+
+
+class IPAdapter(nn.Module):
+    """An adapter as the file has it. Layers are in the reference's order: down, up, middle."""
+
+    def __init__(self, spec: AdapterSpec, operations: Any = nn) -> None:
+        super().__init__()
+        self.spec = spec
+        self.lora: Tensors = {}  # of FaceID files: no part of the module, as it changes the UNet's weights
+        self.image_proj = build_projection(spec.projection, operations)
+        self.layers = nn.ModuleList(
+            LayerProjection(channels, spec.context_dim, operations) for channels in spec.channels
+        )
+
+    def layer_projections(self) -> list[LayerProjection]:
+        """W'_k and W'_v of every layer."""
+        return [layer for layer in self.layers if isinstance(layer, LayerProjection)]
+
+    def tokens(self, *features: Tensor) -> Tensor:
+        """Features of N images to one sequence of all their tokens: (1, N · T, C)."""
+        return rearrange(self.image_proj(*features), "n t c -> 1 (n t) c")
+
+
+def load_adapter(checkpoint: Checkpoint, spec: AdapterSpec, operations: Any = nn) -> IPAdapter:
+    """The module with the file's tensors as its weights, in the file's precision and without a copy.
+
+    Raises IPAdapterError where a tensor is missing, superfluous or of another shape.
+    """
+    with torch.device("meta"):
+        adapter = IPAdapter(spec, operations)
+    weights = module_names(checkpoint)
+    refuse_other_shapes(checkpoint.name, expected_shapes(spec), shapes(weights))
+    adapter.load_state_dict(weights, assign=True)
+    adapter.lora = lora_tensors(checkpoint)
+    return adapter.requires_grad_(False).eval()
+
+
+def module_names(checkpoint: Checkpoint) -> Tensors:
+    """The file's tensors under the module's names: key number 2i + 1 is layer i."""
+    tensors = {f"image_proj.{key}": tensor for key, tensor in checkpoint.image_proj.items()}
+    for key in checkpoint.ip_adapter.keys() - lora_tensors(checkpoint).keys():
+        number, rest = key.split(".", 1)
+        tensors[f"layers.{int(number) // 2}.{rest}"] = checkpoint.ip_adapter[key]
+    return tensors
+
+
+class Blank:
+    """torch's own layers as `operations`, which nobody fills with random numbers."""
+
+    LayerNorm = nn.LayerNorm
+
+    class Linear(nn.Linear):
+        def reset_parameters(self) -> None:
+            """Leave the weights as they are: only their shapes are asked for."""
+
+
+def expected_shapes(spec: AdapterSpec) -> Shapes:
+    """What a file must hold under the module's names. Asked of torch's own layers: the host's may come without weights
+    until a file is loaded.
+    """
+    with torch.device("meta"):
+        return shapes(dict(IPAdapter(spec, Blank).state_dict()))
+
+
+def refuse_other_shapes(name: str, expected: Shapes, found: Shapes) -> None:
+    """Compare names and shapes, and name the first tensor that differs."""
+    for key in sorted(expected.keys() | found.keys()):
+        want, have = (list(tensors[key]) if key in tensors else None for tensors in (expected, found))
+        if want != have:
+            raise IPAdapterError(
+                f"'{name}': {key} is {have or 'missing'}, where its other tensors ask for {want or 'no such tensor'}; "
+                "the file is damaged or mixes two adapters."
+            )

@@ -1,0 +1,180 @@
+"""From encoder features to image tokens: the projections of the paper and its reference code.
+
+Each takes `operations`, the namespace its `Linear` and `LayerNorm` come from, so that the host's own layers (which
+cast weights to the input's dtype and device) can be used. Sources: tencent-ailab/IP-Adapter `ip_adapter.py`,
+`ip_adapter_faceid.py`, `resampler.py`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from einops import rearrange
+from torch import Tensor, nn
+from torch.nn.functional import scaled_dot_product_attention
+
+from .spec import DIM_HEAD, Family, ProjectionSpec
+
+
+class LinearProjection(nn.Module):
+    """The paper's: one linear map of the image embedding to T tokens, and a LayerNorm (`ImageProjModel`)."""
+
+    def __init__(self, spec: ProjectionSpec, operations: Any) -> None:
+        super().__init__()
+        self.context_dim = spec.context_dim
+        self.proj = operations.Linear(spec.feature_dim, (spec.tokens or 1) * spec.context_dim)
+        self.norm = operations.LayerNorm(spec.context_dim)
+
+    def forward(self, image_embeds: Tensor) -> Tensor:
+        """(N, E) to (N, T, C)."""
+        return self.norm(rearrange(self.proj(image_embeds), "n (t c) -> n t c", c=self.context_dim))
+
+
+class FullFaceProjection(nn.Module):
+    """A token for every patch, through a two-layer perceptron (`MLPProjModel`)."""
+
+    def __init__(self, spec: ProjectionSpec, operations: Any) -> None:
+        super().__init__()
+        self.proj = nn.Sequential(
+            operations.Linear(spec.feature_dim, spec.dim),
+            nn.GELU(),
+            operations.Linear(spec.dim, spec.context_dim),
+            operations.LayerNorm(spec.context_dim),
+        )
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """(N, S, D) to (N, S, C)."""
+        return self.proj(hidden)
+
+
+class PerceiverAttention(nn.Module):
+    """Queries from the latents; keys and values from the features and the latents together."""
+
+    def __init__(self, dim: int, inner_dim: int, operations: Any) -> None:
+        super().__init__()
+        self.norm1 = operations.LayerNorm(dim)
+        self.norm2 = operations.LayerNorm(dim)
+        self.to_q = operations.Linear(dim, inner_dim, bias=False)
+        self.to_kv = operations.Linear(dim, 2 * inner_dim, bias=False)
+        self.to_out = operations.Linear(inner_dim, dim, bias=False)
+
+    def forward(self, features: Tensor, latents: Tensor) -> Tensor:
+        """(N, S, dim) and (N, T, dim) to (N, T, dim)."""
+        features, latents = self.norm1(features), self.norm2(latents)
+        query = heads(self.to_q(latents))
+        key, value = map(heads, self.to_kv(torch.cat([features, latents], dim=1)).chunk(2, dim=-1))
+        out = scaled_dot_product_attention(query, key, value)  # (N, H, T, 64)
+        return self.to_out(rearrange(out, "n h t d -> n t (h d)"))
+
+
+def heads(x: Tensor) -> Tensor:
+    """(N, S, H · 64) to (N, H, S, 64)."""
+    return rearrange(x, "n s (h d) -> n h s d", d=DIM_HEAD)
+
+
+def feed_forward(dim: int, ff_dim: int, operations: Any) -> nn.Sequential:
+    """LayerNorm, and two linear maps without bias around a GELU."""
+    return nn.Sequential(
+        operations.LayerNorm(dim),
+        operations.Linear(dim, ff_dim, bias=False),
+        nn.GELU(),
+        operations.Linear(ff_dim, dim, bias=False),
+    )
+
+
+class PerceiverLayer(nn.ModuleList):
+    """Attention and feed-forward, each added to the latents. A list, as its keys in the public files are."""
+
+    def __init__(self, dim: int, inner_dim: int, ff_dim: int, operations: Any) -> None:
+        super().__init__([PerceiverAttention(dim, inner_dim, operations), feed_forward(dim, ff_dim, operations)])
+
+    def forward(self, features: Tensor, latents: Tensor) -> Tensor:
+        """(N, S, dim) and (N, T, dim) to (N, T, dim)."""
+        attention, feed = self
+        latents = latents + attention(features, latents)
+        return latents + feed(latents)
+
+
+class Perceiver(nn.Module):
+    """Latents that read features through a few layers (`FacePerceiverResampler`)."""
+
+    def __init__(self, spec: ProjectionSpec, dim: int, operations: Any) -> None:
+        super().__init__()
+        self.proj_in = operations.Linear(spec.feature_dim, dim)
+        layers = (PerceiverLayer(dim, spec.inner_dim, spec.ff_dim, operations) for _ in range(spec.depth))
+        self.layers = nn.ModuleList(layers)
+        self.proj_out = operations.Linear(dim, spec.context_dim)
+        self.norm_out = operations.LayerNorm(spec.context_dim)
+
+    def read(self, features: Tensor, latents: Tensor) -> Tensor:
+        """(N, S, D) and (N, T, dim) to (N, T, C)."""
+        features = self.proj_in(features)
+        for layer in self.layers:
+            latents = layer(features, latents)
+        return self.norm_out(self.proj_out(latents))
+
+
+class Resampler(Perceiver):
+    """T learned queries that read the penultimate hidden states, or a face embedding as a sequence of one."""
+
+    def __init__(self, spec: ProjectionSpec, operations: Any) -> None:
+        super().__init__(spec, spec.dim, operations)
+        self.latents = nn.Parameter(torch.empty(1, spec.tokens or 1, spec.dim))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(N, S, D) or (N, D) to (N, T, C)."""
+        sequence = features if features.ndim == 3 else features.unsqueeze(1)
+        return self.read(sequence, self.latents.to(sequence).expand(sequence.shape[0], -1, -1))
+
+
+class FaceProjection(nn.Module):
+    """A face embedding to T tokens through a two-layer perceptron, and a LayerNorm (`MLPProjModel`)."""
+
+    def __init__(self, spec: ProjectionSpec, operations: Any) -> None:
+        super().__init__()
+        self.context_dim = spec.context_dim
+        face_dim, width = spec.reads[0][1], (spec.tokens or 1) * spec.context_dim
+        self.proj = nn.Sequential(operations.Linear(face_dim, spec.dim), nn.GELU(), operations.Linear(spec.dim, width))
+        self.norm = operations.LayerNorm(spec.context_dim)
+
+    def identity(self, face: Tensor) -> Tensor:
+        """(N, 512) to (N, T, C)."""
+        return self.norm(rearrange(self.proj(face), "n (t c) -> n t c", c=self.context_dim))
+
+
+class FaceIDProjection(FaceProjection):
+    """These tokens alone."""
+
+    def forward(self, face: Tensor) -> Tensor:
+        """(N, 512) to (N, T, C)."""
+        return self.identity(face)
+
+
+class FaceIDPlusProjection(FaceProjection):
+    """These tokens, which then read the penultimate hidden states of the face (`ProjPlusModel`)."""
+
+    def __init__(self, spec: ProjectionSpec, operations: Any) -> None:
+        super().__init__(spec, operations)
+        self.perceiver_resampler = Perceiver(spec, spec.context_dim, operations)
+
+    def forward(self, face: Tensor, hidden: Tensor, shares: Tensor) -> Tensor:
+        """(N, 512), (N, S, D) and (2,) to (N, T, C): `shares` are those of the identity and of what it has read."""
+        identity, (own, read) = self.identity(face), shares
+        return own * identity + read * self.perceiver_resampler.read(hidden, identity)
+
+
+PROJECTIONS: dict[Family, type[nn.Module]] = {
+    Family.BASE: LinearProjection,
+    Family.FULL_FACE: FullFaceProjection,
+    Family.PLUS: Resampler,
+    Family.FACE_ID: FaceIDProjection,
+    Family.FACE_ID_PLUS: FaceIDPlusProjection,
+    Family.PORTRAIT: FaceIDProjection,
+    Family.PORTRAIT_UNNORM: Resampler,
+}
+
+
+def build_projection(spec: ProjectionSpec, operations: Any) -> nn.Module:
+    """The projection a file describes, with its weights still to come."""
+    return PROJECTIONS[spec.family](spec, operations)

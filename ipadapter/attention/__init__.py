@@ -1,0 +1,1 @@
+"""Decoupled cross-attention, and the record of where it acted."""

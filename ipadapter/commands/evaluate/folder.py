@@ -1,0 +1,148 @@
+"""What is evaluated: the images of a folder, with their captions."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from PIL import Image, ImageOps
+
+from ...errors import IPAdapterError
+from ...files.captions import is_stray
+from ...images.pixels import LONGEST_RATIO, SMALLEST_SIDE
+from ...numbers import shorten
+from .captions import Captions, coco_captions, json_captions, table_captions, text_captions
+
+ENDINGS = {".jpg", ".jpeg", ".png", ".webp", ".bmp"}
+NAMED = 5  # names in a sentence
+PAPERS_SPLIT = "val2017"
+
+TABLES: dict[str, Callable[[Path], Captions]] = {
+    "captions.json": json_captions,
+    "captions.csv": table_captions,
+    "metadata.jsonl": table_captions,
+}
+
+
+@dataclass(frozen=True)
+class Item:
+    """One image prompt: its file, and what people said it shows."""
+
+    path: Path
+    captions: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        return self.path.name
+
+    @cached_property
+    def content(self) -> str:
+        """Tells the picture and its captions from others of the name."""
+        made = hashlib.sha256(self.path.read_bytes())
+        made.update(json.dumps(self.captions).encode())
+        return made.hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where the images are, and their captions by file name."""
+
+    folder: Path
+    captions: Captions
+
+
+def read_folder(folder: Path, with_captions: bool = True, limit: int | None = None) -> list[Item]:
+    """The (first so many) images of a folder in the order of their names, in COCO's layout or plain.
+
+    Raises IPAdapterError for a folder without images, images that cannot be used, and images without captions.
+    """
+    if not folder.is_dir():
+        raise IPAdapterError(f"'{folder}' is not a folder: give one with images and their captions.")
+    source = find_source(folder)
+    images = images_of(source.folder)[:limit]
+    refuse_unusable_images(images)
+    if not with_captions:
+        return [Item(image, ()) for image in images]
+    captions = text_captions(images) | source.captions
+    refuse_missing([image.name for image in images if not any(captions.get(image.name, ()))])
+    return [Item(image, tuple(captions[image.name])) for image in images]
+
+
+def find_source(folder: Path) -> Source:
+    """COCO's layout (`annotations/captions_val2017.json` beside `val2017/`), or one folder with everything."""
+    coco = (coco_source(root, folder) for root in (folder, folder.parent))
+    return next((source for source in coco if source), None) or plain_source(folder)
+
+
+def coco_source(root: Path, folder: Path) -> Source | None:
+    """COCO's captions below `root` where they are of the images in `folder`; the paper's split before others."""
+    splits = {path.stem.removeprefix("captions_"): path for path in (root / "annotations").glob("captions_*.json")}
+    for split in sorted(splits, key=lambda name: (not (root / name).is_dir(), name != PAPERS_SPLIT, name)):
+        images = next(root / name for name in (split, "images", ".") if (root / name).is_dir())
+        if folder in (root, images):
+            return Source(images, coco_captions(splits[split]))
+    return None
+
+
+def plain_source(folder: Path) -> Source:
+    """A folder with tables of captions, or none."""
+    tables = {name: folder / name for name in TABLES if (folder / name).is_file()}
+    captions = {key: value for name, path in tables.items() for key, value in TABLES[name](path).items()}
+    return Source(folder, captions)
+
+
+def images_of(folder: Path) -> list[Path]:
+    """Image files by name. Raises IPAdapterError where there is none."""
+    found = (path for path in folder.iterdir() if path.suffix.lower() in ENDINGS and not is_stray(path.name))
+    images = sorted(path for path in found if path.is_file())
+    if not images:
+        raise IPAdapterError(f"'{folder}' holds no images ({', '.join(sorted(ENDINGS))}).")
+    return images
+
+
+def refuse_unusable_images(images: Sequence[Path]) -> None:
+    """Refuse, by name, files that are no images and images that are too small."""
+    unusable = [sentence for sentence in map(trouble, images) if sentence]
+    if unusable:
+        raise IPAdapterError(f"{listed(unusable)}: replace or remove {'it' if len(unusable) == 1 else 'them'}.")
+
+
+def trouble(path: Path) -> str | None:
+    """What keeps an image from being used, by its header, or None."""
+    try:
+        with Image.open(path) as image:
+            short, long = sorted(image.size)
+    except Exception:  # decoders raise whatever a damaged file leads them to
+        return f"'{path.name}' cannot be read as an image"
+    if short < SMALLEST_SIDE or long > LONGEST_RATIO * short:
+        return f"'{path.name}' is {image.width}x{image.height} pixels, which says too little about a picture"
+    return None
+
+
+def refuse_missing(names: Sequence[str]) -> None:
+    """Refuse images without a caption, by name."""
+    if names:
+        raise IPAdapterError(
+            f"{len(names)} image(s) have no caption ({listed(names)}): put a .txt of the same name beside each, or a "
+            "captions.json or captions.csv into the folder, or measure CLIP-I alone with --without-captions."
+        )
+
+
+def listed(words: Sequence[str]) -> str:
+    """The first few, and how many more there are."""
+    more = f" and {len(words) - NAMED} more" if len(words) > NAMED else ""
+    return ", ".join(words[:NAMED]) + more
+
+
+def open_picture(path: Path) -> Image.Image:
+    """An image as a viewer shows it, RGB. Raises IPAdapterError where its data are damaged."""
+    try:
+        with Image.open(path) as image:
+            return ImageOps.exif_transpose(image).convert("RGB")
+    except Exception as error:
+        why = shorten(str(error))
+        raise IPAdapterError(f"'{path.name}' is damaged or cut short: replace or remove it ({why}).") from error

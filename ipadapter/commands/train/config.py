@@ -1,0 +1,245 @@
+"""The configuration of a run: a TOML file, checked before anything is loaded.
+
+Every setting has the reference trainer's default where it has one. What is unknown, of another type or impossible is
+refused in a sentence that names the setting as the file has it, e.g. `training.batch_size`.
+"""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from types import ModuleType
+from typing import Annotated, Any, Literal
+
+import pydantic
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    model_validator,
+)
+
+from ...adapters.spec import Family
+from ...errors import IPAdapterError
+from ...files.opening import refuse_name
+from ...images.pixels import SMALLEST_SIDE
+from ...numbers import shorten, show
+from ...training.recipe import Drops, Recipe
+
+NAMED = 6  # faults named in a sentence
+FOLDER = "folder"  # of the validation context: where the file lies, which its relative paths are relative to
+
+
+def beside_the_file(path: Path, info: ValidationInfo) -> Path:
+    """A path of the file, relative to the file's own folder. Raises ValueError, as pydantic has it, for none."""
+    base = (info.context or {}).get(FOLDER, Path())
+    try:
+        refuse_name(str(path))
+        return Path(base, path.expanduser())
+    except IPAdapterError as error:
+        raise ValueError(f"is no path: {error}".rstrip(".")) from error
+    except RuntimeError as error:
+        raise ValueError(f"is '{path}', which begins with the home folder of somebody who is not here") from error
+
+
+def as_list(value: Any) -> Any:
+    """One name where several may stand."""
+    return [value] if isinstance(value, str) else value
+
+
+FilePath = Annotated[Path, AfterValidator(beside_the_file)]
+FilePaths = Annotated[list[FilePath], BeforeValidator(as_list)]
+Count = Annotated[int, Field(strict=True, gt=0, le=10_000_000)]
+Pictures = Annotated[int, Field(strict=True, gt=0, le=1024)]  # at a time
+Flag = Annotated[bool, Field(strict=True)]
+Probability = Annotated[float, Field(strict=True, ge=0, le=1)]
+
+
+class Section(BaseModel):
+    """One table of the file: nothing unknown, nothing converted silently."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class ModelSection(Section):
+    """What is trained, and on what."""
+
+    checkpoint: FilePath | None = None
+    unet: FilePath | None = None
+    clip: FilePaths = []
+    vae: FilePath | None = None
+    clip_vision: FilePath
+    kind: Literal["base", "plus"] = "base"
+    tokens: Annotated[int, Field(strict=True, ge=0, le=1024)] = 0
+    init_from: FilePath | None = None
+
+    @model_validator(mode="after")
+    def one_source(self) -> ModelSection:
+        """A checkpoint has all three parts; without one each is named."""
+        if self.checkpoint is None and not (self.unet and self.clip and self.vae):
+            raise ValueError("needs checkpoint, or all of unet, clip and vae")
+        if self.checkpoint is not None and self.unet is not None:
+            raise ValueError("has both checkpoint and unet, which would be two base models: leave one out")
+        return self
+
+
+class DataSection(Section):
+    """The pictures and their captions."""
+
+    folder: FilePath | None = None
+    shards: FilePaths = []
+    resolution: Annotated[int, Field(strict=True, ge=SMALLEST_SIDE, le=4096, multiple_of=8)] = 512
+    caption_extension: Annotated[str, Field(pattern=r"^\.?[A-Za-z0-9_.-]+$")] = "txt"
+    missing_captions: Literal["refuse", "empty"] = "refuse"
+    skip_bad: Flag = False
+
+    @model_validator(mode="after")
+    def one_source(self) -> DataSection:
+        """Pictures come from one place."""
+        if (self.folder is None) == (not self.shards):
+            raise ValueError("needs one of folder and shards")
+        return self
+
+
+class TrainingSection(Section):
+    """The recipe. `batch_size` is a process's."""
+
+    steps: Count = 1000
+    batch_size: Pictures = 1
+    grad_accumulation: Pictures = 1
+    learning_rate: Annotated[float, Field(strict=True, gt=0, le=1)] = 1e-4
+    weight_decay: Annotated[float, Field(strict=True, ge=0, le=1)] = 0.01
+    drop_text: Probability = 0.05
+    drop_image: Probability = 0.05
+    drop_both: Probability = 0.05
+    mixed_precision: Literal["no", "fp16", "bf16"] = "no"
+    gradient_checkpointing: Flag = False
+    seed: Annotated[int, Field(strict=True, ge=0, lt=2**63)] = 0
+
+
+class CacheSection(Section):
+    """What the frozen encoders make of the data, once."""
+
+    folder: FilePath | None = None
+    dtype: Literal["fp16", "fp32"] = "fp16"
+    chunk: Count = 256
+    batch_size: Pictures = 8
+
+
+class OutputSection(Section):
+    """What a run leaves behind."""
+
+    folder: FilePath
+    checkpoint_every: Count = 1000
+    keep: Count = 3
+    log_every: Count = 10
+    tensorboard: Flag = True
+    license: str = ""
+
+
+class HostSection(Section):
+    """ComfyUI, whose loaders open the model files."""
+
+    path: FilePath | None = None
+    options: list[str] = []
+
+
+class Config(Section):
+    """The whole file."""
+
+    model: ModelSection
+    data: DataSection
+    training: TrainingSection = TrainingSection()
+    cache: CacheSection = CacheSection()
+    output: OutputSection
+    host: HostSection = HostSection()
+
+    @property
+    def recipe(self) -> Recipe:
+        """The engine's numbers. Raises IPAdapterError where they do not go together."""
+        t = self.training
+        return Recipe(
+            kind=Family(self.model.kind),
+            tokens=self.model.tokens,
+            steps=t.steps,
+            batch_size=t.batch_size,
+            grad_accumulation=t.grad_accumulation,
+            learning_rate=t.learning_rate,
+            weight_decay=t.weight_decay,
+            drops=Drops(t.drop_text, t.drop_image, t.drop_both),
+            seed=t.seed,
+        )
+
+    @property
+    def cache_folder(self) -> Path:
+        """Where the encoded data is kept."""
+        return self.cache.folder or self.output.folder / "cache"
+
+
+def read_config(path: Path) -> Config:
+    """Read and check a file. Raises IPAdapterError naming the file and everything that is wrong in it."""
+    try:
+        table = toml_reader().loads(path.read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise IPAdapterError(f"'{path}' cannot be read: {error.strerror}.") from error
+    except RecursionError as error:
+        raise IPAdapterError(f"'{path}' is not TOML that can be used: it has too many brackets.") from error
+    except ValueError as error:  # the reader's own error, and text that is not UTF-8
+        raise IPAdapterError(f"'{path}' is not TOML: {error}.") from error
+    config = check(table, path)
+    config.recipe  # noqa: B018 (its own checks, before anything is loaded)
+    return config
+
+
+def check(table: dict[str, Any], path: Path) -> Config:
+    """The file's tables as a Config."""
+    try:
+        return Config.model_validate(table, context={FOLDER: path.absolute().parent})
+    except pydantic.ValidationError as error:
+        faults = [describe(fault) for fault in error.errors()]
+        more = f"; and {len(faults) - NAMED} more" if len(faults) > NAMED else ""
+        raise IPAdapterError(f"'{path}' cannot be used: {'; '.join(faults[:NAMED])}{more}.") from error
+
+
+def describe(fault: Any) -> str:
+    """One fault in users' words: the setting's path, what is wrong, and what was given."""
+    names = [str(part) for part in fault["loc"] if "[" not in str(part)]  # without the branches of a union
+    place = shorten(".".join(names)) or "the file"
+    if fault["type"] == "extra_forbidden":
+        return f"{place} is not a setting{suggestion(names)}"
+    if fault["type"] == "missing":
+        return f"{place} is missing"
+    message = fault["msg"].removeprefix("Value error, ")
+    if fault["type"] == "value_error":
+        return f"{place} {message}"
+    given = fault["input"]
+    written = repr(given) if isinstance(given, float) else show(given)  # 3.0, where 3 is asked for
+    return f"{place} is {written}: {message[:1].lower()}{message[1:]}"
+
+
+def suggestion(names: list[str]) -> str:
+    """What may have been meant."""
+    known = settings(names[:-1])
+    return f" (there {'is' if len(known) == 1 else 'are'} {', '.join(known)})" if known else ""
+
+
+def settings(section: list[str]) -> list[str]:
+    """The names a section, or the file, may have."""
+    fields = Config.model_fields
+    if not section:
+        return list(fields)
+    annotation = fields[section[0]].annotation if section[0] in fields else None
+    return list(annotation.model_fields) if isinstance(annotation, type) and issubclass(annotation, Section) else []
+
+
+def toml_reader() -> ModuleType:
+    """Python's reader (3.11 and later), or the package it came from."""
+    for name in ("tomllib", "tomli"):
+        try:
+            return importlib.import_module(name)
+        except ImportError:
+            continue
+    raise IPAdapterError("reading the configuration needs Python 3.11, or the package tomli: pip install tomli.")

@@ -1,0 +1,206 @@
+"""Filling the cache: every picture through the VAE and the image encoder, every different text through CLIP, once."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import astuple, dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from ...errors import IPAdapterError
+from ...files.replacing import clear_parts
+from .cache import Cache, Tensors, fingerprint
+from .listing import Entry, name_some
+from .pictures import Picture, open_picture
+
+
+class Encoders(Protocol):
+    """The frozen models that a cache is made with."""
+
+    def latents(self, pixels: Tensor) -> Tensor:
+        """(N, R, R, 3) in 0 … 1 to latents in the base model's scale, (N, 4, R / 8, R / 8)."""
+
+    def features(self, pictures: Sequence[Tensor]) -> Tensor:
+        """Pictures (1, H, W, 3) of any sizes to what the projection reads, (N, E) or (N, S, D)."""
+
+    def no_picture(self) -> Tensor:
+        """What the projection reads where there is no picture, (E,) or (S, D)."""
+
+    def text(self, caption: str) -> tuple[Tensor, Tensor | None]:
+        """A text's context (L, C), and its pooled embedding (P,) where the base model reads one."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How pictures are read and what of them is kept."""
+
+    resolution: int = 512
+    dtype: torch.dtype = torch.float16
+    chunk: int = 256
+    batch_size: int = 8
+    skip_bad: bool = False
+
+
+@dataclass(frozen=True)
+class Part:
+    """The part of the work that one process does: every `processes`-th chunk from `process` on."""
+
+    process: int = 0
+    processes: int = 1
+
+    def of(self, count: int) -> range:
+        """Numbers of its chunks."""
+        return range(self.process, count, self.processes)
+
+
+ALONE = Part()
+ANOTHER_RUN = 600.0  # seconds after which no other run that fills the same cache can still be writing a file
+Progress = Callable[[str, Sequence[Any]], Iterable[Any]]  # a label and chunks to go through
+
+
+def without_progress(label: str, items: Sequence[Any]) -> Iterable[Any]:
+    """For those who do not watch."""
+    return items
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A data set cut into chunks, and where they are kept."""
+
+    entries: list[Entry]
+    texts: list[str]  # all different, the empty one first
+    settings: Settings
+    cache: Cache
+
+    @property
+    def complete(self) -> bool:
+        """Whether nothing is left to be encoded."""
+        pictures = [self.cache.pictures(number) for number in range(len(self.picture_chunks))]
+        texts = [self.cache.texts(number) for number in range(len(self.text_chunks))]
+        return all(chunk.exists for chunk in (self.cache.nothing, *texts, *pictures))
+
+    @property
+    def picture_chunks(self) -> list[list[Entry]]:
+        """Examples of each file."""
+        return pieces(self.entries, self.settings.chunk)
+
+    @property
+    def text_chunks(self) -> list[list[str]]:
+        """Texts of each file."""
+        return pieces(self.texts, self.settings.chunk)
+
+
+def pieces(items: list[Any], size: int) -> list[list[Any]]:
+    """Consecutive runs of at most `size`."""
+    return [items[start : start + size] for start in range(0, len(items), size)]
+
+
+def make_plan(entries: list[Entry], models: tuple[Any, ...], settings: Settings, folder: Path) -> Plan:
+    """Where the encoded form of these examples is, or will be. `models` tells the encoders from others."""
+    stamps = [(e.name, e.caption, e.start, e.size, e.changed) for e in entries]
+    cache = Cache(folder / fingerprint([models, settings, *stamps]))
+    return Plan(entries, list(dict.fromkeys(["", *map(caption_of, entries)])), settings, cache)
+
+
+def caption_of(entry: Entry) -> str:
+    """The text trained with a picture."""
+    return entry.caption or ""
+
+
+@torch.no_grad()
+def fill(plan: Plan, encoders: Encoders, part: Part = ALONE, progress: Progress = without_progress) -> None:
+    """Make what is missing. Raises IPAdapterError for pictures that cannot be read, unless they are to be skipped."""
+    cache, settings = plan.cache, plan.settings
+    if part.process == 0:
+        clear_parts(cache.folder, ANOTHER_RUN)
+    if part.process == 0 and not cache.nothing.exists:
+        cache.nothing.write({"features": encoders.no_picture()[None].to(settings.dtype)}, {})
+    texts, pictures = plan.text_chunks, plan.picture_chunks
+    for number in progress("encoding texts", missing(part.of(len(texts)), cache.texts)):
+        cache.texts(number).write(encode_texts(encoders, texts[number], settings), {})
+    rows = {text: row for row, text in enumerate(plan.texts)}
+    for number in progress("encoding pictures", missing(part.of(len(pictures)), cache.pictures)):
+        tensors, bad = encode_chunk(encoders, pictures[number], settings, rows)
+        if bad and not settings.skip_bad:
+            others = [pictures[after] for after in part.of(len(pictures)) if after > number]
+            for entries in progress("looking for more bad pictures", others):
+                bad |= unreadable(entries, settings.resolution)
+            raise IPAdapterError(refusal(bad, len(plan.entries)))
+        cache.pictures(number).write(tensors, {"skipped": json.dumps(bad)})
+
+
+def unreadable(entries: list[Entry], resolution: int) -> dict[str, str]:
+    """Which pictures cannot be read, and why, one after the other."""
+    return {name: why for entry in entries for name, why in open_all([entry], resolution)[1].items()}
+
+
+def missing(numbers: range, chunk: Callable[[int], Any]) -> list[int]:
+    """Those whose file is not there yet."""
+    return [number for number in numbers if not chunk(number).exists]
+
+
+def refusal(bad: dict[str, str], of: int) -> str:
+    """The sentence for pictures that cannot be trained on."""
+    named = name_some([f"{name}: {why}" for name, why in bad.items()])
+    return (
+        f"{len(bad)} of {of} pictures cannot be used ({named}): take them out, or set data.skip_bad = true to go on "
+        "without them."
+    )
+
+
+def encode_texts(encoders: Encoders, texts: list[str], settings: Settings) -> Tensors:
+    """Contexts (N, L, C), and pooled embeddings (N, P) where the model has them."""
+    contexts, pooled = zip(*(encoders.text(text) for text in texts), strict=True)
+    made = {"context": torch.stack(contexts).to(settings.dtype)}
+    return made | ({} if pooled[0] is None else {"pooled": torch.stack(pooled).to(settings.dtype)})
+
+
+def encode_chunk(
+    encoders: Encoders, entries: list[Entry], settings: Settings, rows: dict[str, int]
+) -> tuple[Tensors, dict[str, str]]:
+    """The rows of one chunk, a few pictures at a time, and which pictures it lacks."""
+    groups: list[Tensors] = []
+    bad: dict[str, str] = {}
+    for some in pieces(entries, settings.batch_size):
+        opened, failed = open_all(some, settings.resolution)
+        bad |= failed
+        groups += [encode_group(encoders, opened, settings, rows)] if opened else []
+    tensors = {name: torch.cat([group[name] for group in groups]) for name in groups[0]} if groups else {}
+    return tensors, bad
+
+
+Opened = list[tuple[Entry, Picture]]
+
+
+def open_all(entries: list[Entry], resolution: int) -> tuple[Opened, dict[str, str]]:
+    """The pictures that can be read, and why the others cannot, by name."""
+    opened: Opened = []
+    bad: dict[str, str] = {}
+    for entry in entries:
+        try:
+            opened.append((entry, open_picture(entry.read(), resolution)))
+        except (IPAdapterError, OSError) as error:
+            bad[entry.name] = str(error).rstrip(".")
+    return opened, bad
+
+
+def encode_group(encoders: Encoders, group: Opened, settings: Settings, rows: dict[str, int]) -> Tensors:
+    """A few pictures at once."""
+    entries, pictures = zip(*group, strict=True)
+    latents = encoders.latents(torch.stack([picture.pixels for picture in pictures]))
+    return {
+        "latents": latents.to(settings.dtype),
+        "features": encoders.features([picture.whole for picture in pictures]).to(settings.dtype),
+        "sizes": torch.tensor([astuple(picture.sizes) for picture in pictures]),  # (N, 4)
+        "text": torch.tensor([rows[caption_of(entry)] for entry in entries]),  # (N,)
+    }
+
+
+def skipped(plan: Plan) -> Iterator[tuple[str, str]]:
+    """Names of the pictures that were left out, and why."""
+    for number in range(len(plan.picture_chunks)):
+        yield from json.loads((plan.cache.pictures(number).open().metadata() or {}).get("skipped", "{}")).items()

@@ -1,0 +1,60 @@
+"""The cache as the training set of the engine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ...errors import IPAdapterError
+from ...training.module import Text
+from .cache import Rows
+from .encoding import Plan
+
+TextInputs = Callable[[Tensor, Tensor | None, Tensor], Text]  # contexts (B, L, C), pooled (B, P), sizes (B, 4)
+
+
+def context_only(context: Tensor, pooled: Tensor | None, sizes: Tensor) -> Text:
+    """What SD1.5 reads."""
+    return {"c_crossattn": context}
+
+
+@dataclass(frozen=True)
+class CachedSet:
+    """`TrainingSet` over a filled cache."""
+
+    pictures: Rows
+    texts: Rows
+    nothing: Tensor  # (E,) or (S, D): the projection's input for a dropped picture
+    inputs: TextInputs
+
+    def __len__(self) -> int:
+        return len(self.pictures)
+
+    def latents(self, indices: Sequence[int]) -> Tensor:
+        """(B, 4, h, w)"""
+        return self.pictures.get("latents", indices).float()
+
+    def features(self, indices: Sequence[int], dropped: Sequence[bool]) -> Tensor:
+        """(B, E) or (B, S, D)"""
+        rows = zip(indices, dropped, strict=True)
+        return torch.stack([self.nothing if drop else self.pictures.row("features", i).float() for i, drop in rows])
+
+    def text(self, indices: Sequence[int], dropped: Sequence[bool]) -> Text:
+        """Contexts, and what else the base model reads; row 0 of the texts is the empty one."""
+        told = self.pictures.get("text", indices).tolist()
+        rows = [0 if drop else row for row, drop in zip(told, dropped, strict=True)]
+        pooled = self.texts.get("pooled", rows).float() if self.texts.has("pooled") else None
+        return self.inputs(self.texts.get("context", rows).float(), pooled, self.pictures.get("sizes", indices))
+
+
+def open_set(plan: Plan, inputs: TextInputs = context_only) -> CachedSet:
+    """The examples of a filled cache. Raises IPAdapterError where none is left."""
+    pictures = Rows.of(plan.cache.pictures(number) for number in range(len(plan.picture_chunks)))
+    if not len(pictures):
+        raise IPAdapterError(f"none of the {len(plan.entries)} pictures can be read, so there is nothing to train on.")
+    texts = Rows.of(plan.cache.texts(number) for number in range(len(plan.text_chunks)))
+    nothing = Rows.of([plan.cache.nothing]).row("features", 0).float()
+    return CachedSet(pictures, texts, nothing, inputs)

@@ -1,0 +1,70 @@
+"""Whether there is room on the disks for what a run will write, asked before it begins."""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+
+from ...adapters.module import IPAdapter
+from ...adapters.spec import AdapterSpec
+from ...errors import IPAdapterError
+from .cache import Tensors
+from .checkpoints import Checkpoints
+from .encoding import Encoders, Plan, encode_texts, missing
+
+FLOAT = 4  # bytes of a trained number
+COPIES = 4  # of each in a checkpoint: the weights, AdamW's two moments, and the adapter as a file
+LATENT_CHANNELS, LATENT_SCALE = 4, 8
+INTEGERS = 5 * 8  # bytes of a picture's four sizes and of its text's number
+
+
+def cache_bytes(plan: Plan, encoders: Encoders) -> int:
+    """What is still to be encoded takes so much."""
+    settings, texts, pictures = plan.settings, plan.text_chunks, plan.picture_chunks
+    numbers = LATENT_CHANNELS * (settings.resolution // LATENT_SCALE) ** 2 + encoders.no_picture().numel()
+    a_picture = numbers * settings.dtype.itemsize + INTEGERS
+    a_text = bytes_of(encode_texts(encoders, [""], settings))
+    texts_left = sum(len(texts[number]) for number in missing(range(len(texts)), plan.cache.texts))
+    pictures_left = sum(len(pictures[number]) for number in missing(range(len(pictures)), plan.cache.pictures))
+    return texts_left * a_text + pictures_left * a_picture
+
+
+def bytes_of(tensors: Tensors) -> int:
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
+
+
+def checkpoints_bytes(spec: AdapterSpec, checkpoints: Checkpoints) -> int:
+    """Checkpoints that are still to come take so much at once, one more than are kept, and the last file."""
+    with torch.device("meta"):
+        numbers = sum(parameter.numel() for parameter in IPAdapter(spec).parameters())
+    to_come = checkpoints.keep + 1 - min(checkpoints.keep, len(checkpoints.complete()))
+    return (to_come * COPIES + 1) * numbers * FLOAT
+
+
+def refuse_little_room(needs: Mapping[Path, int]) -> None:
+    """Bytes for each folder, which need not be there yet. Raises IPAdapterError where its disk has less."""
+    places = {folder: existing(folder) for folder in needs}
+    of_disk: Counter[int] = Counter()
+    for folder, needed in needs.items():
+        of_disk[places[folder].stat().st_dev] += needed
+    for folder, place in places.items():
+        needed, free = of_disk[place.stat().st_dev], shutil.disk_usage(place).free
+        if needed > free:
+            raise IPAdapterError(
+                f"the run will write about {in_words(needed)} to the disk of '{folder}', where {in_words(free)} are "
+                "free: make room, keep fewer checkpoints (output.keep), or name another folder."
+            )
+
+
+def existing(folder: Path) -> Path:
+    """The folder, or the one that it will be made in."""
+    return next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
+
+
+def in_words(size: int) -> str:
+    """Bytes as people write them."""
+    return f"{size / 1e9:.1f} GB" if size >= 1e8 else f"{size / 1e6:.1f} MB"

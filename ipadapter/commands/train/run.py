@@ -1,0 +1,308 @@
+"""The steps of a run on accelerate: one process or many, checkpoints, and an end at any moment without loss."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from datetime import timedelta
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ...adapters.provenance import Provenance
+from ...adapters.writing import write_adapter
+from ...errors import IPAdapterError
+from ...files.replacing import clear_parts
+from ...files.tensors import read_metadata
+from ...training.batches import Batches, Share
+from ...training.loop import DivergedError, gradient_length, refuse_divergence
+from ...training.module import AdapterTraining, TrainingSet
+from ...training.recipe import Recipe
+from .checkpoints import Checkpoint, Checkpoints, step_name
+from .journal import Journal, Row
+from .stopping import Stop
+
+FIXED = (
+    "kind",
+    "tokens",
+    "base",
+    "encoder width",
+    "layer widths",
+)  # what a checkpoint cannot be gone on from with another
+FINAL = "ip-adapter.safetensors"
+PATIENCE = timedelta(hours=2)  # of processes with each other, while one still encodes its pictures
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """When what is written, and where."""
+
+    folder: Path
+    checkpoint_every: int = 1000
+    keep: int = 3
+    log_every: int = 10
+
+    @property
+    def checkpoints(self) -> Checkpoints:
+        """The run's."""
+        return Checkpoints(self.folder / "checkpoints", self.keep)
+
+    @property
+    def journal(self) -> Journal:
+        """The run's."""
+        return Journal(self.folder / "loss.csv")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended: after all its steps, or because it was asked to."""
+
+    step: int
+    file: Path
+    stopped_by: int | None = None
+
+
+def make_accelerator(
+    mixed_precision: str, recipe: Recipe, folder: Path, cpu: bool = False, tensorboard: bool = False
+) -> Any:
+    """accelerate's object, before ComfyUI looks for a device: each process gets its own from it."""
+    try:
+        from accelerate import Accelerator, InitProcessGroupKwargs
+    except ImportError as error:
+        raise IPAdapterError("training from the command line needs accelerate: pip install accelerate.") from error
+    if tensorboard and find_spec("tensorboard") is None:
+        raise IPAdapterError("output.tensorboard needs its package: pip install tensorboard, or set it to false.")
+    try:
+        return Accelerator(
+            mixed_precision=mixed_precision,
+            gradient_accumulation_steps=recipe.grad_accumulation,
+            cpu=cpu,
+            log_with="tensorboard" if tensorboard else None,
+            project_dir=folder,
+            kwargs_handlers=[InitProcessGroupKwargs(timeout=PATIENCE)],
+        )
+    except ValueError as error:
+        raise IPAdapterError(f"training.mixed_precision '{mixed_precision}' does not go here: {error}.") from error
+
+
+@dataclass(frozen=True)
+class Said:
+    """What the processes say of a step, on average."""
+
+    loss: float
+    stop: float  # above 0 where any is to stop
+    gradient: float  # its length
+
+
+class Run:
+    """A run in progress: what accelerate has prepared, and the step it is at."""
+
+    def __init__(
+        self,
+        accelerator: Any,
+        training: AdapterTraining,
+        data: TrainingSet,
+        recipe: Recipe,
+        schedule: Schedule,
+        provenance: Provenance,
+        settings: Mapping[str, Any] | None = None,
+    ) -> None:
+        optimizer = recipe.optimizer(list(training.parameters()))
+        self.accelerator, self.plain, self.data, self.recipe = accelerator, training, data, recipe
+        self.schedule, self.provenance = schedule, provenance
+        self.settings = settings or {}  # of the run, besides the recipe, that its checkpoints tell of
+        self.module, self.optimizer = accelerator.prepare(training, optimizer)
+        self.share = Share(accelerator.process_index, accelerator.num_processes)
+        self.batches = Batches(data, training.model, recipe, self.share)
+        self.step = 0
+        self.saved: Checkpoint | None = None
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What a checkpoint says of the run."""
+        spec, recipe = self.plain.adapter.spec, self.recipe
+        return {
+            "step": self.step,
+            "kind": spec.family.value,
+            "tokens": spec.projection.tokens,
+            "base": spec.base,
+            "encoder width": spec.projection.feature_dim,
+            "layer widths": list(spec.channels),
+            "encoder": self.provenance.encoder,
+            "pictures": len(self.data),
+            "seed": recipe.seed,
+            "batch_size": recipe.batch_size,
+            "grad_accumulation": recipe.grad_accumulation,
+            "processes": self.share.processes,
+            "learning_rate": recipe.learning_rate,
+            "weight_decay": recipe.weight_decay,
+            **{f"drop_{name}": chance for name, chance in asdict(recipe.drops).items()},
+            **self.settings,
+        }
+
+    @property
+    def is_written(self) -> bool:
+        """Whether the last file is there, and of this step: a run may have been killed before it was written."""
+        path = self.schedule.folder / FINAL
+        return path.is_file() and Provenance.read(read_metadata(path)).steps == self.provenance.steps + self.step
+
+    def resume(self) -> list[str]:
+        """Go on from the newest checkpoint, if there is one; what differs from the settings it was made with."""
+        self.saved = self.schedule.checkpoints.newest()
+        if self.saved is None:
+            return []
+        changed = differences(self.saved, self.facts)
+        self.load(self.saved)
+        self.accelerator.step = 0  # its count of micro-batches, of which another number may make a step now
+        for group in self.optimizer.param_groups:
+            group.update(lr=self.recipe.learning_rate, weight_decay=self.recipe.weight_decay)
+        self.step = self.saved.step
+        return changed
+
+    def load(self, saved: Checkpoint) -> None:
+        """Take weights and optimizer from a checkpoint. Raises IPAdapterError where one of its files is damaged."""
+        try:
+            self.accelerator.load_state(str(saved.folder))
+        except Exception as error:  # each library raises its own, and torch advises to let a pickle run
+            raise saved.damaged("its weights or its optimizer's state cannot be read") from error
+
+    def one_step(self, stop: Stop) -> tuple[float, bool]:
+        """One optimizer step; the mean loss over all processes, and whether any of them is to stop.
+
+        Raises DivergedError before any weight is harmed. The host waits for the device once, before the optimizer.
+        """
+        losses: list[Tensor] = []
+        said = Said(0.0, 0.0, 0.0)
+        for number in self.recipe.batches_of(self.step):
+            with self.accelerator.accumulate(self.module):
+                loss = self.module(self.batches.take(number))
+                self.accelerator.backward(loss)
+                losses.append(loss.detach())
+                self.batches.make_ahead(number + 1)
+                if self.accelerator.sync_gradients:
+                    said = self.over_processes(losses, stop)
+                    refuse_divergence(said.loss, said.gradient, self.step)
+                self.optimizer.step()
+                self.optimizer.zero_grad()
+        self.step += 1
+        return said.loss, said.stop > 0
+
+    def over_processes(self, losses: list[Tensor], stop: Stop) -> Said:
+        """The mean of what every process says, the same in each."""
+        asked = torch.full_like(losses[0], float(stop.asked))
+        said = self.accelerator.reduce(torch.stack([*losses, asked, self.gradient(losses[0])]), "mean")
+        *parts, stopping, gradient = said.tolist()
+        return Said(sum(parts) / len(parts), stopping, gradient)
+
+    def gradient(self, like: Tensor) -> Tensor:
+        """The gradient's length, or 0 where it does not matter: of fp16 gradients that overflow, accelerate skips the
+        step."""
+        return torch.zeros_like(like) if self.accelerator.scaler is not None else gradient_length(self.plain)
+
+    def save(self) -> Checkpoint:
+        """A checkpoint of the weights as they are."""
+        if self.saved is not None and self.saved.step == self.step:
+            return self.saved
+        checkpoints, main = self.schedule.checkpoints, self.accelerator.is_main_process
+        if main:
+            checkpoints.begin(self.step)
+        self.accelerator.wait_for_everyone()
+        with checkpoints.telling(self.step):
+            self.accelerator.save_state(str(checkpoints.unfinished(self.step)))
+        self.accelerator.wait_for_everyone()
+        if main:
+            with checkpoints.telling(self.step):
+                self.write_file(checkpoints.unfinished(self.step) / adapter_name(self.step))
+            checkpoints.finish(self.step, self.facts)
+        self.accelerator.wait_for_everyone()
+        self.saved = Checkpoint(checkpoints.place(self.step), self.step)
+        return self.saved
+
+    def write_file(self, path: Path) -> Path:
+        """The adapter, ready for use."""
+        about = replace(self.provenance, steps=self.provenance.steps + self.step)
+        return write_adapter(path, self.plain.adapter, about)
+
+
+def adapter_name(step: int) -> str:
+    """`ip-adapter-step-000100.safetensors`"""
+    return f"ip-adapter-{step_name(step)}.safetensors"
+
+
+def differences(saved: Checkpoint, facts: dict[str, Any]) -> list[str]:
+    """Settings that have changed. Raises IPAdapterError for those a checkpoint cannot be gone on from with."""
+    before = saved.facts
+    changed = {name: (before[name], now) for name, now in facts.items() if name in before and before[name] != now}
+    for name in FIXED:
+        if name in changed:
+            was, now = changed[name]
+            raise IPAdapterError(
+                f"the checkpoint '{saved.folder}' is of a run with {name} {was}, but now {name} is {now}: give this "
+                "run another output.folder, or the former setting."
+            )
+    return [f"{name} {was} → {now}" for name, (was, now) in changed.items() if name != "step"]
+
+
+def train(run: Run, stop: Stop, quiet: bool = False) -> Outcome:
+    """All steps that are left. Raises DivergedError once the last good weights are saved."""
+    with run_journal(run, quiet) as note:
+        while run.step < run.recipe.steps:
+            started = time.perf_counter()
+            try:
+                loss, asked = run.one_step(stop)
+            except DivergedError as error:
+                raise DivergedError(f"{error} They are in '{run.save().folder}'.") from error
+            note(loss, time.perf_counter() - started)
+            if asked:
+                return Outcome(run.step, run.save().folder / adapter_name(run.step), stop.signal or 0)
+            if run.step % run.schedule.checkpoint_every == 0:
+                run.save()
+    run.save()
+    if run.accelerator.is_main_process:
+        run.write_file(run.schedule.folder / FINAL)
+    return Outcome(run.step, run.schedule.folder / FINAL)
+
+
+@contextmanager
+def run_journal(run: Run, quiet: bool) -> Iterator[Any]:
+    """A function that takes each step's loss and seconds: the file, the curves and the progress bar."""
+    if not run.accelerator.is_main_process:
+        yield lambda loss, seconds: None
+        return
+    from tqdm import tqdm
+
+    clear_parts(run.schedule.folder)
+    journal, pending = run.schedule.journal, list[Row]()
+    journal.cut(run.step)
+    bar = tqdm(total=run.recipe.steps, initial=run.step, desc="training", unit="step", disable=quiet)
+
+    def note(loss: float, seconds: float) -> None:
+        examples = run.recipe.examples_a_step * run.share.processes
+        pending.append(Row(run.step, loss, run.recipe.learning_rate, examples / max(seconds, 1e-9)))
+        bar.update()
+        due = run.step % run.schedule.log_every == 0 or run.step % run.schedule.checkpoint_every == 0
+        if due:
+            write_down(run, journal, pending, bar)
+
+    try:
+        yield note
+    finally:
+        write_down(run, journal, pending, bar)
+        bar.close()
+
+
+def write_down(run: Run, journal: Journal, pending: list[Row], bar: Any) -> None:
+    """Move what is pending to the file, and its means to the curves."""
+    if not pending:
+        return
+    journal.add(pending)
+    loss = sum(row.loss for row in pending) / len(pending)
+    speed = len(pending) / sum(1 / row.examples_per_second for row in pending)
+    bar.set_postfix(loss=f"{loss:.4f}", examples_per_second=f"{speed:.3g}")
+    run.accelerator.log({"loss": loss, "examples_per_second": speed}, step=run.step)
+    pending.clear()

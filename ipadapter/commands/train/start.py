@@ -1,0 +1,229 @@
+"""From a configuration to a run: list the data, fill the cache, open the models, train."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ...adapters.checkpoint import checkpoint_header
+from ...adapters.identify import identify
+from ...adapters.provenance import Provenance
+from ...adapters.spec import AdapterSpec
+from ...errors import IPAdapterError
+from ...files.headers import read_header
+from ...files.replacing import write_whole
+from ...training.module import AdapterTraining
+from .cache import file_stamp
+from .config import Config
+from .encoding import Part, Plan, Settings, fill, make_plan, skipped
+from .examples import CachedSet, open_set
+from .listing import Entry, complete, list_folder, list_shards
+from .room import cache_bytes, checkpoints_bytes, refuse_little_room
+from .run import Outcome, Run, Schedule, make_accelerator, train
+from .stopping import Stop
+
+DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32, "no": torch.float32}
+
+
+def run_config(config: Config) -> Outcome:
+    """A whole run, or what is left of it. Raises IPAdapterError for everything a user can put right."""
+    from ...host.launch import on_cpu, start_host
+
+    entries = list_data(config)
+    make_folder(config.output.folder)
+    start = spec_of_start(config)
+    cpu, tensorboard = on_cpu(config.host.options), config.output.tensorboard
+    accelerator = make_accelerator(
+        config.training.mixed_precision, config.recipe, config.output.folder, cpu, tensorboard
+    )
+    start_host(config.host.options, config.host.path)
+    with Stop().listening() as stop:
+        plan = plan_of(config, entries)
+        fill_cache(config, plan, accelerator, stop, start)
+        with open_run(config, plan, accelerator) as run:
+            return train(run, stop)
+
+
+def make_folder(folder: Path) -> None:
+    """Where the run writes. Raises IPAdapterError where there can be no folder."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        reason = "it is a file" if isinstance(error, FileExistsError) else error.strerror
+        raise IPAdapterError(f"output.folder '{folder}' cannot be made ({reason}): name another one.") from error
+
+
+def spec_of_start(config: Config) -> AdapterSpec | None:
+    """What the adapter to go on from is, by its tensors' sizes: known before anything is encoded.
+
+    Raises IPAdapterError, in the words of the configuration, for one that cannot be gone on from.
+    """
+    path, recipe = config.model.init_from, config.recipe
+    if path is None:
+        return None
+    spec = identify(checkpoint_header(read_header(path, path.name)))
+    recipe.refuse_other_kind(spec, f"model.init_from '{path}'", "model.", "leave init_from out")
+    return spec
+
+
+def refuse_other_encoder(spec: AdapterSpec, width: int, config: Config) -> None:
+    """The adapter to go on from reads what the encoder gives, so wide."""
+    needed = spec.projection.feature_dim
+    if width != needed:
+        raise IPAdapterError(
+            f"model.init_from '{config.model.init_from}' reads {spec.feature.value} {needed} wide, but "
+            f"model.clip_vision '{config.model.clip_vision}' gives {width}: name {spec.encoder}."
+        )
+
+
+def list_data(config: Config) -> list[Entry]:
+    """Every picture with its caption."""
+    data = config.data
+    empty = data.missing_captions == "empty"
+    if data.folder is not None:
+        hint = f"Write one beside each, as in picture.{data.caption_extension.lstrip('.')} for picture.png"
+        return complete(list_folder(data.folder, data.caption_extension), empty, hint)
+    hint = f"Give each example a member that ends in .{data.caption_extension.lstrip('.')}"
+    return complete(list_shards(data.shards, data.caption_extension), empty, hint)
+
+
+def files_of(config: Config) -> Any:
+    """The model files, as the host's side takes them."""
+    from ...host.training.models import ModelFiles
+
+    model = config.model
+    return ModelFiles(model.clip_vision, model.checkpoint, model.unet, tuple(model.clip), model.vae)
+
+
+def plan_of(config: Config, entries: list[Entry]) -> Plan:
+    """Where the encoded data is, or will be."""
+    settings = Settings(
+        resolution=config.data.resolution,
+        dtype=DTYPES[config.cache.dtype],
+        chunk=config.cache.chunk,
+        batch_size=config.cache.batch_size,
+        skip_bad=config.data.skip_bad,
+    )
+    stamps = [file_stamp(path) for path in files_of(config).of_encoders]
+    made_with = (config.model.kind, *config.host.options, *stamps)  # options decide precisions and attentions
+    return make_plan(entries, made_with, settings, config.cache_folder)
+
+
+def fill_cache(config: Config, plan: Plan, accelerator: Any, stop: Stop, start: AdapterSpec | None) -> None:
+    """Encode what has not been, each process a part of it. The encoders are not even opened where all is done.
+
+    Raises IPAdapterError before that where the adapter to go on from fits neither the base nor the encoder, and where
+    there is no room for what will be written.
+    """
+    from ...host.training import models as models
+    from ...host.training import node as graph
+    from ...host.training.frozen import trainable_layers
+
+    if not plan.complete:
+        files = files_of(config)
+        base = models.open_base(files)
+        if start is not None:
+            graph.refuse_other_base(start, base)
+        encoders = models.open_encoders(files, base, config.recipe.kind)
+        width = encoders.no_picture().shape[-1]
+        if start is not None:
+            refuse_other_encoder(start, width, config)
+        spec = start or graph.spec_for(config.recipe, width, trainable_layers(base), None)
+        refuse_little_room({plan.cache.folder: cache_bytes(plan, encoders), **for_checkpoints(config, spec)})
+        part = Part(accelerator.process_index, accelerator.num_processes)
+        fill(plan, encoders, part, lambda label, items: bar(label, items, stop, accelerator.is_main_process))
+        del base, encoders
+        models.release()
+    accelerator.wait_for_everyone()
+    if accelerator.is_main_process:
+        note_skipped(config, plan)
+
+
+def bar(label: str, chunks: Sequence[Any], stop: Stop, shown: bool) -> Iterable[Any]:
+    """Chunks with a progress bar; none after the user has asked for an end."""
+    from tqdm import tqdm
+
+    for chunk in tqdm(chunks, desc=label, unit="chunk", disable=not shown or not chunks):
+        if stop.asked:
+            raise KeyboardInterrupt
+        yield chunk
+
+
+def note_skipped(config: Config, plan: Plan) -> None:
+    """Write down which pictures are not trained on, and why."""
+    lines, path = [f"{name}\t{why}\n" for name, why in skipped(plan)], config.output.folder / "skipped.txt"
+    if lines:
+        write_whole(path, "".join(lines).encode())
+    else:
+        path.unlink(missing_ok=True)  # an earlier run's
+
+
+@contextmanager
+def open_run(config: Config, plan: Plan, accelerator: Any) -> Iterator[Run]:
+    """The run, at the step it goes on from."""
+    from ...host.adapters.adapter import load_adapter_file
+    from ...host.training import node as graph
+    from ...host.training.frozen import frozen_unet, trainable_layers
+    from ...host.training.models import HostText, open_base
+
+    recipe, model = config.recipe, open_base(files_of(config))
+    path = config.model.init_from
+    start = None if path is None else load_adapter_file(path, path.name)
+    if start is not None:
+        graph.refuse_other_base(start.spec, model)
+    data = open_set(plan, HostText(model, config.data.resolution))
+    if start is not None:
+        refuse_other_encoder(start.spec, data.nothing.shape[-1], config)
+    spec = graph.spec_for(recipe, data.nothing.shape[-1], trainable_layers(model), start)
+    refuse_little_room(for_checkpoints(config, spec))
+    about = Provenance(config.model.clip_vision.stem, start.provenance.steps if start else 0, config.output.license)
+    precision = DTYPES[config.training.mixed_precision]
+    with frozen_unet(model, precision, config.training.gradient_checkpointing) as frozen:
+        training = AdapterTraining(graph.first_adapter(spec, frozen, recipe, start), frozen)
+        run = Run(accelerator, training, data, recipe, schedule_of(config), about, settings_of(config, plan))
+        begin(run, data, plan)
+        yield run
+        accelerator.end_training()
+
+
+def settings_of(config: Config, plan: Plan) -> dict[str, Any]:
+    """What decides a run's numbers besides its recipe."""
+    return {
+        "resolution": config.data.resolution,
+        "mixed_precision": config.training.mixed_precision,
+        "init_from": None if config.model.init_from is None else config.model.init_from.name,
+        "data and encoders": plan.cache.folder.name,
+    }
+
+
+def for_checkpoints(config: Config, spec: AdapterSpec) -> dict[Path, int]:
+    """The room that they need."""
+    return {config.output.folder: checkpoints_bytes(spec, schedule_of(config).checkpoints)}
+
+
+def schedule_of(config: Config) -> Schedule:
+    """When what is written."""
+    output = config.output
+    return Schedule(output.folder, output.checkpoint_every, output.keep, output.log_every)
+
+
+def begin(run: Run, data: CachedSet, plan: Plan) -> None:
+    """Go on from the newest checkpoint, tell so, and open the curves at its step."""
+    changed = run.resume()
+    if run.step >= run.recipe.steps and run.saved is not None and run.is_written:
+        raise IPAdapterError(
+            f"'{run.saved.folder}' is at step {run.step} and training.steps is {run.recipe.steps}: all is done; raise "
+            "training.steps to go on."
+        )
+    if run.accelerator.log_with:
+        curves = {"tensorboard": {"purge_step": run.step + 1}}
+        run.accelerator.init_trackers("curves", init_kwargs=curves)
+    origin = f"goes on from step {run.step}" if run.saved else "starts"
+    since = f" (changed: {', '.join(changed)})" if changed else ""
+    left_out = len(plan.entries) - len(data)
+    skipped = f", {left_out} left out, named in skipped.txt" if left_out else ""
+    run.accelerator.print(f"training {origin}{since}: {len(data)} pictures{skipped}, {run.recipe.steps} steps in all.")

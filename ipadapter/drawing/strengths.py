@@ -1,0 +1,133 @@
+"""Strengths as pictures: a bar for each cross-attention layer, a line over the sampling, a bar for each frame."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from PIL import Image, ImageDraw
+
+from ..backbones.unet import CrossAttentionLayer
+from ..strength.curve import WeightCurve
+from ..strength.layers import LayerWeights, transformers_of
+from .plots import (
+    INK,
+    LINE,
+    MARK,
+    PAPER,
+    Box,
+    Font,
+    Span,
+    chart_box,
+    draw_axes,
+    draw_line,
+    draw_rows,
+    font,
+    font_for,
+    number,
+    text_size,
+    ticks,
+)
+
+WIDTH, HEIGHT = 960, 360
+PART_COLOURS = {"input": LINE, "middle": (120, 80, 160), "output": (20, 140, 100)}
+SHORT = {"input": "in", "middle": "mid", "output": "out"}
+
+
+@dataclass(frozen=True)
+class Bar:
+    """One bar: its height, its colour, the group it stands in."""
+
+    value: float
+    colour: tuple[int, int, int]
+    group: str
+
+
+def span_of(values: Sequence[float]) -> Span:
+    """From 0, or below, to a little above the highest."""
+    low, high = min(0.0, *values), max(0.0, *values)
+    high = high if high > low else low + 1.0
+    air = 0.08 * (high - low)
+    return low - (air if low < 0 else 0.0), high + air
+
+
+def layer_bars(layers: Sequence[CrossAttentionLayer], weights: LayerWeights) -> list[Bar]:
+    """A bar for each layer, in the order in which the UNet runs them; an inverted layer is red."""
+    order = transformers_of(layers)
+    pairs = sorted(
+        zip(layers, weights, strict=True), key=lambda pair: (order.index(pair[0].place[:2]), pair[0].place[2])
+    )
+    return [
+        Bar(
+            weight.weight,
+            MARK if weight.inverted else PART_COLOURS[layer.place[0]],
+            f"{SHORT[layer.place[0]]} {layer.place[1]}" if layer.place[0] != "middle" else SHORT["middle"],
+        )
+        for layer, weight in pairs
+    ]
+
+
+def draw_layers(layers: Sequence[CrossAttentionLayer], weights: LayerWeights) -> Image.Image:
+    """What each layer's strength is multiplied by."""
+    inverted = any(weight.inverted for weight in weights)
+    title = "Weight of each cross-attention layer, first to last" + (", red ones inverted" if inverted else "")
+    return draw_bars(layer_bars(layers, weights), title)
+
+
+def draw_frames(weights: Sequence[float]) -> Image.Image:
+    """The weight of each frame."""
+    every = max(1, len(weights) // 16)
+    bars = [Bar(weight, LINE, str(index // every * every)) for index, weight in enumerate(weights)]
+    return draw_bars(bars, "Weight of each frame")
+
+
+def draw_bars(bars: Sequence[Bar], title: str) -> Image.Image:
+    """Bars from zero, with the names of their groups below."""
+    image = Image.new("RGB", (WIDTH, HEIGHT), PAPER)
+    draw, face, y = ImageDraw.Draw(image), font_for(WIDTH, HEIGHT), span_of([bar.value for bar in bars])
+    box = chart_box(WIDTH, HEIGHT, face, [number(tick) for tick in ticks(*y)])
+    x: Span = (0.0, float(len(bars)))
+    draw_rows(draw, box, y, face)
+    for index, bar in enumerate(bars):
+        draw_bar(draw, box, x, y, index, bar)
+    draw_groups(draw, box, x, [bar.group for bar in bars], font(HEIGHT / 28))
+    draw.text((box.left, box.top / 2), title, fill=INK, font=face, anchor="lm")
+    return image
+
+
+def draw_bar(draw: ImageDraw.ImageDraw, box: Box, x: Span, y: Span, index: int, bar: Bar) -> None:
+    """One bar; one without height is a line on the axis."""
+    (left, one), (right, other) = (box.place(x, y, point) for point in ((index + 0.12, bar.value), (index + 0.88, 0.0)))
+    draw.rectangle((left, min(one, other) - 1, right, max(one, other)), fill=bar.colour)
+
+
+def draw_groups(draw: ImageDraw.ImageDraw, box: Box, x: Span, groups: Sequence[str], face: Font) -> None:
+    """Each group's name, or only its number where there is little room, and a tick where it begins."""
+    starts = [index for index, group in enumerate(groups) if index == 0 or groups[index - 1] != group]
+    for start, end in zip(starts, [*starts[1:], len(groups)], strict=True):
+        edge, middle = (box.place(x, (0, 1), (at, 0.0))[0] for at in (start, (start + end) / 2))
+        draw.line((edge, box.bottom, edge, box.bottom + 4), fill=INK)
+        width = box.place(x, (0, 1), (end, 0.0))[0] - edge
+        text = groups[start] if text_size(groups[start], face)[0] < width else groups[start].split()[-1]
+        draw.text((middle, box.bottom + text_size("0", face)[1] / 2), text, fill=INK, font=face, anchor="mt")
+
+
+def draw_curves(curves: Sequence[WeightCurve]) -> Image.Image:
+    """The product of the curves over the sampling."""
+    positions = [index / 400 for index in range(401)]
+    values = [product([curve.value(at) for curve in curves]) for at in positions]
+    image = Image.new("RGB", (WIDTH, HEIGHT), PAPER)
+    draw, face, y = ImageDraw.Draw(image), font_for(WIDTH, HEIGHT), span_of(values)
+    box = chart_box(WIDTH, HEIGHT, face, [number(tick) for tick in ticks(*y)])
+    draw_axes(draw, box, (0.0, 1.0), y, face)
+    draw_line(draw, [box.place((0.0, 1.0), y, point) for point in zip(positions, values, strict=True)], LINE, 4)
+    draw.text((box.left, box.top / 2), "Weight over the sampling, first step to last", fill=INK, font=face, anchor="lm")
+    return image
+
+
+def product(values: Sequence[float]) -> float:
+    """All of them multiplied."""
+    total = 1.0
+    for value in values:
+        total *= value
+    return total

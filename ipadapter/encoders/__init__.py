@@ -1,0 +1,1 @@
+"""Image encoders that the host does not load, built from their tensors."""

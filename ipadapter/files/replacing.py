@@ -1,0 +1,49 @@
+"""Writing files whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from ..errors import IPAdapterError
+
+PART = ".part"  # the ending of a file that is not complete
+
+
+def write_whole(path: Path, content: bytes) -> Path:
+    """Write a file that is either all there or not at all. Raises IPAdapterError where the disk does not take it."""
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)
+    return path
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary file beside `path` that takes its place once it is complete and on the disk."""
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}{PART}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        raise IPAdapterError(
+            f"'{path}' could not be written: {error.strerror or error}; what was there before is unchanged. Make room, "
+            "or choose another place."
+        ) from error
+    finally:
+        with contextlib.suppress(OSError):  # it has taken its place, or could not be made
+            temporary.unlink()
+
+
+def clear_parts(folder: Path, seconds: float = 0.0) -> None:
+    """Remove what processes that were killed have left of files they were writing here, at least so long ago."""
+    for part in folder.glob(f".*{PART}"):
+        with contextlib.suppress(OSError):  # its writer is done with it
+            if time.time() - part.stat().st_mtime >= seconds:
+                part.unlink()

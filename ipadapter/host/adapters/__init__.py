@@ -1,0 +1,1 @@
+"""Adapters in the host's memory and folders."""

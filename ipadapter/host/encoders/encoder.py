@@ -1,0 +1,120 @@
+"""Pictures to features through a CLIP_VISION model of the host."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from uuid import UUID
+
+import comfy.clip_vision
+import comfy.model_management
+import comfy.utils
+import torch
+from torch import Tensor
+
+from ...errors import IPAdapterError
+from ...images.pixels import Fit, PixelFormat, prepare_pixels, zero_pixels
+from ...prompts.combining import join_features
+from ...prompts.prompt import ImageFeatures, ImagePrompt, merge_features
+from ...prompts.reading import Reading, make_parts, views_of
+
+ZERO_PIXELS = "image_prompt_adapter.zero_pixels"  # under which the host's patcher keeps them
+CHUNK = 8  # pictures a pass: progress and bounded memory
+
+
+def encode_image_prompt(
+    clip_vision: comfy.clip_vision.ClipVisionModel,
+    image: Tensor,
+    fit: Fit,
+    negative_image: Tensor | None = None,
+    mask: Tensor | None = None,
+) -> ImagePrompt:
+    """Features of the reference images, of an optional negative image, and of "no image"."""
+    return encode_references(clip_vision, image, Reading(fit), negative_image, mask)
+
+
+def encode_references(
+    clip_vision: comfy.clip_vision.ClipVisionModel,
+    image: Tensor,
+    reading: Reading,
+    negative_image: Tensor | None = None,
+    mask: Tensor | None = None,
+) -> ImagePrompt:
+    """An image prompt of reference images (N, H, W, C), read by tiles or in detail where `reading` says so."""
+    form = pixel_format(clip_vision)
+    reading.weights_of(len(image))  # a wrong number is refused before anything is encoded
+    views = views_of(image, mask, reading, form.size)
+    whole = [view.pixels(form) for view in views]
+    detail = [view.subtiles(form, reading.detail) for view in views] if reading.has_detail else []
+    away = [] if negative_image is None else [prepare_pixels(negative_image, None, reading.negative_fit, form)]
+    nothing = encode_zero_pixels(clip_vision)
+    features = encode_all(clip_vision, [*whole, *detail, *away])
+    encoder = describe(clip_vision, nothing)
+    refuse_not_finite([*features, nothing], encoder)
+    negative = features.pop() if away else None
+    parts = make_parts(views, features[: len(views)], features[len(views) :], reading, len(image), negative)
+    return ImagePrompt(parts, nothing, encoder)
+
+
+@dataclass(frozen=True)
+class ZeroPixels:
+    """Features of zero pixels, and the weights that made them by the host's name for their patches."""
+
+    features: ImageFeatures
+    patches: UUID
+
+
+def encode_zero_pixels(clip_vision: comfy.clip_vision.ClipVisionModel) -> ImageFeatures:
+    """Features of zeros in place of normalised pixels (N = 1), made once an encoder and kept for as long as it is."""
+    encoder = clip_vision.patcher
+    kept: ZeroPixels | None = encoder.get_attachment(ZERO_PIXELS)
+    if kept is None or kept.patches != encoder.patches_uuid:
+        made = encode_all(clip_vision, [zero_pixels(pixel_format(clip_vision))])
+        with torch.inference_mode(False):  # the next who asks may be a training
+            kept = ZeroPixels(merge_features(made, lambda tensors: tensors[0].clone()), encoder.patches_uuid)
+        encoder.set_attachments(ZERO_PIXELS, kept)
+    return kept.features
+
+
+def pixel_format(clip_vision: comfy.clip_vision.ClipVisionModel) -> PixelFormat:
+    """Size and normalisation of the encoder; a flexible SigLIP2 is given its nominal square."""
+    patches = clip_vision.config.get("num_patches", 256)
+    flexible = int(patches**0.5) * clip_vision.config.get("patch_size", 16)
+    size = clip_vision.image_size if clip_vision.image_size > 0 else flexible
+    return PixelFormat(size, tuple(clip_vision.image_mean), tuple(clip_vision.image_std))
+
+
+def encode_all(clip_vision: comfy.clip_vision.ClipVisionModel, batches: list[Tensor]) -> list[ImageFeatures]:
+    """Each batch of normalised pixels to its features, with the host's progress bar over all of them."""
+    comfy.model_management.load_model_gpu(clip_vision.patcher)
+    progress = comfy.utils.ProgressBar(sum(len(batch) for batch in batches))
+    return [join_features(list(encode_chunks(clip_vision, batch, progress))) for batch in batches]
+
+
+def encode_chunks(
+    clip_vision: comfy.clip_vision.ClipVisionModel, pixels: Tensor, progress: comfy.utils.ProgressBar
+) -> Iterator[ImageFeatures]:
+    """Features of a few pictures at a time. Called past `encode_image`, which would preprocess again."""
+    store = comfy.model_management.intermediate_device()
+    for chunk in pixels.split(CHUNK):
+        comfy.model_management.throw_exception_if_processing_interrupted()
+        out = clip_vision.model(pixel_values=chunk.to(clip_vision.load_device), intermediate_output=-2)
+        yield ImageFeatures(out[2].float().to(store), None if out[1] is None else out[1].float().to(store))
+        progress.update(len(chunk))
+
+
+def refuse_not_finite(features: list[ImageFeatures], encoder: str) -> None:
+    """Refuse what a damaged encoder, or one that half precision is too narrow for, makes of good pictures."""
+    outputs = [output for made in features for output in (made.image_embeds, made.penultimate) if output is not None]
+    if not all(bool(torch.isfinite(output).all()) for output in outputs):
+        raise IPAdapterError(
+            f"the image encoder {encoder} made NaN or infinite features: its file is damaged, or half precision is too "
+            "narrow for it; use another copy, or start ComfyUI with --fp32-text-enc."
+        )
+
+
+def describe(clip_vision: comfy.clip_vision.ClipVisionModel, features: ImageFeatures) -> str:
+    """The encoder in users' words."""
+    config = clip_vision.config
+    name = config.get("architecture") or config.get("model_type", "an image encoder")
+    return f"{name} ({pixel_format(clip_vision).size} px, {features.image_embeds.shape[-1]}-wide embedding)"

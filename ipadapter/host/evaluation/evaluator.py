@@ -1,0 +1,156 @@
+"""Measuring pictures in a graph: the metrics' encoder in the host's memory, with its progress and its interrupt."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import comfy.clip_vision
+import comfy.model_management
+import comfy.model_patcher
+import comfy.utils
+import torch
+from torch import Tensor
+
+from ...drawing.plots import Strip, strip_plot
+from ...encoders.two_towers import MetricEncoder, open_towers
+from ...errors import IPAdapterError
+from ...evaluation.metrics import (
+    METRICS,
+    Embedded,
+    Score,
+    as_data,
+    describe,
+    embed_captions,
+    embed_pictures,
+    pair,
+    score_pictures,
+    summarise,
+)
+from ...images.pixels import Fit, prepare_pixels
+from ..encoders import encoder as image_encoder
+from ..encoders.open_clip import compute_dtype
+from ..files import ENCODERS, find_file
+from ..pictures import from_pil
+
+PLOT_SIZE = (768, 384)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What is measured: single pictures (1, H, W, C), the references they follow, and captions or none."""
+
+    generated: Sequence[Tensor]
+    references: Sequence[Tensor]
+    captions: Sequence[str]
+    prefix: str = ""
+
+    @property
+    def steps(self) -> int:
+        return len(self.generated) + len(self.references) + len(self.captions)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Scores, and what made them."""
+
+    scores: Sequence[Score]
+    encoder: str
+    prefix: str
+    dino: str | None
+
+    @property
+    def text(self) -> str:
+        return describe(self.scores, self.encoder, self.prefix, self.dino)
+
+    @property
+    def data(self) -> dict[str, object]:
+        return as_data(self.scores, self.encoder, self.prefix, self.dino)
+
+    @property
+    def plot(self) -> Tensor:
+        """The chart as an IMAGE (1, H, W, 3)."""
+        strips = [
+            Strip(METRICS[key], [getattr(score, key) for score in self.scores], made.mean, made.low, made.high)
+            for key, made in summarise(self.scores).items()
+        ]
+        return from_pil(strip_plot(strips, *PLOT_SIZE, f"{len(self.scores)} picture(s), {self.encoder}"))
+
+
+def evaluate(
+    comparison: Comparison, name: str, architecture: str, dino: comfy.clip_vision.ClipVisionModel | None
+) -> Evaluation:
+    """Measure with one of the user's encoder files by its listed name, and with a DINO encoder where there is one."""
+    refuse_unpaired(comparison)
+    with_dino = None if dino is None else embed_dino(comparison, dino)
+    label, clip, texts = embed_clip(comparison, open_metric_encoder(name, architecture))
+    scores = score_pictures(clip, with_dino, texts, comparison.captions)
+    return Evaluation(scores, label, comparison.prefix, None if dino is None else describe_dino(dino))
+
+
+def refuse_unpaired(comparison: Comparison) -> None:
+    """Refuse numbers that do not fit before anything is computed."""
+    pair(len(comparison.generated), len(comparison.references), "reference")
+    if comparison.captions:
+        pair(len(comparison.generated), len(comparison.captions), "caption")
+
+
+def open_metric_encoder(name: str, architecture: str) -> MetricEncoder:
+    """A listed file's towers, in the type the host computes encoders in."""
+    progress = comfy.utils.ProgressBar(1).update_absolute
+    return open_towers(find_file(ENCODERS, name), name, architecture, compute_dtype(), progress)
+
+
+def embed_clip(comparison: Comparison, encoder: MetricEncoder) -> tuple[str, Embedded, Tensor | None]:
+    """The encoder's label, the pictures' embeddings, and the captions' where there are any."""
+    watch, patcher = Watcher(comparison.steps), load(encoder)  # the host sees what somebody holds
+    device, captions = patcher.load_device, comparison.captions
+    texts = embed_captions(encoder, captions, comparison.prefix, device, watch) if captions else None
+    pictures, references = (
+        embed_pictures(encoder, given, device, watch) for given in (comparison.generated, comparison.references)
+    )
+    return encoder.label, Embedded(pictures, references), texts
+
+
+def load(encoder: MetricEncoder) -> comfy.model_patcher.ModelPatcher:
+    """Have the host make room for the towers and put them on its device."""
+    patcher = comfy.model_patcher.CoreModelPatcher(
+        encoder.towers,
+        load_device=comfy.model_management.text_encoder_device(),
+        offload_device=comfy.model_management.text_encoder_offload_device(),
+    )
+    comfy.model_management.load_models_gpu([patcher])
+    return patcher
+
+
+class Watcher:
+    """The host's progress bar, and its interrupt."""
+
+    def __init__(self, steps: int) -> None:
+        self.bar = comfy.utils.ProgressBar(steps)
+
+    def __call__(self, done: int) -> None:
+        comfy.model_management.throw_exception_if_processing_interrupted()
+        self.bar.update(done)
+
+
+def describe_dino(dino: comfy.clip_vision.ClipVisionModel) -> str:
+    """A DINO encoder in users' words."""
+    return f"{dino.model_type} ({image_encoder.pixel_format(dino).size} px)"
+
+
+def embed_dino(comparison: Comparison, dino: comfy.clip_vision.ClipVisionModel) -> Embedded:
+    """The class token after the last norm, of pictures and references. Raises IPAdapterError for another encoder."""
+    kind = getattr(dino, "model_type", type(dino).__name__)
+    if not str(kind).startswith("dino"):
+        raise IPAdapterError(
+            f"dino is given a {kind}, where a DINO encoder is needed: load a DINOv2 file with Load CLIP Vision."
+        )
+    form = image_encoder.pixel_format(dino)
+    batches = [
+        torch.cat([prepare_pixels(picture, None, Fit.CROP, form) for picture in pictures])
+        for pictures in (comparison.generated, comparison.references)
+    ]
+    features = image_encoder.encode_all(dino, batches)
+    image_encoder.refuse_not_finite(features, describe_dino(dino))
+    return Embedded(*(made.image_embeds.cpu() for made in features))

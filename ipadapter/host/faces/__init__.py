@@ -1,0 +1,1 @@
+"""InsightFace's models in the user's folders, and the host's pictures read by them."""

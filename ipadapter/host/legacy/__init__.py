@@ -1,0 +1,1 @@
+"""What the nodes of ComfyUI_IPAdapter_plus do, by this pack's engine."""

@@ -1,0 +1,236 @@
+"""What the nodes of ComfyUI_IPAdapter_plus do, by this pack's engine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import comfy.clip_vision
+import torch
+from comfy.model_patcher import ModelPatcher
+from torch import Tensor
+
+from ...errors import IPAdapterError
+from ...faces.reading import FaceAnalysis
+from ...legacy.settings import OldSettings, strengths_of
+from ...library.finding import needs_encoder
+from ...prompts.prompt import UNKNOWN, ImagePrompt, Order, Overlap, Part, refuse_two_encoders
+from ...prompts.regions import place_in_region
+from ..adapters.adapter import Adapter, using
+from ..adapters.lora import add_lora
+from ..faces.reading import FaceReading, encode_faces
+from ..library.finding import FINDER, Found, load_found
+from ..sampling.conditioning import Conditioning, within
+from ..sampling.patching import apply_image_prompt
+from .reading import OldReading, combine_images, cut_tiles, read_images, times
+
+
+@dataclass(frozen=True)
+class Sources:
+    """What an old node turns its images into a prompt with."""
+
+    adapter: Adapter
+    clip_vision: comfy.clip_vision.ClipVisionModel | None = None
+    negative: Tensor | None = None
+    insightface: FaceAnalysis | None = None
+
+    @property
+    def encoder(self) -> comfy.clip_vision.ClipVisionModel:
+        """The encoder that is connected, else the one found for the adapter. Raises IPAdapterError without any."""
+        found = self.clip_vision or self.adapter.clip_vision
+        if found is None:
+            raise IPAdapterError(
+                "there is no image encoder: connect clip_vision, or take ipadapter from Find IP-Adapter, which finds "
+                f"it: {self.adapter.spec.encoder}."
+            )
+        return found
+
+    @property
+    def faces(self) -> FaceAnalysis:
+        """What reads faces: what is connected, else what was found for the adapter. Raises IPAdapterError."""
+        found = self.insightface or self.adapter.insightface
+        if found is None:
+            raise IPAdapterError(
+                f"'{self.adapter.spec.name}' reads faces, and there is nothing to read them with: connect insightface "
+                "from Load InsightFace."
+            )
+        return found
+
+    def see(self, image: Tensor, reading: OldReading) -> Seen:
+        """References as a prompt, by their faces where the adapter reads faces."""
+        return SEE[self.adapter.spec.reads_face](self, image, reading)
+
+    def read(self, image: Tensor, reading: OldReading) -> ImagePrompt:
+        """References as a prompt."""
+        return self.see(image, reading).prompt
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A prompt, and the pictures it was made of."""
+
+    prompt: ImagePrompt
+    pictures: Tensor
+
+
+def see_images(sources: Sources, image: Tensor, reading: OldReading) -> Seen:
+    """Whole pictures."""
+    return Seen(read_images(sources.encoder, image, reading, sources.negative), image)
+
+
+def see_faces(sources: Sources, image: Tensor, reading: OldReading) -> Seen:
+    """The largest face of each picture."""
+    clip_vision = sources.encoder if needs_encoder(sources.adapter.spec) else None
+    made = encode_faces(sources.faces, image, clip_vision, FaceReading(order=reading.order), sources.negative)
+    if reading.order is Order.FRAME_BY_FRAME:
+        return Seen(made.prompt, made.crops)
+    return Seen(combine_images((made.prompt,), reading.combine), made.crops)
+
+
+SEE: dict[bool, Callable[[Sources, Tensor, OldReading], Seen]] = {False: see_images, True: see_faces}
+
+
+def weigh_faces(adapter: Adapter, structure: float, narrowed: float) -> Adapter:
+    """An adapter with the old nodes' weights of FaceID; other adapters do not read them."""
+    return using(adapter, replace(adapter.spec.face, structure=structure, narrowed=narrowed))
+
+
+def without_lora(adapter: Adapter) -> Adapter:
+    """An adapter whose LoRA is put on the model elsewhere, as old graphs do: by a loader, or by Load LoRA."""
+    return using(adapter, replace(adapter.spec.face, lora=0.0))
+
+
+def load_face_adapter(model: ModelPatcher, preset: str, lora: float, provider: str) -> Found:
+    """A FaceID adapter for a model, and the model with its LoRA, from whichever file holds it."""
+    found = load_found(FINDER, model, preset, lora, provider)
+    return replace(found, model=add_lora(found.model, found.adapter, lora))
+
+
+def apply_prompt(
+    model: ModelPatcher, adapter: Adapter, prompt: ImagePrompt, settings: OldSettings, mask: Tensor | None = None
+) -> ModelPatcher:
+    """A model that follows a prompt."""
+    for strength in strengths_of(settings):
+        model = apply_image_prompt(model, without_lora(adapter), prompt, strength, mask, spare=True)
+    return model
+
+
+def apply_images(
+    model: ModelPatcher,
+    sources: Sources,
+    image: Tensor,
+    reading: OldReading,
+    settings: OldSettings,
+    mask: Tensor | None = None,
+) -> ModelPatcher:
+    """A model that follows references."""
+    return apply_prompt(model, sources.adapter, sources.read(image, reading), settings, mask)
+
+
+@dataclass(frozen=True)
+class Tiles:
+    """A batch of references by tiles: the tiles, where each of them is, and the prompt of them all."""
+
+    prompt: ImagePrompt
+    images: Tensor  # (T · N, h, w, C)
+    masks: Tensor  # (T, H, W)
+
+
+def read_tiles(sources: Sources, image: Tensor, reading: OldReading, sharpening: float) -> Tiles:
+    """Every tile as a part with its place in the picture."""
+    made = cut_tiles(image, sharpening)
+    prompts = [place_in_region(sources.read(tile, reading), mask, 1.0, Overlap.SHARE) for tile, mask in made]
+    parts = tuple(part for prompt in prompts for part in prompt.parts)
+    return Tiles(
+        replace(prompts[0], parts=parts), torch.cat([tile for tile, _ in made]), torch.cat([mask for _, mask in made])
+    )
+
+
+@dataclass(frozen=True)
+class StyleAndComposition:
+    """What is taken from two pictures, and how strongly each."""
+
+    style: float | Sequence[float]
+    composition: float | Sequence[float]
+    expand: bool
+
+
+def apply_style_and_composition(
+    model: ModelPatcher,
+    sources: Sources,
+    images: tuple[Tensor, Tensor],
+    weights: StyleAndComposition,
+    reading: OldReading,
+    settings: OldSettings,
+    mask: Tensor | None = None,
+) -> ModelPatcher:
+    """One picture in the layers of style, or in all others too, and another in those of composition."""
+    styled = replace(
+        settings, weight=weights.style, weight_type="strong style transfer" if weights.expand else "style transfer"
+    )
+    composed = replace(settings, weight=weights.composition, weight_type="composition")
+    for image, one in zip(images, (styled, composed), strict=True):
+        model = apply_images(model, sources, image, reading, one, mask)
+    return model
+
+
+def encode_pair(sources: Sources, image: Tensor, weight: float, mask: Tensor | None) -> tuple[ImagePrompt, ImagePrompt]:
+    """References with their features multiplied by a weight, and what stands for no image."""
+    prompt = read_images(sources.encoder, image, OldReading(), None, mask)
+    weighed = tuple(replace(part, positive=times(part.positive, weight)) for part in prompt.parts)
+    return replace(prompt, parts=weighed), replace(prompt, parts=(Part(prompt.nothing),))
+
+
+def pair_prompts(positive: ImagePrompt, negative: ImagePrompt | None, order: Order) -> ImagePrompt:
+    """A prompt whose unconditional is another prompt. Raises IPAdapterError for two encoders."""
+    parts = tuple(replace(part, order=order) for part in positive.parts)
+    if negative is None:
+        return replace(positive, parts=parts)
+    if UNKNOWN not in (positive.encoder, negative.encoder):
+        refuse_two_encoders(positive, negative)
+    away = negative.parts[0].positive
+    return replace(positive, parts=tuple(replace(part, negative=away) for part in parts))
+
+
+def combine_embeds(prompts: Sequence[ImagePrompt | None], method: str) -> ImagePrompt:
+    """All images of the prompts that are there. Raises IPAdapterError for two encoders."""
+    given = tuple(prompt for prompt in prompts if prompt is not None)
+    refuse_two_encoders(*given)
+    return combine_images(given, method)
+
+
+@dataclass(frozen=True)
+class RegionParams:
+    """A reference with its place in the picture, not yet encoded."""
+
+    image: Tensor
+    mask: Tensor | None
+    weight: float | Sequence[float]
+    weight_type: str
+    start_at: float
+    end_at: float
+
+
+def apply_regions(
+    model: ModelPatcher,
+    sources: Sources,
+    regions: Sequence[RegionParams],
+    reading: OldReading,
+    settings: OldSettings,
+) -> ModelPatcher:
+    """A model that follows each reference in its place."""
+    for region in regions:
+        own = replace(
+            settings,
+            weight=region.weight,
+            weight_type=region.weight_type,
+            start_at=region.start_at,
+            end_at=region.end_at,
+        )
+        model = apply_images(model, sources, region.image, reading, own, region.mask)
+    return model
+
+
+def place_text(conditioning: Conditioning | None, mask: Tensor | None, strength: float) -> Conditioning | None:
+    """A text prompt that acts within a mask, or everywhere without one."""
+    return conditioning if mask is None else within(conditioning, mask, strength)

@@ -1,0 +1,62 @@
+"""Old nodes in graphs that reach a server.
+
+The front end is told by the host's node replacements. It carries over only inputs that are mapped, and leaves out those
+that are not linked. The host's own replacement in a prompt sent to the API raises KeyError for a mapped input that is
+absent, as every optional input without a link is, for a node without `_meta`, and for a link between two old nodes that
+is not carried over or ends in an input of another name. So a prompt is put right before the host sees it, by the
+handler that it offers for that; where the old pack is installed, its nodes are left alone.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from ...legacy.migration.api_format import is_prompt, migrate_prompt
+from ...legacy.migration.rules import RULES, Rule
+from ..api import ComfyAPI, io
+from ..running import running_server
+
+
+def replacements() -> list[io.NodeReplace]:
+    """What the host and its front end are told."""
+    return [replacement(rule) for rule in RULES.values()]
+
+
+def replacement(rule: Rule) -> io.NodeReplace:
+    """One rule in the host's form: every input that is carried over, then what the new node has besides."""
+    carried = [{"new_id": new, "old_id": old} for old, new in rule.inputs.items()]
+    filled = [{"new_id": new, "set_value": value} for new, value in rule.filled.items()]
+    return io.NodeReplace(
+        new_node_id=rule.new,
+        old_node_id=rule.old,
+        old_widget_ids=[name or "" for name in rule.old_form.widget_slots],
+        input_mapping=[*carried, *filled],
+        output_mapping=[{"new_idx": index, "old_idx": index} for index, _ in enumerate(rule.old_form.outputs)],
+    )
+
+
+async def register_replacements() -> None:
+    """Tell the running server; without one there is nobody to tell."""
+    server = running_server()
+    if server is None:
+        return
+    api = ComfyAPI()
+    for one in replacements():
+        await api.node_replacement.register(one)
+    server.add_on_prompt_handler(replace_in_request)
+
+
+def replace_in_request(request: dict[str, Any]) -> dict[str, Any]:
+    """A request to run a graph, its old nodes replaced."""
+    prompt = request.get("prompt")
+    if not isinstance(prompt, dict) or not is_prompt(prompt):
+        return request
+    migrated, changes, _ = migrate_prompt(prompt, can_replace)
+    return {**request, "prompt": migrated} if changes else request
+
+
+def can_replace(rule: Rule) -> bool:
+    """Whether the old node is not installed and the new one is."""
+    installed = sys.modules["nodes"].NODE_CLASS_MAPPINGS
+    return rule.old not in installed and rule.new in installed

@@ -1,0 +1,1 @@
+"""What fits a MODEL, among the user's files."""

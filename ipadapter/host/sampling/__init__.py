@@ -1,0 +1,1 @@
+"""An image prompt in the host's sampling."""

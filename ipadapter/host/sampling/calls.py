@@ -1,0 +1,386 @@
+"""What each model call of a run needs: which rows get the image, who is active, and K', V' and masks for them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from typing import Any
+
+import comfy.model_base
+import torch
+from comfy.patcher_extension import WrappersMP
+from comfy_api.torch_helpers.torch_compile import COMPILE_KEY
+from torch import Tensor
+
+from ...attention.decoupled import CALL_KEY, Added, Branch, Branches, CallBranches, CrossAttentionPatch, TextAttention
+from ...attention.masks import Cut, LayerMask, cut_mask
+from ...attention.packing import ABSENT, Packed, hide, unpack, with_nothing
+from ...backbones.unet import Place
+from ...errors import IPAdapterError
+from ...images.masks import Size
+from .application import Application
+from .frames import WHOLE, Seen, refuse_mismatch, seen_by
+from .roles import Group, Roles, groups_by_position
+from .rows import Order, RowPatch, groups_by_text, origins
+from .step_clock import StepClock
+from .watch import Watch
+from .windows import Acting, Timing, acting, timings_of
+
+RUN_KEY = "ip_adapter_run"  # where a run's roles and timings travel in the host's transformer_options
+FEW = 8  # shapes of call that are kept whatever they take
+ROOM = 2**30  # bytes for more of them; a run meets a new one with each context window
+
+
+@dataclass(frozen=True)
+class Run:
+    """What is known once a sampling run begins."""
+
+    roles: Roles
+    timings: tuple[Timing, ...]
+    clock: StepClock | None
+    latent: Size
+    pictures: int
+    watch: Watch
+
+
+@dataclass(frozen=True)
+class CallShape:
+    """All that a model call's branches depend on, besides the levels of curves."""
+
+    device: torch.device
+    dtype: torch.dtype
+    groups: tuple[Group, ...]  # one for each block of rows
+    active: tuple[int, ...]
+    size: tuple[int, ...]  # (rows, height, width)
+    latent: Size  # the whole picture's
+    seen: Seen
+    order: Order | None = None  # for each row of a layer the call's, where they are not the same
+
+    @property
+    def batch(self) -> int:
+        """Pictures of each conditioning."""
+        return self.size[0] // len(self.groups)
+
+    @property
+    def cuts(self) -> list[Cut | None]:
+        """The part of the picture that each conditioning sees, where it is not the whole: its area of the window."""
+        window = self.seen.cut(self.latent)
+        return [group.cut.within(window) if group.cut and window else group.cut or window for group in self.groups]
+
+
+class Dial:
+    """K' and V' of one application for calls of one shape, at a level that may change from call to call.
+
+    Made from `still` and `scaled` (G, N), it holds a row for each picture: (G · pictures, N).
+    """
+
+    def __init__(self, still: Tensor, scaled: Tensor | None, pictures: int) -> None:
+        self.still = spread(still, pictures)
+        self.scaled = None if scaled is None else spread(scaled, pictures)
+        self.turned = spread(still if scaled is None else still + scaled, pictures).contiguous()
+        self.rows = self.turned.flatten(0, 1)
+        self.level = 1.0
+
+    @property
+    def size(self) -> int:
+        """Bytes, of what it is made from too."""
+        held = [one.untyped_storage() for one in (self.still, self.scaled, self.turned) if one is not None]
+        return sum({storage.data_ptr(): storage.nbytes() for storage in held}.values())
+
+    def turn(self, level: float) -> None:
+        """Bring the rows to a level, in place: the branches are views of them."""
+        if self.scaled is not None and level != self.level:
+            torch.add(self.still, self.scaled, alpha=level, out=self.turned)
+            self.level = level
+
+
+def spread(rows: Tensor, pictures: int) -> Tensor:
+    """Each row once for each picture: (G, N) to (G, pictures, N), a view."""
+    return rows.unsqueeze(1).expand(-1, pictures, -1)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Branches for calls of one shape, and the dials of the applications in them."""
+
+    branches: Branches
+    dials: Mapping[int, Dial]
+    size: int  # bytes
+
+
+class CallRows:
+    """The host's APPLY_MODEL wrapper: hands each model call its branches.
+
+    They are made when a call of that shape first comes in a run. Outside its window an application is left out.
+    """
+
+    def __init__(self, applications: tuple[Application, ...]) -> None:
+        self.applications = applications
+        self.by_place = any(app.by_frame or app.mask is not None for app in applications)
+        self.made: dict[CallShape, Prepared] = {}
+        self.told: dict[Any, tuple[Group, ...]] = {}  # groups of rows that have been told by their text
+        self.orders: dict[tuple[CallShape, int], Order] = {}
+        self.placed: dict[tuple[int, torch.device, torch.dtype], Packed] = {}
+
+    def with_applications(self, applications: tuple[Application, ...]) -> CallRows:
+        """One of the same kind, for more applications."""
+        return CallRows(applications)
+
+    def patch(self, place: Place, text: TextAttention, added: Sequence[Added]) -> CrossAttentionPatch:
+        """What stands in a layer."""
+        return CrossAttentionPatch(place, text, self.release, added)
+
+    def __call__(
+        self,
+        executor: Any,
+        x: Tensor,
+        t: Tensor,
+        c_concat: Tensor | None = None,
+        c_crossattn: Tensor | None = None,
+        control: dict[str, Any] | None = None,
+        transformer_options: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> Tensor:
+        options = transformer_options or {}
+        levels = self.levels(executor.class_obj, t, options)
+        call = self.shape(executor.class_obj, x, c_crossattn, options, tuple(index for index, _ in levels))
+        arrange = self.arranging(call, levels, c_crossattn, options)
+        made, compiled = self.branches(call, levels), is_compiled(executor.class_obj, options)
+        watch: Watch = options[RUN_KEY].watch if RUN_KEY in options else Watch()
+        watch.expect(() if compiled else made, self.is_stretched(call))
+        branches = CallBranches(len(x), made, arrange, None if compiled else watch.asked)
+        if compiled:
+            control = mark_control(control, self.structure(call))
+        return executor(x, t, c_concat, c_crossattn, control, options | {CALL_KEY: branches}, **kwargs)
+
+    def levels(self, model: comfy.model_base.BaseModel, t: Tensor, options: dict[str, Any]) -> Acting:
+        """Who acts in a call, and at which level."""
+        run: Run | None = options.get(RUN_KEY)
+        timings = run.timings if run else timings_of(self.applications, model.model_sampling, ())
+        return acting(timings, t, run.clock if run else None, model.model_sampling)
+
+    def shape(
+        self,
+        model: comfy.model_base.BaseModel,
+        x: Tensor,
+        text: Tensor | None,
+        options: dict[str, Any],
+        active: tuple[int, ...],
+    ) -> CallShape:
+        """Describe a call."""
+        run: Run | None = options.get(RUN_KEY)
+        seen, size = seen_by(options), (x.shape[0], *x.shape[-2:])
+        groups = self.groups(run, seen, x, text, options)
+        seen = refuse_mismatch(seen, size[0] // len(groups)) if self.by_place else WHOLE
+        latent = run.latent if run else (size[1], size[2])
+        return CallShape(x.device, model.get_dtype_inference(), groups, active, size, latent, seen)
+
+    def groups(
+        self, run: Run | None, seen: Seen, x: Tensor, text: Tensor | None, options: dict[str, Any]
+    ) -> tuple[Group, ...]:
+        """The groups of a call's rows: as the host named them where there are as many rows, otherwise by their text."""
+        places, uuids = tuple(options.get("cond_or_uncond", (0,))), options.get("uuids")
+        if run is None or uuids is None:
+            return groups_by_position(places)
+        pictures = len(seen.pictures or ()) or run.pictures
+        groups = run.roles.groups(uuids)
+        if text is None or len(places) == len(groups) and len(groups) * pictures == len(x):
+            return groups
+        key = (groups, places, pictures, x.shape)
+        if key not in self.told:
+            self.told[key] = groups_by_text(x, text, run.roles.with_texts(uuids), pictures, places)
+        return self.told[key]
+
+    def arranging(
+        self, call: CallShape, levels: Acting, text: Tensor | None, options: dict[str, Any]
+    ) -> Callable[[Tensor, dict[str, Any]], Branches]:
+        """What makes branches for a layer that another pack's patches hand more rows than the call has."""
+        patches = options.get("patches", {}).get("attn2_patch", ())
+        places = tuple(options.get("cond_or_uncond", ()))  # as they are now: some packs change the list in place
+
+        def arrange(query: Tensor, given: dict[str, Any]) -> Branches:
+            key = (call, query.shape[0])
+            if key not in self.orders:
+                told = given | {"cond_or_uncond": list(places)}
+                self.orders[key] = order_of(call, patches, query, text, told)
+            return self.branches(replace(call, order=self.orders[key]), levels)
+
+        return arrange
+
+    def branches(self, call: CallShape, levels: Acting) -> Branches:
+        """The branches of a call, made once for all calls of its shape."""
+        prepared = self.made.get(call) or self.keep(call, self.make(call))
+        for index, level in levels:
+            if index in prepared.dials:
+                prepared.dials[index].turn(level)
+        return prepared.branches
+
+    def keep(self, call: CallShape, prepared: Prepared) -> Prepared:
+        """Keep what was made until the run ends, as far as there is room.
+
+        Context windows come again and again in the same order, so that what is dropped for the next would be missed
+        first. What other applications acted in does not come again soon.
+        """
+        if len(self.made) >= FEW and self.room() < prepared.size:
+            there = self.made.copy()  # at once: cards that share a run have a thread each
+            self.made = {shape: made for shape, made in there.items() if shape.active == call.active}
+        if len(self.made) < FEW or prepared.size <= self.room():
+            self.made[call] = prepared
+        return prepared
+
+    def room(self) -> int:
+        """Bytes that are left."""
+        return ROOM - sum(made.size for made in self.made.copy().values())
+
+    def make(self, call: CallShape) -> Prepared:
+        """Branches of every layer for calls of this shape."""
+        branches: dict[Place, tuple[Branch, ...]] = {}
+        masks: list[LayerMask] = []
+        dials = {index: self.dial(index, call) for index in self.meant(call)}
+        for index, dial in dials.items():
+            app = self.applications[index]
+            mask = None if app.mask is None else place_mask(app.mask, call, app.spare)
+            masks += [mask] if mask else []
+            pairs, hidden = unpack(dial.rows, app.layers, app.tokens), self.hidden(app, call)
+            for layer, pair, behind in zip(app.layers, pairs, hidden, strict=True):
+                branches[layer.place] = (*branches.get(layer.place, ()), Branch(*pair, mask, behind))
+        size = sum(dial.size for dial in dials.values()) + sum(mask.size for mask in masks)
+        return Prepared(branches, dials, size)
+
+    def meant(self, call: CallShape) -> tuple[int, ...]:
+        """The applications that some row of a call follows; those bound to other conditionings are left out."""
+        return tuple(
+            index
+            for index in call.active
+            if any(group.role_for(self.applications[index].bound) != ABSENT for group in call.groups)
+        )
+
+    def dial(self, index: int, call: CallShape) -> Dial:
+        """An application's rows for a call: one for each picture of each conditioning, in the layer's order."""
+        app, packed = self.applications[index], self.place(index, call)
+        sources, pictures = sources_of(app, call)
+        chosen = torch.tensor([packed.row(*source) for source in sources], device=call.device)
+        still, scaled = (None if rows is None else with_nothing(rows)[chosen] for rows in (packed.still, packed.scaled))
+        assert still is not None
+        if app.frames is not None and scaled is not None:
+            scaled = scaled * frame_column(app.frames, [frame for _, frame in sources], scaled)
+        return Dial(still, scaled, pictures)
+
+    def hidden(self, app: Application, call: CallShape) -> list[Tensor | None]:
+        """What hides the tokens that only fill rows up, (R, 1, 1, T) for each layer; None where there are none."""
+        if app.lengths is None:
+            return [None] * len(app.layers)
+        sources, pictures = sources_of(app, call)
+        roles = [role for role, _ in sources for _ in range(pictures)]
+        made = {
+            lengths: hide([lengths[role] for role in roles], app.tokens, call.device, call.dtype)
+            for lengths in set(app.lengths)
+        }
+        return [made[lengths] for lengths in app.lengths]
+
+    def place(self, index: int, call: CallShape) -> Packed:
+        """All rows of an application on a call's device. Those of frames are kept there for the next window."""
+        app, key = self.applications[index], (index, call.device, call.dtype)
+        packed = self.placed.get(key) or app.packed.to(call.device, call.dtype)
+        if app.by_frame:
+            self.placed[key] = packed
+        return packed
+
+    def is_stretched(self, call: CallShape) -> bool:
+        """Whether a mask of the whole picture is stretched over a part that nobody names: another pack's tile."""
+        is_part = any(part < whole for part, whole in zip(call.size[1:], call.latent, strict=True))
+        return (
+            is_part and not any(call.cuts) and any(self.applications[index].mask is not None for index in call.active)
+        )
+
+    def structure(self, call: CallShape) -> str:
+        """What of a call changes the computation, not only its numbers."""
+        apps = [self.applications[index] for index in self.meant(call)]
+        shapes = [
+            (app.tokens, bool(app.lengths), is_batch(app.mask), app.by_frame, [layer.place for layer in app.layers])
+            for app in apps
+        ]
+        return f"{shapes} in {len(call.groups)} rows, {'cut' if any(call.cuts) else 'whole'}"
+
+    def release(self) -> None:
+        """Drop what was made for a run."""
+        self.made, self.placed, self.told, self.orders = {}, {}, {}, {}
+
+
+def sources_of(app: Application, call: CallShape) -> tuple[list[tuple[int, int]], int]:
+    """The role and the picture of each row, in the layer's order, and how many rows are alike and side by side."""
+    frames = call.seen.frames(call.batch) if app.by_frame else (0,)
+    sources = [(group.role_for(app.bound), frame) for group in call.groups for frame in frames]
+    pictures = call.batch // len(frames)
+    if call.order is None:
+        return sources, pictures
+    return [sources[row // pictures] for row in call.order], 1
+
+
+def order_of(
+    call: CallShape, patches: Sequence[RowPatch], query: Tensor, text: Tensor | None, options: dict[str, Any]
+) -> Order:
+    """Which row of a call each row of a layer is. Of rows that are all alike any will do."""
+    if call.batch == 1 and len(set(call.groups)) == 1:
+        return (0,) * query.shape[0]
+    context = query.new_zeros(call.size[0], 1, 1) if text is None else text.to(query.dtype)
+    return origins(patches, call.size[0], query, context, options)
+
+
+def is_batch(mask: Tensor | None) -> bool | None:
+    """Whether a mask is one for each picture; None for no mask."""
+    return None if mask is None else mask.shape[0] > 1
+
+
+def frame_column(weights: tuple[float, ...], frames: list[int], like: Tensor) -> Tensor:
+    """Each row's weight by its picture, (R, 1); past the last weight the last one stays."""
+    return like.new_tensor([weights[min(frame, len(weights) - 1)] for frame in frames])[:, None]
+
+
+def place_mask(mask: Tensor, call: CallShape, spare: bool) -> LayerMask:
+    """A mask on the call's device with the sizes its layers will ask for. With `spare` the last of a batch is held."""
+    mask = mask.to(call.device, call.dtype)
+    if mask.shape[0] > 1:
+        frames = call.seen.frames(call.batch)
+        mask = mask[[min(frame, mask.shape[0] - 1) for frame in frames] if spare else list(refuse_beyond(mask, frames))]
+    placed = LayerMask(cut_for_groups(mask, call), 1) if any(call.cuts) else LayerMask(mask, len(call.groups))
+    if call.order is not None:
+        placed = placed.in_order(call.order)
+    placed.prepare_levels((call.size[1], call.size[2]))
+    return placed
+
+
+def refuse_beyond(mask: Tensor, frames: tuple[int, ...]) -> tuple[int, ...]:
+    """A batch of masks has one for every picture of a call."""
+    if max(frames) >= mask.shape[0]:
+        raise IPAdapterError(f"a batch of {mask.shape[0]} masks met {len(frames)} pictures in one call of the model.")
+    return frames
+
+
+def cut_for_groups(mask: Tensor, call: CallShape) -> Tensor:
+    """Each conditioning's own part of a mask, (G · b, h, w)."""
+    whole = Cut.box(0, 0, *call.latent)
+    rows = [cut_mask(mask, cut or whole, call.latent).expand(call.batch, -1, -1) for cut in call.cuts]
+    return torch.cat(rows)
+
+
+def is_compiled(model: comfy.model_base.BaseModel, options: dict[str, Any]) -> bool:
+    """Whether the UNet runs through torch.compile, by the host's wrapper or as a compiled module."""
+    wrappers = options.get("wrappers", {}).get(WrappersMP.APPLY_MODEL, {})
+    return bool(wrappers.get(COMPILE_KEY)) or hasattr(model.diffusion_model, "_orig_mod")
+
+
+@cache
+def control_type(structure: str) -> type[dict[str, Any]]:
+    """A dictionary type of its own for each structure."""
+    return type("MarkedControl", (dict,), {"structure": structure})
+
+
+def mark_control(control: dict[str, Any] | None, structure: str) -> dict[str, Any]:
+    """ControlNet's residuals, or none, in a dictionary whose type tells the structure.
+
+    The host compiles without guards on transformer_options, so a change of structure there (a window that closes, an
+    adapter more or less) would go unseen and stale code would run. The type of `control` is guarded.
+    """
+    return control_type(structure)(control or {})

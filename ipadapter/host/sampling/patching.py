@@ -1,0 +1,202 @@
+"""An image prompt attached to a MODEL: a patch in every cross-attention layer and the wrappers that feed it.
+
+Nothing here is changed in place: applying a second adapter builds everything anew from the first one's parts, because
+the host's `clone()` shares these objects between the models of a graph.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from comfy.model_patcher import ModelPatcher
+from comfy.patcher_extension import CallbacksMP, WrappersMP
+from torch import Tensor
+
+from ...adapters.fit import match_layers, narrowing_of
+from ...attention.decoupled import Added, CrossAttentionPatch, TextAttention
+from ...backbones.unet import Place
+from ...errors import IPAdapterError
+from ...prompts.prompt import ImagePrompt
+from ...strength.layers import weigh_layers
+from ...strength.strength import Strength
+from ..adapters.adapter import Adapter
+from ..adapters.lora import add_lora
+from ..backbones.replaced import own_attentions, refuse_replaced
+from .application import Application, Target, make_applications
+from .calls import RUN_KEY, CallRows, Run
+from .roles import Roles
+from .step_clock import clock_for
+from .text_attention import host_text_attention
+from .watch import RunCounter, Watch, tell
+from .windows import timings_of
+
+KEY = "ip_adapter"
+
+
+def apply_image_prompt(
+    model: ModelPatcher,
+    adapter: Adapter,
+    prompt: ImagePrompt,
+    strength: Strength,
+    mask: Tensor | None = None,
+    bound: str | None = None,
+    spare: bool = False,
+) -> ModelPatcher:
+    """A model that follows the prompt; the one given is untouched. Weight 0 patches nothing.
+
+    The LoRA of a FaceID adapter acts in every layer and step. With `bound` only conditionings that carry this name
+    follow the prompt. With `spare` frames and masks may be of another number than the pictures, as in old graphs.
+    Raises IPAdapterError where adapter, model, encoder and mask do not fit each other.
+    """
+    dtype = model.model.get_dtype_inference()
+    with own_attentions(model) as unet:
+        layers, narrow = match_layers(adapter.spec, unet), narrowing_of(adapter.spec, unet)
+    target = Target(layers, weigh_layers(strength.layers, layers), strength, dtype, bound, narrow, spare)
+    made, rows = make_applications(adapter, prompt, target, mask), rows_of(model)
+    if not made:
+        return model.clone()
+    return add_lora(attach(model, rows.with_applications((*rows.applications, *made))), adapter, adapter.spec.face.lora)
+
+
+def applications_of(model: ModelPatcher) -> tuple[Application, ...]:
+    """What has been applied to a model before."""
+    return rows_of(model).applications
+
+
+def rows_of(model: ModelPatcher) -> CallRows:
+    """What feeds a model's patches; one without applications where it has none."""
+    return next(iter(model.get_wrappers(WrappersMP.APPLY_MODEL, KEY)), CallRows(()))
+
+
+def attach(model: ModelPatcher, rows: CallRows) -> ModelPatcher:
+    """A clone with a patch in every layer and the wrappers that feed it."""
+    clone, applications = model.clone(), rows.applications
+    for place in places_of(applications):
+        there = standing_at(clone, place)
+        clone.set_model_attn2_replace(rows.patch(place, text_attention_of(there), added_to(there)), *place)
+    clone.remove_callbacks_with_key(CallbacksMP.ON_CLONE, KEY)
+    clone.add_callback_with_key(CallbacksMP.ON_CLONE, KEY, own_patches)
+    wrappers: tuple[tuple[str, Callable[..., Any]], ...] = (
+        (WrappersMP.SAMPLER_SAMPLE, sample_run(applications)),
+        (WrappersMP.PREDICT_NOISE, count_call),
+        (WrappersMP.APPLY_MODEL, rows),
+    )
+    for kind, wrapper in wrappers:
+        clone.remove_wrappers_with_key(kind, KEY)
+        clone.add_wrapper_with_key(kind, KEY, wrapper)
+    return clone
+
+
+def places_of(applications: tuple[Application, ...]) -> tuple[Place, ...]:
+    """Every layer that some application reaches, once."""
+    return tuple(dict.fromkeys(layer.place for app in applications for layer in app.layers))
+
+
+def own_patches(model: ModelPatcher, clone: ModelPatcher) -> None:
+    """The host's ON_CLONE callback: patches of its own for a clone, so that what is added there stays there."""
+    for place, patch in patches_of(clone.model_options["transformer_options"]).items():
+        if isinstance(patch, CrossAttentionPatch):
+            clone.set_model_attn2_replace(patch.around(patch.text), *place)
+
+
+def patches_of(options: dict[str, Any]) -> dict[Any, Any]:
+    """What stands in the place of text attentions, by layer or by block."""
+    return options.get("patches_replace", {}).get("attn2", {})
+
+
+def standing_at(model: ModelPatcher, place: Place) -> Any:
+    """What stands at a layer in the place of its own attention; None where there is nothing."""
+    return patches_of(model.model_options["transformer_options"]).get(place)
+
+
+def text_attention_of(there: Any) -> TextAttention:
+    """What attends to the text at a layer: another pack's patch where there is one, else the host's own function."""
+    if isinstance(there, CrossAttentionPatch):
+        return there.text
+    return there or host_text_attention
+
+
+def added_to(there: Any) -> Sequence[Added]:
+    """What other packs have added to a patch of ours."""
+    return there.added if isinstance(there, CrossAttentionPatch) else ()
+
+
+def sample_run(applications: tuple[Application, ...]) -> Callable[..., Any]:
+    """The host's SAMPLER_SAMPLE wrapper: check what only the run knows, record its roles and windows, and tell what
+    became of its image prompts."""
+    masked, counter = any(app.mask is not None for app in applications), RunCounter()
+
+    def wrapper(
+        executor: Any,
+        guider: Any,
+        sigmas: Tensor,
+        extra_args: dict[str, Any],
+        callback: Any,
+        noise: Tensor,
+        *args: Any,
+        **kwargs: Any,
+    ) -> Any:
+        refuse_batches(applications, noise.shape[0])
+        refuse_replaced(guider.model_patcher)
+        options = extra_args["model_options"]["transformer_options"]
+        keep_patches_of_blocks(options)
+        clock = clock_for(executor.class_obj, sigmas.tolist()) if needs_clock(applications) else None
+        sigmas_known = clock.sigmas if clock and clock.keeps else ()
+        timings = timings_of(applications, guider.inner_model.model_sampling, sigmas_known)
+        latent = (noise.shape[-2], noise.shape[-1])
+        watch = Watch(pieces=counter.is_second() and masked)
+        options[RUN_KEY] = Run(Roles.of(guider.conds, latent), timings, clock, latent, noise.shape[0], watch)
+        callback = clock.listen(callback) if clock else callback
+        sampled = executor(guider, sigmas, extra_args, callback, noise, *args, **kwargs)
+        tell(watch.sentences())
+        return sampled
+
+    return wrapper
+
+
+def count_call(executor: Any, x: Tensor, timestep: Tensor, options: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
+    """The host's PREDICT_NOISE wrapper: a sampler calls the guider, which may call the model several times."""
+    run: Run | None = options.get("transformer_options", {}).get(RUN_KEY)
+    if run is not None and run.clock is not None:
+        run.clock.count()
+    return executor(x, timestep, options, *args, **kwargs)
+
+
+def needs_clock(applications: tuple[Application, ...]) -> bool:
+    """Whether calls differ with the time."""
+    return any(not app.strength.always or app.strength.curves for app in applications)
+
+
+def refuse_batches(applications: tuple[Application, ...], batch: int) -> None:
+    """A batch of masks must have one for each picture; frames must not be more than pictures."""
+    for app in (app for app in applications if not app.spare):
+        frames = max(app.packed.positives, len(app.frames or ()))
+        if frames > batch:
+            raise IPAdapterError(
+                f"the image prompt of '{app.name}' has {frames} frames, but {batch} picture(s) are sampled: sample as "
+                "many, or give fewer frames (the last one is held)."
+            )
+        if app.mask is not None and app.mask.shape[0] not in (1, batch):
+            raise IPAdapterError(
+                f"the mask of '{app.name}' is a batch of {app.mask.shape[0]}, but {batch} picture(s) are sampled: "
+                f"give one mask, or {batch}."
+            )
+
+
+def keep_patches_of_blocks(options: dict[str, Any]) -> None:
+    """Attend to the text as another pack's patch for a whole block does, before ours or behind it.
+
+    The host asks for a layer's patch first, and such a pack for the block's: on SD1.5 theirs would be lost. A patch
+    that stands at a layer below ours goes before one for its block, as without ours.
+    """
+    patches = patches_of(options)
+    found = {
+        place: patch.around(block)
+        for place, patch in patches.items()
+        if isinstance(patch, CrossAttentionPatch)
+        and patch.text is host_text_attention
+        and (block := patches.get(place[:2])) is not None
+    }
+    if found:
+        options["patches_replace"] = options["patches_replace"] | {"attn2": patches | found}

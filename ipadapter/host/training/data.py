@@ -1,0 +1,175 @@
+"""The pictures a graph trains on: images, latents and conditionings, as the host's dataset nodes give them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import comfy.clip_vision
+import comfy.conds
+import comfy.model_base
+import comfy.sampler_helpers
+import comfy.samplers
+import torch
+from torch import Tensor
+
+from ...adapters.spec import Family
+from ...errors import IPAdapterError
+from ...images.pixels import Fit, prepare_pixels
+from ...prompts.prompt import ImageFeatures
+from ...training.module import Text
+from ..encoders.encoder import describe, encode_all, encode_zero_pixels, pixel_format, refuse_not_finite
+
+Conditioning = list[list[Any]]
+ModelConds = dict[str, comfy.conds.CONDRegular]
+
+NOT_LEARNED = ("control", "area", "mask", "hooks", "gligen")  # what training would silently pass over
+
+
+@dataclass(frozen=True)
+class GraphPictures:
+    """What a graph gives, one entry a picture: (1, H, W, 3), (1, 4, h, w), one conditioning."""
+
+    images: list[Tensor]
+    latents: list[Tensor]
+    texts: list[list[Any]]  # each a tensor and its options
+    empty: list[Any]
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+
+def graph_pictures(
+    images: Sequence[Tensor],
+    latents: Sequence[dict[str, Tensor]],
+    positive: Sequence[Conditioning],
+    empty: Conditioning,
+) -> GraphPictures:
+    """Lists and batches as single pictures. Raises IPAdapterError where the counts do not fit each other."""
+    pictures = [picture for batch in images for picture in batch.split(1)]
+    samples = [sample for entry in latents for sample in entry["samples"].split(1)]
+    texts = [text for conditioning in positive for text in conditioning]
+    texts = texts * len(pictures) if len(texts) == 1 else texts
+    if not (len(pictures) == len(samples) == len(texts)) or not pictures:
+        raise IPAdapterError(
+            f"images has {len(pictures)} picture(s), latents {len(samples)} and positive {len(texts)} caption(s): give "
+            "one latent for each picture, and one caption for each or one for all (Make Training Dataset does)."
+        )
+    for text in (*texts, *empty):
+        refuse_unlearned(text[1])
+    return GraphPictures(pictures, samples, texts, empty[0])
+
+
+def refuse_unlearned(options: dict[str, Any]) -> None:
+    """Refuse what a conditioning carries beside text that training would not see."""
+    found = [key for key in NOT_LEARNED if options.get(key) is not None]
+    if found:
+        raise IPAdapterError(
+            f"a conditioning carries {', '.join(found)}, which training does not use: connect the plain text "
+            "conditioning."
+        )
+
+
+def refuse_mixed_sizes(latents: list[Tensor], batch_size: int) -> None:
+    """A batch is of one size."""
+    sizes = Counter(f"{latent.shape[-1]}×{latent.shape[-2]}" for latent in latents)
+    if len(sizes) > 1 and batch_size > 1:
+        listed = ", ".join(f"{count} of {size}" for size, count in sizes.most_common(4))
+        raise IPAdapterError(
+            f"latents are of {len(sizes)} sizes ({listed}), which do not go into one batch of {batch_size}: crop the "
+            "pictures to one size, or set batch_size to 1 and grad_accumulation to what batch_size was."
+        )
+
+
+@dataclass(frozen=True)
+class EncodedPictures:
+    """`TrainingSet` of the trainer."""
+
+    clean: list[Tensor]  # (1, 4, h, w) each, in the model's own scale
+    conds: list[ModelConds]
+    empty: list[ModelConds]  # the empty prompt, for each picture
+    encoded: Tensor  # (N, E) or (N, S, D)
+    nothing: Tensor  # (1, E) or (1, S, D)
+    empty_text: list[Any]  # the empty prompt as the graph gave it
+
+    def __len__(self) -> int:
+        return len(self.clean)
+
+    def latents(self, indices: Sequence[int]) -> Tensor:
+        return torch.cat([self.clean[index] for index in indices])
+
+    def features(self, indices: Sequence[int], dropped: Sequence[bool]) -> Tensor:
+        rows = zip(indices, dropped, strict=True)
+        return torch.cat([self.nothing if drop else self.encoded[index : index + 1] for index, drop in rows])
+
+    def text(self, indices: Sequence[int], dropped: Sequence[bool]) -> Text:
+        rows = zip(indices, dropped, strict=True)
+        return join_conds([(self.empty if drop else self.conds)[index] for index, drop in rows])
+
+
+def join_conds(rows: list[ModelConds]) -> Text:
+    """One row a picture, joined as the host joins them (texts of two lengths are repeated to a common one)."""
+    first, *rest = rows
+    return {name: cond.concat([row[name] for row in rest]) for name, cond in first.items()}
+
+
+def encode_pictures(
+    model: comfy.model_base.BaseModel, pictures: GraphPictures, features: tuple[Tensor, Tensor]
+) -> EncodedPictures:
+    """Everything a step reads, made once, outside inference mode."""
+    encoded, nothing = (feature.clone() for feature in features)
+    made: dict[tuple[int, torch.Size], ModelConds] = {}
+
+    def conds(text: list[Any], latent: Tensor) -> ModelConds:
+        key = (id(text), latent.shape)
+        if key not in made:
+            made[key] = model_conds(model, text, latent)
+        return made[key]
+
+    return EncodedPictures(
+        clean=[model.process_latent_in(latent.clone().float()) for latent in pictures.latents],
+        conds=[conds(*pair) for pair in zip(pictures.texts, pictures.latents, strict=True)],
+        empty=[conds(pictures.empty, latent) for latent in pictures.latents],
+        encoded=encoded,
+        nothing=nothing,
+        empty_text=pictures.empty,
+    )
+
+
+def model_conds(model: comfy.model_base.BaseModel, text: list[Any], latent: Tensor) -> ModelConds:
+    """A caption as the host's model takes it for a picture of that size (SDXL is told the size)."""
+    conds = comfy.sampler_helpers.convert_cond([text])
+    encoded = comfy.samplers.encode_model_conds(model.extra_conds, conds, latent, latent.device, "positive")
+    made: ModelConds = encoded[0]["model_conds"]
+    return {name: type(cond)(cond.cond.clone()) for name, cond in made.items() if isinstance(cond.cond, Tensor)}
+
+
+def encode_features(
+    clip_vision: comfy.clip_vision.ClipVisionModel, images: Sequence[Tensor], kind: Family
+) -> tuple[tuple[Tensor, Tensor], str]:
+    """What a kind of adapter reads of every picture, and of no picture; and the encoder's name."""
+    form = pixel_format(clip_vision)
+    pixels = torch.cat([prepare_pixels(image, None, Fit.CROP, form) for image in images])
+    nothing, (encoded,) = encode_zero_pixels(clip_vision), encode_all(clip_vision, [pixels])
+    encoder = describe(clip_vision, encoded)
+    refuse_not_finite([encoded, nothing], encoder)
+    return FEATURES[kind](encoded, nothing, encoder), encoder
+
+
+def embeddings(encoded: ImageFeatures, nothing: ImageFeatures, encoder: str) -> tuple[Tensor, Tensor]:
+    """Base adapters: the image embedding, and zeros in its place."""
+    if encoded.image_embeds.ndim != 2:
+        raise IPAdapterError(f"the image encoder {encoder} gives no single image embedding: train a plus adapter.")
+    return encoded.image_embeds, torch.zeros_like(encoded.image_embeds[:1])
+
+
+def hidden_states(encoded: ImageFeatures, nothing: ImageFeatures, encoder: str) -> tuple[Tensor, Tensor]:
+    """Plus adapters: the penultimate hidden states, and those of zero normalised pixels."""
+    if encoded.penultimate is None or nothing.penultimate is None:
+        raise IPAdapterError(f"the image encoder {encoder} gives no hidden states: train a base adapter.")
+    return encoded.penultimate, nothing.penultimate
+
+
+FEATURES = {Family.BASE: embeddings, Family.PLUS: hidden_states}

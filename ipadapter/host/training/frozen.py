@@ -1,0 +1,235 @@
+"""A MODEL of the host as the frozen base of a training run.
+
+The host runs graphs in inference mode and its weights are inference tensors, which gradients cannot flow past; its
+blocks look patches up by where the forward pass is, which has moved on when a checkpointed block is run again. Both
+are put right here for the length of a run, and nothing of the model's numbers is changed.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import comfy.ldm.modules.attention
+import comfy.ldm.modules.diffusionmodules.openaimodel
+import comfy.model_management
+import comfy.model_sampling
+import comfy.samplers
+import torch
+from comfy.model_patcher import ModelPatcher
+from comfy.quant_ops import QuantizedTensor
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from ...attention.decoupled import CALL_KEY, Branches, CallBranches, CrossAttentionPatch
+from ...backbones.unet import CrossAttentionLayer, find_blocks, find_layers
+from ...errors import IPAdapterError
+from ...training.fresh import LayerWeights
+from ...training.module import Text
+from ...training.objective import Prediction
+from ..backbones.replaced import own_attentions
+from ..sampling.patching import applications_of, keep_patches_of_blocks, standing_at, text_attention_of
+
+# By the host's class, the most derived first; None is a kind that the paper's loss says nothing about.
+PREDICTIONS: dict[type, Prediction | None] = {
+    comfy.model_sampling.EPS: Prediction.EPSILON,
+    comfy.model_sampling.V_PREDICTION: Prediction.VELOCITY,
+    comfy.model_sampling.CONST: Prediction.FLOW,
+    comfy.model_sampling.EDM: None,
+    comfy.model_sampling.X0: None,
+    comfy.model_sampling.IMG_TO_IMG_FLOW: None,
+}
+CHECKPOINTED = (
+    comfy.ldm.modules.attention.BasicTransformerBlock,
+    comfy.ldm.modules.diffusionmodules.openaimodel.ResBlock,
+)
+
+
+@dataclass(frozen=True)
+class FrozenUNet:
+    """`FrozenModel` of the trainer, over a loaded model."""
+
+    patcher: ModelPatcher
+    layers: tuple[CrossAttentionLayer, ...]
+    prediction: Prediction
+    device: torch.device
+    options: dict[str, Any]  # transformer_options with a patch in every cross-attention layer
+    sigma: Callable[[float], float]  # the noise level for a uniform draw
+
+    def add_noise(self, clean: Tensor, noise: Tensor, sigma: Tensor) -> Tensor:
+        """The host's own forward process."""
+        return self.patcher.model.model_sampling.noise_scaling(sigma, noise, clean)
+
+    def denoise(self, noisy: Tensor, sigma: Tensor, text: Text, branches: Branches) -> Tensor:
+        """The host's own model call."""
+        dtype = self.patcher.model.get_dtype_inference()
+        placed = {place: tuple(branch_to(branch, dtype) for branch in row) for place, row in branches.items()}
+        options = self.options | {CALL_KEY: CallBranches(len(noisy), placed), "sigmas": sigma, "cond_or_uncond": [0]}
+        return self.patcher.model.apply_model(noisy, sigma, transformer_options=options, **text)
+
+    def layer_weights(self) -> LayerWeights:
+        """W_k and W_v of every layer, LoRAs included, in float32."""
+        attentions: list[Any] = [block.module.attn2 for block in find_blocks(self.patcher.model.diffusion_model)]
+        return [(plain(attention.to_k.weight), plain(attention.to_v.weight)) for attention in attentions]
+
+    def load(self) -> None:
+        """Bring all of the model to its device (again, where something else took the room)."""
+        comfy.model_management.load_models_gpu([self.patcher], memory_required=1e20, force_full_load=True)
+        self.patcher.pre_run()
+
+
+def noise_levels(sampling: nn.Module) -> Callable[[float], float]:
+    """A discrete model's noise levels are equally likely, as in the reference; a flow's times are.
+
+    A copy in main memory is asked, so that no step waits for the device.
+    """
+    asked: Any = copy.deepcopy(sampling).cpu()
+    steps = getattr(asked, "num_timesteps", None)
+    if steps is None:
+        return lambda time: float(asked.percent_to_sigma(time))
+    sigmas = asked.sigmas.tolist()
+    return lambda time: sigmas[int(time * steps)]
+
+
+def branch_to(branch: Any, dtype: torch.dtype) -> Any:
+    """K' and V' in the model's compute dtype; they are learned in float32."""
+    return branch._replace(keys=branch.keys.to(dtype), values=branch.values.to(dtype))
+
+
+def plain(weight: Tensor) -> Tensor:
+    """A float32 copy of a weight that may be quantised or an inference tensor."""
+    weight = weight.dequantize() if isinstance(weight, QuantizedTensor) else weight
+    return weight.detach().float().cpu().clone()
+
+
+def prediction_of(model: ModelPatcher) -> Prediction:
+    """What a model predicts. Raises IPAdapterError for one that the paper's loss is not defined for."""
+    sampling = type(model.get_model_object("model_sampling"))
+    prediction = next((PREDICTIONS[base] for base in sampling.__mro__ if base in PREDICTIONS), None)
+    if prediction is None:
+        kinds = ", ".join(base.__name__ for base in sampling.__mro__[1:3])
+        raise IPAdapterError(
+            f"the model predicts in a way ({kinds}) that has no training loss here: use one that predicts noise, "
+            "velocity or flow, such as SD1.5, SD2.1 or SDXL."
+        )
+    return prediction
+
+
+def trainable_layers(model: ModelPatcher) -> tuple[CrossAttentionLayer, ...]:
+    """The layers an adapter is trained for. Raises IPAdapterError where there are none, or one is at work already."""
+    with own_attentions(model) as unet:
+        layers = find_layers(unet)
+    if not layers:
+        raise IPAdapterError(
+            f"the model ({type(model.model.diffusion_model).__name__}) has no UNet cross-attention layers to train an "
+            "adapter for: connect an SD1.5, SD2.1, SDXL or Kolors model."
+        )
+    if applications_of(model):
+        raise IPAdapterError(
+            "the model already follows an image prompt: connect it from before ApplyIPAdapter, and an adapter to go "
+            "on from to ip_adapter."
+        )
+    return layers
+
+
+@contextmanager
+def frozen_unet(model: ModelPatcher, dtype: torch.dtype | None, gradient_checkpointing: bool) -> Iterator[FrozenUNet]:
+    """A model ready to be trained against, with gradients on, until the block ends. `dtype` None is the model's own."""
+    with ExitStack() as stack:
+        stack.enter_context(in_training())
+        frozen = not_loaded(model, dtype)
+        stack.callback(frozen.patcher.cleanup)
+        frozen.load()
+        make_ordinary(frozen.patcher.model)
+        if gradient_checkpointing:
+            stack.enter_context(checkpointed(frozen.patcher.model.diffusion_model))
+        yield frozen
+
+
+def not_loaded(model: ModelPatcher, dtype: torch.dtype | None) -> FrozenUNet:
+    """A model as a run sees it, before it is on its device."""
+    layers, prediction = trainable_layers(model), prediction_of(model)
+    patcher = own_clone(model, dtype)
+    device, sigma = patcher.load_device, noise_levels(model.get_model_object("model_sampling"))
+    return FrozenUNet(patcher, layers, prediction, device, patched_options(patcher, layers, device), sigma)
+
+
+def own_clone(model: ModelPatcher, dtype: torch.dtype | None) -> ModelPatcher:
+    """A clone whose weights stay where they are: weights that come and go cannot be trained against."""
+    refuse_unrepeatable(model)
+    clone = model.clone(disable_dynamic=True)
+    if dtype is not None and dtype != clone.model.get_dtype_inference():
+        clone.set_model_compute_dtype(dtype)
+    return clone
+
+
+def refuse_unrepeatable(model: ModelPatcher) -> None:
+    """With dynamic VRAM such a clone is the file loaded again, which not every loader has told the host how to do."""
+    if model.is_dynamic() and model.cached_patcher_init is None:
+        raise IPAdapterError(
+            "the model comes from a loader that ComfyUI cannot repeat, and training needs it once more without dynamic "
+            "VRAM: load it with Load Checkpoint or Load Diffusion Model, or start ComfyUI with --disable-dynamic-vram."
+        )
+
+
+def patched_options(
+    model: ModelPatcher, layers: tuple[CrossAttentionLayer, ...], device: torch.device
+) -> dict[str, Any]:
+    """The model's options with the sampler's own attention patch in every layer."""
+    clone = model.clone()
+    for layer in layers:
+        patch = CrossAttentionPatch(layer.place, text_attention_of(standing_at(clone, layer.place)), lambda: None)
+        clone.set_model_attn2_replace(patch, *layer.place)
+    keep_patches_of_blocks(clone.model_options["transformer_options"])
+    comfy.samplers.cast_to_load_options(clone.model_options, device=device, dtype=model.model_dtype())
+    return clone.model_options["transformer_options"]
+
+
+def make_ordinary(model: nn.Module) -> None:
+    """Replace inference tensors by copies of the same numbers, which gradients may flow past."""
+    for module in model.modules():
+        for name, parameter in module._parameters.items():
+            if parameter is not None and parameter.is_inference():
+                module._parameters[name] = nn.Parameter(parameter.detach().clone(), requires_grad=False)
+        for name, buffer in module._buffers.items():
+            if buffer is not None and buffer.is_inference():
+                module._buffers[name] = buffer.clone()
+
+
+@contextmanager
+def in_training() -> Iterator[None]:
+    """Gradients on, and the host told to keep to operations that have them."""
+    before = comfy.model_management.in_training
+    comfy.model_management.in_training = True
+    try:
+        with torch.inference_mode(False), torch.enable_grad():
+            yield
+    finally:
+        comfy.model_management.in_training = before
+
+
+@contextmanager
+def checkpointed(unet: nn.Module) -> Iterator[None]:
+    """Recompute each transformer and residual block in the backward pass instead of keeping what it computed."""
+    blocks = [module for module in unet.modules() if isinstance(module, CHECKPOINTED)]
+    for block in blocks:
+        block.forward = recomputed(block.forward)
+    try:
+        yield
+    finally:
+        for block in blocks:
+            del block.forward
+
+
+def recomputed(forward: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """A block's forward pass under checkpointing, with the options as they are now: the host's go on changing."""
+
+    def run(*args: Any, **kwargs: Any) -> Tensor:
+        as_now = {key: dict(value) if isinstance(value, dict) else value for key, value in kwargs.items()}
+        return checkpoint(partial(forward, **as_now), *args, use_reentrant=False)
+
+    return run

@@ -1,0 +1,187 @@
+"""The model files of a run, opened through the host's loaders, and what its encoders make of pictures and texts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import comfy.clip_vision
+import comfy.model_management
+import comfy.sd
+import torch
+from comfy.model_patcher import ModelPatcher
+from torch import Tensor
+
+from ...adapters.spec import Family
+from ...errors import IPAdapterError
+from ...files.headers import read_header
+from ...files.opening import inspect
+from ...files.pickles import UnreadableError
+from ...training.module import Text
+from ..encoders.open_clip import load_encoder_file
+from .data import encode_features, join_conds, model_conds
+
+
+@dataclass(frozen=True)
+class ModelFiles:
+    """A checkpoint, or its parts; a part that is given beside a checkpoint is taken in place of the checkpoint's."""
+
+    clip_vision: Path
+    checkpoint: Path | None = None
+    unet: Path | None = None
+    clips: tuple[Path, ...] = ()
+    vae: Path | None = None
+
+    @property
+    def of_encoders(self) -> list[Path]:
+        """The files that the encoded data depends on."""
+        base = [self.checkpoint] if self.checkpoint else [self.unet]
+        return [path for path in (*base, *self.clips, self.vae, self.clip_vision) if path is not None]
+
+
+def opened(path: Path, what: str, load: Callable[[str], Any]) -> Any:
+    """What a loader makes of a file. Raises IPAdapterError naming the file where it makes nothing."""
+    if not path.is_file():
+        raise IPAdapterError(f"'{path}' is not a file: {what} is read from there.")
+    inspect(path, path.name)
+    try:
+        made = load(str(path))
+    except Exception as error:  # loaders raise whatever a file of another kind leads them to
+        refuse_unreadable(path)
+        reason = str(error).removeprefix("ERROR: ").splitlines() or [type(error).__name__]
+        raise IPAdapterError(f"'{path.name}' cannot be opened as {what}: {reason[0]}") from error
+    if made is None:
+        raise IPAdapterError(f"'{path.name}' is not {what} that ComfyUI knows.")
+    return made
+
+
+def refuse_unreadable(path: Path) -> None:
+    """Refuse a file that is damaged or would run code in this pack's words: torch's own advise to let it run."""
+    try:
+        read_header(path, path.name)
+    except UnreadableError:
+        raise
+    except IPAdapterError:  # it can be read, and holds no adapter
+        return
+
+
+def open_base(files: ModelFiles) -> ModelPatcher:
+    """The diffusion model."""
+    if files.checkpoint is not None:
+        return opened(files.checkpoint, "a checkpoint", lambda path: from_checkpoint(path, model=True)[0])
+    assert files.unet is not None  # the configuration has one of the two
+    return opened(files.unet, "a diffusion model", lambda path: comfy.sd.load_diffusion_model(path))
+
+
+def from_checkpoint(path: str, *, model: bool) -> Any:
+    """The diffusion model, or the text encoder and the VAE, of a checkpoint."""
+    return comfy.sd.load_checkpoint_guess_config(
+        path, output_vae=not model, output_clip=not model, output_model=model, disable_dynamic=True
+    )
+
+
+def open_text_and_vae(files: ModelFiles) -> tuple[comfy.sd.CLIP, comfy.sd.VAE]:
+    """The text encoder and the VAE."""
+    clip = vae = None
+    if files.checkpoint is not None and not (files.clips and files.vae):
+        _, clip, vae, *_ = opened(files.checkpoint, "a checkpoint", lambda path: from_checkpoint(path, model=False))
+    if files.clips:
+        for path in files.clips:
+            opened(path, "a text encoder", lambda path: path)
+        clip = opened(files.clips[0], "a text encoder", lambda _: comfy.sd.load_clip([str(p) for p in files.clips]))
+    if files.vae is not None:
+        vae = opened(files.vae, "a VAE", open_vae)
+    if clip is None or vae is None or vae.first_stage_model is None:
+        lacking = "text encoder: name one in model.clip" if clip is None else "VAE: name one in model.vae"
+        raise IPAdapterError(f"'{(files.checkpoint or files.vae or Path()).name}' holds no {lacking}.")
+    return clip, vae
+
+
+def open_vae(path: str) -> comfy.sd.VAE:
+    """A VAE file."""
+    import comfy.utils
+
+    weights, metadata = comfy.utils.load_torch_file(path, return_metadata=True)
+    return comfy.sd.VAE(sd=weights, metadata=metadata)
+
+
+def open_image_encoder(path: Path) -> comfy.clip_vision.ClipVisionModel:
+    """An image encoder, through the host's loader or, for those it does not know, through open_clip."""
+    if path.is_file() and (known := load_known(path)) is not None:
+        return known
+    return opened(path, "an image encoder", lambda _: load_encoder_file(path, path.name))
+
+
+def load_known(path: Path) -> comfy.clip_vision.ClipVisionModel | None:
+    """What the host's own loader makes of a file, or None where it does not know it."""
+    try:
+        return comfy.clip_vision.load(str(path))
+    except Exception:  # of a file of another kind; the other loader says what is wrong with it
+        return None
+
+
+@dataclass(frozen=True)
+class HostEncoders:
+    """`Encoders` of the cache, over the host's models."""
+
+    model: ModelPatcher
+    clip: comfy.sd.CLIP
+    vae: comfy.sd.VAE
+    clip_vision: comfy.clip_vision.ClipVisionModel
+    kind: Family
+
+    def latents(self, pixels: Tensor) -> Tensor:
+        """(N, R, R, 3) to (N, 4, R / 8, R / 8), the mode of the VAE's distribution, in the model's own scale."""
+        return self.model.model.process_latent_in(self.vae.encode(pixels).float())
+
+    def features(self, pictures: Sequence[Tensor]) -> Tensor:
+        """What an adapter of this kind reads: (N, E) or (N, S, D)."""
+        return encode_features(self.clip_vision, pictures, self.kind)[0][0]
+
+    def no_picture(self) -> Tensor:
+        """What it reads of no picture: (E,) or (S, D)."""
+        grey = torch.full((1, 64, 64, 3), 0.5)  # any picture: only what stands for none is kept
+        return encode_features(self.clip_vision, [grey], self.kind)[0][1][0]
+
+    def text(self, caption: str) -> tuple[Tensor, Tensor | None]:
+        """The first 77 tokens, as the reference trains on; brackets and the like are letters, not weights."""
+        tokens = self.clip.tokenize(caption, disable_weights=True)
+        first = {name: batches[:1] for name, batches in tokens.items()}
+        context, pooled = self.clip.encode_from_tokens(first, return_pooled=True)
+        return context[0], None if pooled is None else pooled[0]
+
+
+def open_encoders(files: ModelFiles, model: ModelPatcher, kind: Family) -> HostEncoders:
+    """All that a cache is made with."""
+    clip, vae = open_text_and_vae(files)
+    return HostEncoders(model, clip, vae, open_image_encoder(files.clip_vision), kind)
+
+
+def release() -> None:
+    """Give back the memory of models that nothing refers to any more."""
+    comfy.model_management.unload_all_models()
+    comfy.model_management.soft_empty_cache()
+
+
+@dataclass(frozen=True)
+class HostText:
+    """What the base model is told, made from the cache's rows as the sampler makes it from a conditioning."""
+
+    model: ModelPatcher
+    resolution: int
+
+    def __call__(self, context: Tensor, pooled: Tensor | None, sizes: Tensor) -> Text:
+        """Contexts (B, L, C), pooled embeddings (B, P) and sizes (B, 4) to the model's inputs."""
+        rows = [self.options(row, pooled, sizes) for row in range(len(context))]
+        latent = torch.empty(1, 4, self.resolution // 8, self.resolution // 8)
+        pairs = zip(context.split(1), rows, strict=True)
+        return join_conds([model_conds(self.model.model, [text, options], latent) for text, options in pairs])
+
+    def options(self, row: int, pooled: Tensor | None, sizes: Tensor) -> dict[str, Any]:
+        """One conditioning's: SDXL is told the picture's size and where its crop begins."""
+        height, width, top, left = sizes[row].tolist()
+        told = {"height": height, "width": width, "crop_h": top, "crop_w": left}
+        target = {"target_height": self.resolution, "target_width": self.resolution}
+        return told | target | ({} if pooled is None else {"pooled_output": pooled[row : row + 1]})

@@ -1,0 +1,1 @@
+"""Pictures: crops, tiles, noise, masks, and the pixels an encoder reads."""

@@ -1,0 +1,1 @@
+"""ComfyUI_IPAdapter_plus: what its settings mean here, and its graphs."""

@@ -1,0 +1,180 @@
+"""The nodes of this pack that stand in for old ones, as a graph sees them: inputs in their order, outputs.
+
+Sockets come first in a node that the front end saves, then widgets; each in the schema's order, required ones before
+optional ones. A test holds this table to the schemas.
+"""
+
+from __future__ import annotations
+
+from ...strength.presets import PRESETS as LAYER_PRESETS
+from .forms import Form, Widget, by_id, choice, file_choice, number, outputs, sockets, switch, text, whole
+from .old_nodes import COMBINE, COMBINE_EMBEDS, FACE_PRESETS, METHODS, PROVIDERS, SCALINGS, TIMINGS
+
+STANDARD, TEXT_FIRST = "standard", "prompt is more important"  # what the simplest old node calls its weight types
+BOOSTED_STYLE = "style transfer precise with style_boost"
+BOOSTED_COMPOSITION = "composition precise with composition_boost"
+WEIGHT_TYPES = (*LAYER_PRESETS, STANDARD, TEXT_FIRST, BOOSTED_STYLE, BOOSTED_COMPOSITION)
+TOGETHER, FRAME_BY_FRAME = "together", "frame by frame"
+
+MODEL_AND_ADAPTER = "model:MODEL ipadapter:IP_ADAPTER"
+NEGATIVE_MASK_ENCODER = "image_negative:IMAGE? attn_mask:MASK? clip_vision:CLIP_VISION?"
+
+WEIGHT = number("weight", 1.0)
+WEIGHT_TYPE = choice("weight_type", WEIGHT_TYPES)
+WINDOW = (number("start_at", 0.0), number("end_at", 1.0))
+SCALING = choice("embeds_scaling", SCALINGS)
+ORDER = choice("order", (TOGETHER, FRAME_BY_FRAME))
+MIDDLE = switch("middle_block", True)
+
+
+def combined(default: str = "concat") -> Widget:
+    """The choice of a combination."""
+    return choice("combine_embeds", COMBINE, default)
+
+
+NEW_NODES = by_id(
+    Form("LoadIPAdapter", (), (file_choice("ip_adapter_name"),), outputs("ip_adapter:IP_ADAPTER")),
+    Form(
+        "FindIPAdapter",
+        sockets("model:MODEL"),
+        (Widget("preset", "COMBO", "PLUS (high strength)"),),
+        outputs("model:MODEL ip_adapter:IP_ADAPTER clip_vision:CLIP_VISION insightface:INSIGHTFACE"),
+    ),
+    Form(
+        "PrepareReferenceImage",
+        sockets("image:IMAGE mask:MASK?"),
+        (
+            *(Widget("crop", "COMBO", "center"), whole("size", 224)),
+            *(number("sharpening", 0.0), number("margin", 0.1)),
+        ),
+        outputs("image:IMAGE mask:MASK"),
+    ),
+    Form(
+        "ImagePromptNoise",
+        sockets("image:IMAGE?"),
+        (
+            Widget("type", "COMBO", "fade"),
+            number("strength", 1.0),
+            number("blur", 0.0),
+            whole("seed", 0, control=True),
+            whole("size", 224),
+        ),
+        outputs("image:IMAGE"),
+    ),
+    Form(
+        "SaveImagePrompt",
+        sockets("image_prompt:IMAGE_PROMPT image:IMAGE?"),
+        (text("filename_prefix", "image_prompts/prompt"),),
+    ),
+    Form(
+        "LoadImagePrompt",
+        sockets("clip_vision:CLIP_VISION?"),
+        (file_choice("image_prompt_name"),),
+        outputs("image_prompt:IMAGE_PROMPT"),
+    ),
+    Form(
+        "LegacyIPAdapter",
+        sockets(f"{MODEL_AND_ADAPTER} image:IMAGE {NEGATIVE_MASK_ENCODER} insightface:INSIGHTFACE?"),
+        (
+            *(WEIGHT, WEIGHT_TYPE, *WINDOW, combined(), SCALING, ORDER, MIDDLE, text("layer_weights")),
+            *(number("style_boost", 1.0), number("composition_boost", 0.0)),
+            *(whole("enhance_tiles", 1), number("enhance_ratio", 1.0)),
+            *(number("weight_faceidv2", 1.0), number("weight_kolors", 1.0)),
+        ),
+        outputs("MODEL:MODEL face_image:IMAGE"),
+    ),
+    Form(
+        "LegacyIPAdapterTiled",
+        sockets(f"{MODEL_AND_ADAPTER} image:IMAGE {NEGATIVE_MASK_ENCODER}"),
+        (WEIGHT, WEIGHT_TYPE, *WINDOW, number("sharpening", 0.0), combined(), SCALING, ORDER, MIDDLE),
+        outputs("MODEL:MODEL tiles:IMAGE masks:MASK"),
+    ),
+    Form(
+        "LegacyIPAdapterStyleComposition",
+        sockets(f"{MODEL_AND_ADAPTER} image_style:IMAGE image_composition:IMAGE {NEGATIVE_MASK_ENCODER}"),
+        (
+            *(number("weight_style", 1.0), number("weight_composition", 1.0), switch("expand_style", False)),
+            *(*WINDOW, combined("average"), SCALING, ORDER, MIDDLE),
+        ),
+        outputs("MODEL:MODEL"),
+    ),
+    Form(
+        "LegacyIPAdapterEncoder",
+        sockets("ipadapter:IP_ADAPTER image:IMAGE mask:MASK? clip_vision:CLIP_VISION?"),
+        (WEIGHT,),
+        outputs("pos_embed:IMAGE_PROMPT neg_embed:IMAGE_PROMPT"),
+    ),
+    Form(
+        "LegacyIPAdapterCombineEmbeds",
+        sockets(" ".join(f"embed{number}:IMAGE_PROMPT{'?' * (number > 1)}" for number in range(1, 6))),
+        (choice("method", COMBINE_EMBEDS),),
+        outputs("EMBEDS:IMAGE_PROMPT"),
+    ),
+    Form(
+        "LegacyIPAdapterEmbeds",
+        sockets(
+            f"{MODEL_AND_ADAPTER} pos_embed:IMAGE_PROMPT neg_embed:IMAGE_PROMPT? attn_mask:MASK? "
+            "clip_vision:CLIP_VISION?"
+        ),
+        (WEIGHT, WEIGHT_TYPE, *WINDOW, SCALING, ORDER, MIDDLE),
+        outputs("MODEL:MODEL"),
+    ),
+    Form(
+        "LegacyIPAdapterRegion",
+        sockets("image:IMAGE mask:MASK? positive:CONDITIONING? negative:CONDITIONING?"),
+        (number("image_weight", 1.0), number("prompt_weight", 1.0), WEIGHT_TYPE, *WINDOW),
+        outputs("IPADAPTER_PARAMS:IPADAPTER_PARAMS POSITIVE:CONDITIONING NEGATIVE:CONDITIONING"),
+    ),
+    Form(
+        "LegacyIPAdapterCombineParams",
+        sockets(" ".join(f"params_{number}:IPADAPTER_PARAMS{'?' * (number > 2)}" for number in range(1, 6))),
+        outputs=outputs("IPADAPTER_PARAMS:IPADAPTER_PARAMS"),
+    ),
+    Form(
+        "LegacyIPAdapterFromParams",
+        sockets(
+            f"{MODEL_AND_ADAPTER} ipadapter_params:IPADAPTER_PARAMS image_negative:IMAGE? clip_vision:CLIP_VISION?"
+        ),
+        (combined(), SCALING, MIDDLE),
+        outputs("MODEL:MODEL"),
+    ),
+    Form(
+        "LegacyIPAdapterWeights",
+        sockets("weights_strategy:WEIGHTS_STRATEGY? image:IMAGE?"),
+        (
+            text("weights", "1.0, 0.0"),
+            choice("timing", TIMINGS, "linear"),
+            *(whole("frames", 0), whole("start_frame", 0), whole("end_frame", 9999)),
+            *(whole("add_starting_frames", 0), whole("add_ending_frames", 0)),
+            choice("method", METHODS),
+        ),
+        outputs(
+            "weights:FLOAT weights_invert:FLOAT total_frames:INT image_1:IMAGE image_2:IMAGE "
+            "weights_strategy:WEIGHTS_STRATEGY"
+        ),
+    ),
+    Form(
+        "LegacyIPAdapterCombineWeights",
+        (),
+        (number("weights_1", 0.0), number("weights_2", 0.0)),
+        outputs("weights:FLOAT count:INT"),
+    ),
+    Form(
+        "LegacyIPAdapterPromptSchedule",
+        sockets("weights_strategy:WEIGHTS_STRATEGY"),
+        (text("prompt"),),
+        outputs("prompt_schedule:STRING"),
+    ),
+    Form(
+        "LoadInsightFace",
+        (),
+        (choice("provider", ("auto", *PROVIDERS)), file_choice("model_name")),
+        outputs("insightface:INSIGHTFACE"),
+    ),
+    Form(
+        "LegacyIPAdapterFaceIDLoader",
+        sockets("model:MODEL"),
+        (choice("preset", FACE_PRESETS), number("lora_strength", 0.6), choice("provider", PROVIDERS)),
+        outputs("MODEL:MODEL ipadapter:IP_ADAPTER"),
+    ),
+)

@@ -1,0 +1,1 @@
+"""What a user's folders hold, what is published, and which file fits."""

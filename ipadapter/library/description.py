@@ -1,0 +1,142 @@
+"""An adapter in words: what it is, what it fits, what it needs."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from ..adapters.fit import match_layers
+from ..adapters.provenance import Provenance
+from ..adapters.spec import AdapterSpec, Family, Unconditional
+from ..backbones.unet import model_of
+from ..errors import IPAdapterError
+from ..prompts.prompt import Feature
+from .published import ENCODER_FOLDER, PACK_FOLDER, encoder_for, pack_address, pack_for
+
+
+@dataclass(frozen=True)
+class Storage:
+    """How an adapter's weights are kept."""
+
+    precision: str
+    size: int  # bytes
+
+    @staticmethod
+    def of(weights: Iterable[Tensor]) -> Storage:
+        """That of some tensors; where their precisions differ, the one of the most numbers comes first."""
+        numbers: Counter[torch.dtype] = Counter()
+        for tensor in weights:
+            numbers[tensor.dtype] += tensor.numel()
+        names = [str(dtype).removeprefix("torch.") for dtype, _ in numbers.most_common()]
+        return Storage(" and ".join(names), sum(count * dtype.itemsize for dtype, count in numbers.items()))
+
+    def __str__(self) -> str:
+        return f"{self.precision}, {self.size / 1e6:.1f} MB"
+
+
+UNCONDITIONAL = {
+    Unconditional.ZERO_EMBEDDING: "an embedding of zeros, sent through the projection",
+    Unconditional.ZERO_PIXELS: "what the encoder makes of zeros in place of normalised pixels",
+}
+WEIGHTS = {
+    Family.BASE: "1 for an image prompt alone, about 0.5 beside a text prompt",
+    Family.PLUS: "1 for an image prompt alone, 0.4 to 0.6 beside a text prompt, as it keeps much of the picture",
+    Family.FULL_FACE: "about 0.7, with a reference that is cropped to the face",
+    Family.FACE_ID: "0.7 to 1",
+    Family.FACE_ID_PLUS: "0.7 to 1; a lower structure in FaceID Settings leaves hair and pose to the text (v2)",
+    Family.PORTRAIT: "0.7 to 1, with up to five pictures of the person",
+    Family.PORTRAIT_UNNORM: "0.5 to 0.8, as it is strong",
+}
+
+
+def describe_adapter(
+    spec: AdapterSpec,
+    storage: Storage | None = None,
+    provenance: Provenance | None = None,
+    unet: nn.Module | None = None,
+) -> str:
+    """What is known of an adapter, a line a fact. What is not given is left out."""
+    facts = [
+        ("File", spec.name),
+        ("Kind", kind(spec)),
+        ("Stored as", str(storage) if storage else ""),
+        ("Made from", origin(provenance) if provenance else ""),
+        ("Fits", fits(spec)),
+        ("This model", verdict(spec, unet) if unet is not None else ""),
+        ("Needs", needs(spec)),
+        ("LoRA", lora(spec)),
+        ("No image", UNCONDITIONAL[spec.unconditional] + ", and a zero face embedding" * reads_both(spec)),
+        ("Weight", WEIGHTS[spec.family]),
+    ]
+    return "\n".join(f"{label}: {fact}" for label, fact in facts if fact)
+
+
+def kind(spec: AdapterSpec) -> str:
+    """Family and sizes."""
+    projection = spec.projection
+    tokens = f"{projection.tokens} image tokens" if projection.tokens else "an image token for every patch"
+    read = " and ".join(f"{feature.value} {width} wide" for feature, width in projection.reads)
+    version = f" {spec.face.version.value}" if spec.family is Family.FACE_ID_PLUS else ""
+    return f"{spec.family.value}{version}, {tokens} {projection.context_dim} wide, reads {read}"
+
+
+def lora(spec: AdapterSpec) -> str:
+    """The LoRA an adapter was trained with; nothing where there was none."""
+    if spec.lacks_lora:
+        return "not in this file: take the adapter from Find IP-Adapter, which looks for it, or add it with Load LoRA"
+    return f"in the file, rank {spec.lora_rank}, on every attention at weight {spec.face.lora:g}" * bool(spec.lora_rank)
+
+
+def reads_both(spec: AdapterSpec) -> bool:
+    """Whether a face embedding is read beside an encoder's feature."""
+    return len(spec.projection.reads) > 1
+
+
+def origin(provenance: Provenance) -> str:
+    """What the file says it was made from; nothing where it does not."""
+    parts = [
+        f"{provenance.steps} training steps" if provenance.steps else "",
+        f"encoder {provenance.encoder}" if provenance.encoder else "",
+        f"licence {provenance.license}" if provenance.license else "",
+    ]
+    return ", ".join(part for part in parts if part)
+
+
+def fits(spec: AdapterSpec) -> str:
+    """The models it was made for."""
+    return f"{spec.base} models with {len(spec.channels)} cross-attention layers and {spec.context_dim}-wide context"
+
+
+def verdict(spec: AdapterSpec, unet: nn.Module) -> str:
+    """Whether a model is one of them, with both sides."""
+    try:
+        layers = match_layers(spec, unet)
+    except IPAdapterError as error:
+        return f"does not fit. {str(error)[:1].upper()}{str(error)[1:]}"
+    return f"fits. It is {model_of(unet, layers).name}, and all of its {len(layers)} layers take part"
+
+
+def needs(spec: AdapterSpec) -> str:
+    """The image encoder and the recognition model, and where they are found."""
+    return " and ".join(NEEDS[feature](spec) for feature, _ in spec.projection.reads)
+
+
+def needs_encoder(spec: AdapterSpec) -> str:
+    """An image encoder of the right widths."""
+    encoder = encoder_for(spec)
+    if encoder is None:
+        return f"{spec.encoder}, which is not among the published ones"
+    return f"{encoder.short}: {encoder.name} in {ENCODER_FOLDER}, from {encoder.address}"
+
+
+def needs_faces(spec: AdapterSpec) -> str:
+    """A recognition model."""
+    pack = pack_for(spec)
+    return f"InsightFace: the Python package insightface, and {pack} in {PACK_FOLDER}, from {pack_address(pack)}"
+
+
+NEEDS = {Feature.IMAGE_EMBEDS: needs_encoder, Feature.PENULTIMATE: needs_encoder, Feature.FACE: needs_faces}

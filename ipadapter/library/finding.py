@@ -1,0 +1,123 @@
+"""The adapter and the image encoder for a model, among the files a user has: which to take, or what is missing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..adapters.checkpoint import checkpoint_header
+from ..adapters.fit import agrees
+from ..adapters.identify import identify
+from ..adapters.module import load_adapter
+from ..adapters.provenance import Provenance
+from ..adapters.spec import AdapterSpec
+from ..backbones.bases import PUBLISHED, BaseModel
+from ..backbones.unet import CrossAttentionLayer
+from ..errors import IPAdapterError
+from ..files.headers import read_header
+from ..prompts.prompt import Feature
+from .catalogue import ListedFile, Survey, listed
+from .encoders import identify_encoder
+from .kinds import Preset, public_file
+from .published import ADAPTER_FOLDER, ENCODER_FOLDER, Encoder, Traits, encoder_for
+
+
+@dataclass(frozen=True)
+class Target:
+    """The model an adapter is looked for."""
+
+    layers: tuple[CrossAttentionLayer, ...]
+    model: BaseModel
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The adapter file that was taken, and what has to be said about it."""
+
+    file: ListedFile
+    spec: AdapterSpec
+    remark: str = ""
+
+
+def read_adapter(path: Path, name: str) -> AdapterSpec:
+    """What an adapter file is, by its header. Raises IPAdapterError for one that could not be loaded."""
+    header = read_header(path, name)
+    checkpoint = checkpoint_header(header)
+    spec = identify(checkpoint)
+    load_adapter(checkpoint, spec)  # shapes only: every tensor has its place
+    return Provenance.read(header.metadata).told(spec)
+
+
+def read_encoder(path: Path, name: str) -> Encoder:
+    """Which image encoder a file holds, by its header. Raises IPAdapterError for one that is none."""
+    return identify_encoder(read_header(path, name))
+
+
+def choose_adapter(preset: Preset, target: Target, survey: Survey[AdapterSpec], searched: Sequence[str]) -> Choice:
+    """The best file of a kind for a model. Raises IPAdapterError that says what was found and what to get."""
+    fitting = [pair for pair in survey.found if objection(preset, target, pair[1]) is None]
+    if not fitting:
+        raise IPAdapterError(no_adapter(preset, target, survey, searched))
+    file, spec = min(fitting, key=lambda pair: preset.rank(Traits.of(pair[1])))
+    word = preset.other_word(file.name)
+    remark = f"'{file.name}' was taken although its name says '{word}': no other file fits." if word else ""
+    return Choice(file, spec, remark)
+
+
+def objection(preset: Preset, target: Target, spec: AdapterSpec) -> str | None:
+    """Why a file is not the one, to be read after its name; None where it is."""
+    if not agrees(spec, target.layers, target.model.base):
+        return f"is for {spec.base}" if spec.base != target.model.base else "has other layers than this model"
+    return preset.objection(Traits.of(spec))
+
+
+def no_adapter(preset: Preset, target: Target, survey: Survey[AdapterSpec], searched: Sequence[str]) -> str:
+    """The sentence for an adapter that is missing."""
+    objections = [(file.name, objection(preset, target, spec) or "") for file, spec in survey.found]
+    name = target.model.name
+    model = f"model, {name}," if name.startswith(("a ", "the ")) else f"{name} model"  # "a pruned SDXL", "SD1.5"
+    return (
+        f"preset '{preset.title}' found no adapter for this {model} in {ADAPTER_FOLDER} "
+        f"({listed(objections + list(survey.useless), searched)}): {adapter_advice(preset, target.model)}."
+    )
+
+
+def adapter_advice(preset: Preset, model: BaseModel) -> str:
+    """What to do about a missing adapter."""
+    if not model.published:
+        return f"no adapter is published for it, so use a model of {', '.join(PUBLISHED[:-1])} or {PUBLISHED[-1]}"
+    public = public_file(preset, model.base)
+    if public is None:
+        return f"no such adapter is published for {model.base}, so choose another preset"
+    rename = f", or give yours a name with '{preset.word}' if it is one" if preset.word else ""
+    return f"put {public.name} there, from {public.address}{rename}"
+
+
+def needs_encoder(spec: AdapterSpec) -> bool:
+    """Whether an image encoder is read at all; most FaceID adapters read a face alone."""
+    return spec.feature is not Feature.FACE
+
+
+def choose_encoder(spec: AdapterSpec, survey: Survey[Encoder], searched: Sequence[str]) -> ListedFile:
+    """The file of the encoder an adapter needs: the public name first, then the smallest. Raises IPAdapterError."""
+    needed = encoder_for(spec)
+    if needed is None:
+        raise IPAdapterError(
+            f"'{spec.name}' reads {spec.feature.value} {spec.projection.feature_dim} wide, which no published image "
+            "encoder makes: connect its own encoder from Load CLIP Vision or Load OpenCLIP Vision."
+        )
+    fitting = [file for file, encoder in survey.found if encoder is needed]
+    if not fitting:
+        raise IPAdapterError(no_encoder(spec, needed, survey, searched))
+    return min(fitting, key=lambda file: (file.path.name.lower() != needed.name.lower(), file.size, file.name))
+
+
+def no_encoder(spec: AdapterSpec, needed: Encoder, survey: Survey[Encoder], searched: Sequence[str]) -> str:
+    """The sentence for an image encoder that is missing."""
+    objections = [(file.name, f"is {encoder.short}") for file, encoder in survey.found]
+    return (
+        f"'{spec.name}' needs the image encoder {needed.short}, which no file in {ENCODER_FOLDER} is "
+        f"({listed(objections + list(survey.useless), searched)}): get it from {needed.address} and save it there as "
+        f"{needed.name}."
+    )

@@ -1,0 +1,1 @@
+"""Image prompts: what images say to a model, combined, placed and kept."""

@@ -1,0 +1,1 @@
+"""A running ComfyUI, over its HTTP and websocket API."""

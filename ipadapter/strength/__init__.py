@@ -1,0 +1,1 @@
+"""How strongly an image prompt acts: by layer, by time, by picture."""

@@ -1,0 +1,96 @@
+"""A weight that changes in the course of the sampling.
+
+Positions are those of `start_at` and `end_at`: 0 is the first step of a whole sampling, 1 the end of the last.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+from ..errors import IPAdapterError
+from ..numbers import PART, WEIGHT, require_all, shorten
+
+Point = tuple[float, float]  # position, weight
+
+
+class Interpolation(str, Enum):
+    """How a weight goes from one keyframe to the next."""
+
+    LINEAR = "linear"
+    SMOOTH = "smooth"
+    EASE_IN = "ease in"
+    EASE_OUT = "ease out"
+    STEP = "step"
+
+
+EASINGS: dict[Interpolation, Callable[[float], float]] = {
+    Interpolation.LINEAR: lambda t: t,
+    Interpolation.SMOOTH: lambda t: 0.5 - 0.5 * math.cos(math.pi * t),
+    Interpolation.EASE_IN: lambda t: 1 - math.cos(0.5 * math.pi * t),
+    Interpolation.EASE_OUT: lambda t: math.sin(0.5 * math.pi * t),
+    Interpolation.STEP: lambda t: 0.0,
+}
+
+
+@dataclass(frozen=True)
+class WeightCurve:
+    """Keyframes in the order of their positions; before the first and after the last the weight stays."""
+
+    points: tuple[Point, ...]
+    interpolation: Interpolation = Interpolation.LINEAR
+
+    def __post_init__(self) -> None:
+        require_all((at for at, _ in self.points), "a position of the curve", PART)
+        require_all((weight for _, weight in self.points), "a weight of the curve", WEIGHT)
+
+    def value(self, at: float) -> float:
+        """The weight at a position."""
+        before = [point for point in self.points if point[0] <= at]
+        after = [point for point in self.points if point[0] > at]
+        if not before or not after:
+            return (before[-1] if before else after[0])[1]
+        (left, low), (right, high) = before[-1], after[0]
+        return low + (high - low) * EASINGS[self.interpolation]((at - left) / (right - left))
+
+
+NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)"
+KEYFRAME = re.compile(rf"^({NUMBER})\s*(%?)\s*[:=]\s*({NUMBER})$")
+
+
+def read_keyframes(text: str, interpolation: Interpolation) -> WeightCurve:
+    """Keyframes as a person types them: `0: 1, 0.5: 0.3` or one a line, positions as fractions or in percent.
+
+    Raises IPAdapterError naming the entry that cannot be read.
+    """
+    entries = [entry.strip() for entry in re.split(r"[,;\n]", text) if entry.strip()]
+    if not entries:
+        raise IPAdapterError("keyframes are empty: write position: weight, such as 0: 1, 0.5: 0.3.")
+    return WeightCurve(in_order([read_keyframe(entry) for entry in entries]), interpolation)
+
+
+def read_keyframe(entry: str) -> Point:
+    """One entry."""
+    match = KEYFRAME.match(entry)
+    if not match:
+        raise IPAdapterError(f"keyframe '{shorten(entry)}' cannot be read: write position: weight, such as 0.5: 0.3.")
+    at = float(match[1]) / (100 if match[2] else 1)
+    if not PART.holds(at):
+        raise IPAdapterError(
+            f"keyframe '{shorten(entry)}' is outside the sampling: positions go from 0 to 1 (0% to 100%)."
+        )
+    return at, float(match[3])
+
+
+def in_order(points: Sequence[Point]) -> tuple[Point, ...]:
+    """Sorted by position; of two at one position the later counts."""
+    return tuple(sorted(dict(points).items()))
+
+
+def tabulate(curve: Callable[[float], float], low: float, high: float, size: int = 257) -> WeightCurve:
+    """A function over 0 … 1 with values in 0 … 1 as a curve of weights from `low` to `high`."""
+    positions = [index / (size - 1) for index in range(size)]
+    return WeightCurve(tuple((at, low + (high - low) * curve(at)) for at in positions))

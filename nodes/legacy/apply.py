@@ -1,0 +1,363 @@
+"""The old nodes that encode references and apply them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from comfy.clip_vision import ClipVisionModel
+from comfy.model_patcher import ModelPatcher
+from torch import Tensor
+
+from ...ipadapter.faces.reading import FaceAnalysis
+from ...ipadapter.host.adapters.adapter import Adapter
+from ...ipadapter.host.api import io, ui
+from ...ipadapter.host.files import ADAPTERS, ENCODERS, LORAS
+from ...ipadapter.host.legacy.actions import (
+    Sources,
+    StyleAndComposition,
+    apply_prompt,
+    apply_style_and_composition,
+    load_face_adapter,
+    read_tiles,
+    weigh_faces,
+)
+from ...ipadapter.host.legacy.reading import OldReading
+from ...ipadapter.host.library.finding import fingerprint
+from ...ipadapter.host.node import Node
+from ...ipadapter.host.notes import show_text
+from ...ipadapter.legacy.migration.new_nodes import BOOSTED_COMPOSITION, BOOSTED_STYLE
+from ...ipadapter.legacy.migration.old_nodes import FACE_PRESETS, PROVIDERS
+from ...ipadapter.legacy.settings import OldSettings
+from ...ipadapter.prompts.prompt import Order
+from ...ipadapter.strength.strength import Scaling
+from ..sockets import IPAdapterSocket
+from . import inputs
+
+
+class LegacyIPAdapter(Node):
+    """Encode and apply."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="LegacyIPAdapter",
+            display_name="IPAdapter (compatibility)",
+            category=inputs.COMPATIBILITY,
+            description="Stands in graphs made for ComfyUI_IPAdapter_plus. In new graphs use Encode Image Prompt and "
+            "Apply IP-Adapter.",
+            search_aliases=["IPAdapter", "IPAdapterAdvanced", "IPAdapterFaceID", "IPAdapterMS"],
+            is_deprecated=True,
+            inputs=[
+                inputs.model(),
+                inputs.ipadapter(),
+                inputs.image(),
+                inputs.weight(),
+                inputs.weight_type(),
+                *inputs.window(),
+                inputs.combine_embeds(),
+                inputs.embeds_scaling(),
+                inputs.order(),
+                inputs.middle_block(),
+                io.String.Input(
+                    "layer_weights",
+                    default="",
+                    multiline=True,
+                    optional=True,
+                    tooltip="Weights by layer in place of weight_type, such as 3:1, 6:0.5. Empty: weight_type counts.",
+                ),
+                *(
+                    io.Float.Input(
+                        name,
+                        default=default,
+                        min=-5.0,
+                        max=5.0,
+                        step=0.05,
+                        optional=True,
+                        tooltip=f"The second weight of the weight type '{kind}', which alone reads it.",
+                    )
+                    for name, default, kind in (
+                        ("style_boost", 1.0, BOOSTED_STYLE),
+                        ("composition_boost", 0.0, BOOSTED_COMPOSITION),
+                    )
+                ),
+                io.Int.Input(
+                    "enhance_tiles",
+                    default=1,
+                    min=1,
+                    max=16,
+                    optional=True,
+                    tooltip="Above 1 the references are also read in so many by so many pieces.",
+                ),
+                io.Float.Input(
+                    "enhance_ratio",
+                    default=1.0,
+                    min=0.0,
+                    max=1.0,
+                    step=0.05,
+                    optional=True,
+                    tooltip="How much the pieces count.",
+                ),
+                io.Float.Input(
+                    "weight_faceidv2",
+                    default=1.0,
+                    min=-1.0,
+                    max=5.0,
+                    step=0.05,
+                    optional=True,
+                    tooltip="FaceID Plus v2: how much the picture of the face counts beside who it is.",
+                ),
+                io.Float.Input(
+                    "weight_kolors",
+                    default=1.0,
+                    min=-1.0,
+                    max=5.0,
+                    step=0.05,
+                    optional=True,
+                    tooltip="Kolors' FaceID: what its tokens are multiplied by.",
+                ),
+                inputs.image_negative(),
+                inputs.attn_mask(),
+                inputs.clip_vision(),
+                inputs.insightface(),
+            ],
+            outputs=[
+                inputs.model_output(),
+                io.Image.Output("face_image", tooltip="The faces that were read, or the reference as it is."),
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        model: ModelPatcher,
+        ipadapter: Adapter,
+        image: Tensor,
+        weight: float | Sequence[float],
+        weight_type: str,
+        start_at: float,
+        end_at: float,
+        combine_embeds: str = "concat",
+        embeds_scaling: str = Scaling.VALUES.value,
+        order: str = Order.TOGETHER.value,
+        middle_block: bool = True,
+        layer_weights: str = "",
+        style_boost: float = 1.0,
+        composition_boost: float = 0.0,
+        enhance_tiles: int = 1,
+        enhance_ratio: float = 1.0,
+        weight_faceidv2: float = 1.0,
+        weight_kolors: float = 1.0,
+        image_negative: Tensor | None = None,
+        attn_mask: Tensor | None = None,
+        clip_vision: ClipVisionModel | None = None,
+        insightface: FaceAnalysis | None = None,
+    ) -> io.NodeOutput:
+        settings = OldSettings(
+            weight,
+            weight_type,
+            start_at,
+            end_at,
+            Scaling(embeds_scaling),
+            Order(order),
+            middle_block,
+            layer_weights,
+            style_boost,
+            composition_boost,
+        )
+        reading = OldReading(combine_embeds, Order(order), enhance_tiles, enhance_ratio)
+        adapter = weigh_faces(ipadapter, weight_faceidv2, weight_kolors)
+        seen = Sources(adapter, clip_vision, image_negative, insightface).see(image, reading)
+        return io.NodeOutput(apply_prompt(model, adapter, seen.prompt, settings, attn_mask), seen.pictures)
+
+
+class LegacyIPAdapterFaceIDLoader(Node):
+    """Find a FaceID adapter and put its LoRA on the model."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="LegacyIPAdapterFaceIDLoader",
+            display_name="IPAdapter Unified Loader FaceID (compatibility)",
+            category=inputs.COMPATIBILITY,
+            description="Stands in graphs made for ComfyUI_IPAdapter_plus. In new graphs use Find IP-Adapter; Apply "
+            "IP-Adapter puts the LoRA on the model.",
+            search_aliases=["IPAdapterUnifiedLoaderFaceID", "faceid"],
+            is_deprecated=True,
+            inputs=[
+                inputs.model(),
+                io.Combo.Input(
+                    "preset", options=list(FACE_PRESETS), default=FACE_PRESETS[0], tooltip="The kind of adapter."
+                ),
+                io.Float.Input(
+                    "lora_strength",
+                    default=0.6,
+                    min=0.0,
+                    max=1.0,
+                    step=0.01,
+                    tooltip="How strongly the adapter's LoRA acts on the model.",
+                ),
+                io.Combo.Input(
+                    "provider", options=list(PROVIDERS), default=PROVIDERS[0], tooltip="What faces are read with."
+                ),
+            ],
+            outputs=[
+                io.Model.Output("MODEL", tooltip="The model with the adapter's LoRA."),
+                IPAdapterSocket.Output("ipadapter", tooltip="The adapter, with its encoder and its faces."),
+            ],
+            hidden=[io.Hidden.unique_id],
+        )
+
+    @classmethod
+    def fingerprint_inputs(cls, **given: object) -> str:
+        return fingerprint(ADAPTERS, ENCODERS, LORAS)
+
+    @classmethod
+    def execute(cls, model: ModelPatcher, preset: str, lora_strength: float, provider: str) -> io.NodeOutput:
+        found = load_face_adapter(model, preset, lora_strength, provider)
+        show_text(cls.hidden.unique_id)(found.text)
+        return io.NodeOutput(found.model, found.adapter, ui=ui.PreviewText(found.text))
+
+
+class LegacyIPAdapterTiled(Node):
+    """Encode by tiles and apply each in its place."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="LegacyIPAdapterTiled",
+            display_name="IPAdapter Tiled (compatibility)",
+            category=inputs.COMPATIBILITY,
+            description="Stands in graphs made for ComfyUI_IPAdapter_plus. In new graphs use Encode Image Prompt with "
+            "fit set to tiles in place, and Apply IP-Adapter.",
+            search_aliases=["IPAdapterTiled", "IPAdapterTiledBatch", "tiles"],
+            is_deprecated=True,
+            inputs=[
+                inputs.model(),
+                inputs.ipadapter(),
+                inputs.image("A reference of any shape, with the proportions of the output."),
+                inputs.weight(),
+                inputs.weight_type(),
+                *inputs.window(),
+                io.Float.Input(
+                    "sharpening",
+                    default=0.0,
+                    min=0.0,
+                    max=1.0,
+                    step=0.05,
+                    tooltip="How much the tiles are sharpened.",
+                ),
+                inputs.combine_embeds(),
+                inputs.embeds_scaling(),
+                inputs.order(),
+                inputs.middle_block(),
+                inputs.image_negative(),
+                inputs.attn_mask(),
+                inputs.clip_vision(),
+            ],
+            outputs=[
+                inputs.model_output(),
+                io.Image.Output("tiles", tooltip="The tiles of the reference."),
+                io.Mask.Output("masks", tooltip="Where each tile is."),
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        model: ModelPatcher,
+        ipadapter: Adapter,
+        image: Tensor,
+        weight: float | Sequence[float],
+        weight_type: str,
+        start_at: float,
+        end_at: float,
+        sharpening: float,
+        combine_embeds: str = "concat",
+        embeds_scaling: str = Scaling.VALUES.value,
+        order: str = Order.TOGETHER.value,
+        middle_block: bool = True,
+        image_negative: Tensor | None = None,
+        attn_mask: Tensor | None = None,
+        clip_vision: ClipVisionModel | None = None,
+    ) -> io.NodeOutput:
+        settings = OldSettings(
+            weight, weight_type, start_at, end_at, Scaling(embeds_scaling), Order(order), middle_block
+        )
+        reading = OldReading(combine_embeds, Order(order))
+        tiles = read_tiles(Sources(ipadapter, clip_vision, image_negative), image, reading, sharpening)
+        followed = apply_prompt(model, ipadapter, tiles.prompt, settings, attn_mask)
+        return io.NodeOutput(followed, tiles.images, tiles.masks)
+
+
+class LegacyIPAdapterStyleComposition(Node):
+    """Encode and apply two references, each in its own layers."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="LegacyIPAdapterStyleComposition",
+            display_name="IPAdapter Style & Composition (compatibility)",
+            category=inputs.COMPATIBILITY,
+            description="Stands in graphs made for ComfyUI_IPAdapter_plus. In new graphs use Apply IP-Adapter twice, "
+            "once with the layers of style transfer and once with those of composition.",
+            search_aliases=["IPAdapterStyleComposition", "IPAdapterStyleCompositionBatch", "style transfer"],
+            is_deprecated=True,
+            inputs=[
+                inputs.model(),
+                inputs.ipadapter(),
+                inputs.image("The reference for the style.", "image_style"),
+                inputs.image("The reference for the composition.", "image_composition"),
+                inputs.weight("weight_style", "How strongly the style acts. A list has a weight for each frame."),
+                inputs.weight("weight_composition", "How strongly the composition acts."),
+                io.Boolean.Input(
+                    "expand_style", default=False, tooltip="Whether the style acts in all layers but composition's."
+                ),
+                *inputs.window(),
+                inputs.combine_embeds("average"),
+                inputs.embeds_scaling(),
+                inputs.order(),
+                inputs.middle_block(),
+                inputs.image_negative(),
+                inputs.attn_mask(),
+                inputs.clip_vision(),
+            ],
+            outputs=[inputs.model_output()],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        model: ModelPatcher,
+        ipadapter: Adapter,
+        image_style: Tensor,
+        image_composition: Tensor,
+        weight_style: float | Sequence[float],
+        weight_composition: float | Sequence[float],
+        expand_style: bool,
+        start_at: float,
+        end_at: float,
+        combine_embeds: str = "average",
+        embeds_scaling: str = Scaling.VALUES.value,
+        order: str = Order.TOGETHER.value,
+        middle_block: bool = True,
+        image_negative: Tensor | None = None,
+        attn_mask: Tensor | None = None,
+        clip_vision: ClipVisionModel | None = None,
+    ) -> io.NodeOutput:
+        settings = OldSettings(
+            start_at=start_at,
+            end_at=end_at,
+            scaling=Scaling(embeds_scaling),
+            order=Order(order),
+            middle_block=middle_block,
+        )
+        followed = apply_style_and_composition(
+            model,
+            Sources(ipadapter, clip_vision, image_negative),
+            (image_style, image_composition),
+            StyleAndComposition(weight_style, weight_composition, expand_style),
+            OldReading(combine_embeds, Order(order)),
+            settings,
+            attn_mask,
+        )
+        return io.NodeOutput(followed)

@@ -1,0 +1,155 @@
+"""The old nodes for weights and text prompts by frame."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torch import Tensor
+
+from ...ipadapter.host.api import io
+from ...ipadapter.host.node import Node
+from ...ipadapter.legacy.schedule import Method, prompt_schedule
+from ...ipadapter.legacy.weights_strategy import WeightsStrategy, schedule_of
+from ...ipadapter.strength.frames import UNTIL_THE_END, Timing
+from . import inputs
+
+
+def frames(name: str, default: int, tooltip: str) -> io.Int.Input:
+    return io.Int.Input(name, default=default, min=0, max=UNTIL_THE_END, optional=True, tooltip=tooltip)
+
+
+class LegacyIPAdapterWeights(Node):
+    """Weights by frame."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="LegacyIPAdapterWeights",
+            display_name="IPAdapter Weights (compatibility)",
+            category=inputs.COMPATIBILITY,
+            description="Stands in graphs made for ComfyUI_IPAdapter_plus. In new graphs use Image Prompt Frames.",
+            search_aliases=["IPAdapterWeights", "IPAdapterWeightsFromStrategy", "weights by frame", "animation"],
+            is_deprecated=True,
+            inputs=[
+                io.String.Input(
+                    "weights",
+                    default="1.0, 0.0",
+                    multiline=True,
+                    optional=True,
+                    tooltip="Numbers with commas between them; all timings but custom read the first and the last.",
+                ),
+                io.Combo.Input(
+                    "timing",
+                    options=[timing.value for timing in Timing],
+                    default=Timing.LINEAR.value,
+                    optional=True,
+                    tooltip="How the weights go from the first to the last; custom takes them as they are.",
+                ),
+                frames("frames", 0, "How many weights there are for each picture, but for custom; 2 or more."),
+                frames("start_frame", 0, "Where the weights begin to change."),
+                frames("end_frame", UNTIL_THE_END, "Where the last weight is reached."),
+                frames("add_starting_frames", 0, "How often the first picture is put before the others."),
+                frames("add_ending_frames", 0, "How often the last picture is put behind the others."),
+                io.Combo.Input(
+                    "method",
+                    options=[method.value for method in Method],
+                    default=Method.FULL.value,
+                    optional=True,
+                    tooltip="Whether the pictures follow one another, or fade from image_1 to image_2.",
+                ),
+                inputs.StrategySocket.Input(
+                    "weights_strategy", optional=True, tooltip="Settings of another such node, in place of these."
+                ),
+                io.Image.Input("image", optional=True, tooltip="A picture for each list of weights."),
+            ],
+            outputs=[
+                io.Float.Output("weights", tooltip="One weight a frame."),
+                io.Float.Output("weights_invert", tooltip="The same from the last to the first."),
+                io.Int.Output("total_frames", tooltip="How many there are."),
+                io.Image.Output("image_1", tooltip="One picture a frame."),
+                io.Image.Output("image_2", tooltip="What each of them fades to."),
+                inputs.StrategySocket.Output("weights_strategy", tooltip="These settings, for another such node."),
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        weights: str = "1.0, 0.0",
+        timing: str = Timing.LINEAR.value,
+        frames: int = 0,
+        start_frame: int = 0,
+        end_frame: int = UNTIL_THE_END,
+        add_starting_frames: int = 0,
+        add_ending_frames: int = 0,
+        method: str = Method.FULL.value,
+        weights_strategy: Mapping[str, Any] | None = None,
+        image: Tensor | None = None,
+    ) -> io.NodeOutput:
+        pictures = 0 if image is None else len(image)
+        typed = WeightsStrategy(
+            weights, timing, frames, start_frame, end_frame, add_starting_frames, add_ending_frames, method, pictures
+        )
+        strategy = typed if weights_strategy is None else WeightsStrategy.read(weights_strategy)
+        made = schedule_of(strategy, pictures)
+        batches = [None if image is None or not rows else image[list(rows)] for rows in (made.first, made.second)]
+        every = list(made.weights)
+        return io.NodeOutput(every, every[::-1], len(every), *batches, strategy.as_dict())
+
+
+class LegacyIPAdapterCombineWeights(Node):
+    """Two lists of weights as one."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="LegacyIPAdapterCombineWeights",
+            display_name="IPAdapter Combine Weights (compatibility)",
+            category=inputs.COMPATIBILITY,
+            description="Stands in graphs made for ComfyUI_IPAdapter_plus. In new graphs type all weights into Image "
+            "Prompt Frames.",
+            search_aliases=["IPAdapterCombineWeights", "combine weights", "weights by frame"],
+            is_deprecated=True,
+            inputs=[
+                io.Float.Input(name, default=0.0, min=0.0, max=1.0, step=0.05, tooltip="A weight, or a list of them.")
+                for name in ("weights_1", "weights_2")
+            ],
+            outputs=[
+                io.Float.Output("weights", tooltip="One list of both."),
+                io.Int.Output("count", tooltip="How many there are."),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, weights_1: float | Sequence[float], weights_2: float | Sequence[float]) -> io.NodeOutput:
+        lists = (list(one) if isinstance(one, Sequence) else [one] for one in (weights_1, weights_2))
+        both = [weight for one in lists for weight in one]
+        return io.NodeOutput(both, len(both))
+
+
+class LegacyIPAdapterPromptSchedule(Node):
+    """Text prompts by frame."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="LegacyIPAdapterPromptSchedule",
+            display_name="Prompt Schedule From Weights Strategy (compatibility)",
+            category=inputs.COMPATIBILITY,
+            description="Stands in graphs made for ComfyUI_IPAdapter_plus. Writes a prompt for each picture as nodes "
+            "for prompt schedules read it.",
+            search_aliases=["IPAdapterPromptScheduleFromWeightsStrategy", "prompt schedule", "animation"],
+            is_deprecated=True,
+            inputs=[
+                inputs.StrategySocket.Input("weights_strategy", tooltip="From IPAdapter Weights."),
+                io.String.Input("prompt", default="", multiline=True, tooltip="A line for each picture."),
+            ],
+            outputs=[io.String.Output("prompt_schedule", tooltip="Frames and their prompts.")],
+        )
+
+    @classmethod
+    def execute(cls, weights_strategy: Mapping[str, Any], prompt: str) -> io.NodeOutput:
+        strategy = WeightsStrategy.read(weights_strategy)
+        before, after = strategy.add_starting_frames, strategy.add_ending_frames
+        return io.NodeOutput(prompt_schedule(prompt, strategy.frame_count, strategy.frames, before, after))
