@@ -31,10 +31,11 @@ demo: env  ## image in, picture out, through a real server [CHECKPOINT= ADAPTER=
 serve: env  ## leave a server with this pack up until Ctrl-C [PORT=8188 and what demo takes]
 	@$(VENV) -m tools.serve
 
-lint: env  ## ruff and mypy
+lint: env  ## ruff, mypy, and what may import what
 	@$(VENV) -m ruff check .
 	@$(VENV) -m ruff format --check .
 	@$(VENV) -m mypy
+	@$(VENV) -c "from importlinter.cli import lint_imports_command as check; check()" --no-logo --no-cache
 
 quick: lint  ## lint, and the tests that need no server and little time [ARGS=; HOST=none does without ComfyUI]
 	@OMP_NUM_THREADS=1 $(VENV) -m pytest -n $(WORKERS) --dist loadgroup $(QUICK) $(ARGS)

@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import Any
 from uuid import uuid4
 
-from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
 from ..ipadapter.host.adapters.adapter import Adapter
-from ..ipadapter.host.api import io
+from ..ipadapter.host.api import ModelPatcher, io
 from ..ipadapter.host.node import Node
 from ..ipadapter.host.sampling.conditioning import carrying
 from ..ipadapter.host.sampling.patching import apply_image_prompt

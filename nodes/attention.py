@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
 from ..ipadapter.attention.maps import AttentionRecord
 from ..ipadapter.attention.selection import ALL, GROUPS, LAST, Choice
 from ..ipadapter.drawing.heat_map import SCALES
-from ..ipadapter.host.api import io, ui
+from ..ipadapter.host.api import ModelPatcher, io, ui
 from ..ipadapter.host.node import Node
 from ..ipadapter.host.sampling.attention_pictures import Look, picture_attention
 from ..ipadapter.host.sampling.recording import record_image_prompt

@@ -103,4 +103,4 @@ class EncodeImagePrompt(Node):
         detail_weight: float = 1.0,
     ) -> io.NodeOutput:
         reading = Reading(FITS[fit], Order(order), read_weights(weights), detail, detail_weight)
-        return io.NodeOutput(encode_references(clip_vision, image, reading, negative_image, mask))  # type: ignore[arg-type]
+        return io.NodeOutput(encode_references(clip_vision, image, reading, negative_image, mask))

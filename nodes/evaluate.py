@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 
-from comfy.clip_vision import ClipVisionModel
 from torch import Tensor
 
-from ..ipadapter.host.api import io, ui
+from ..ipadapter.host.api import ClipVisionModel, io, ui
 from ..ipadapter.host.encoders.open_clip import AUTO, architectures
 from ..ipadapter.host.evaluation.evaluator import Comparison, evaluate
 from ..ipadapter.host.files import ENCODERS, file_names, missing_file

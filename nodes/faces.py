@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from comfy.clip_vision import ClipVisionModel
 from torch import Tensor
 
 from ..ipadapter.faces.providers import AUTO, CHOICES
 from ..ipadapter.faces.reading import Crop, FaceAnalysis
-from ..ipadapter.host.api import io
+from ..ipadapter.host.api import ClipVisionModel, io
 from ..ipadapter.host.faces.models import missing_pack, open_pack, pack_fingerprint, pack_names
 from ..ipadapter.host.faces.reading import FaceReading, encode_faces
 from ..ipadapter.host.node import Node

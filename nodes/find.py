@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from comfy.model_patcher import ModelPatcher
-
 from ..ipadapter.host.adapters.adapter import Adapter
 from ..ipadapter.host.adapters.describing import describe
-from ..ipadapter.host.api import io, ui
+from ..ipadapter.host.api import ModelPatcher, io, ui
 from ..ipadapter.host.files import ADAPTERS, ENCODERS, LORAS
 from ..ipadapter.host.library.finding import FINDER, fingerprint, load_found
 from ..ipadapter.host.node import Node

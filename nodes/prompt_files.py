@@ -5,10 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from comfy.clip_vision import ClipVisionModel
 from torch import Tensor
 
-from ..ipadapter.host.api import io, ui
+from ..ipadapter.host.api import ClipVisionModel, io, ui
 from ..ipadapter.host.node import Node
 from ..ipadapter.host.prompts.files import (
     find_prompt,

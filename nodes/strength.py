@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from comfy.model_patcher import ModelPatcher
-
 from ..ipadapter.backbones.unet import require_layers
 from ..ipadapter.drawing.strengths import draw_curves, draw_frames, draw_layers
-from ..ipadapter.host.api import io, ui
+from ..ipadapter.host.api import ModelPatcher, io, ui
 from ..ipadapter.host.backbones.replaced import own_attentions
 from ..ipadapter.host.node import Node
 from ..ipadapter.host.pictures import from_pil

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from comfy.clip_vision import ClipVisionModel
-from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
 from ...ipadapter.faces.reading import FaceAnalysis
 from ...ipadapter.host.adapters.adapter import Adapter
-from ...ipadapter.host.api import io, ui
+from ...ipadapter.host.api import ClipVisionModel, ModelPatcher, io, ui
 from ...ipadapter.host.files import ADAPTERS, ENCODERS, LORAS
 from ...ipadapter.host.legacy.actions import (
     Sources,

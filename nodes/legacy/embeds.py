@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from comfy.clip_vision import ClipVisionModel
-from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
 from ...ipadapter.host.adapters.adapter import Adapter
-from ...ipadapter.host.api import io
+from ...ipadapter.host.api import ClipVisionModel, ModelPatcher, io
 from ...ipadapter.host.legacy.actions import Sources, apply_prompt, combine_embeds, encode_pair, pair_prompts
 from ...ipadapter.host.node import Node
 from ...ipadapter.host.prompts.files import with_encoder

@@ -1,7 +1,8 @@
-"""The engine knows nothing of ComfyUI: only `ipadapter.host` does."""
+"""The engine knows nothing of ComfyUI, nor do the nodes: only `ipadapter.host` does."""
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import subprocess
@@ -39,3 +40,17 @@ def test_no_module_outside_host_imports_comfyui():
     assert set(names) >= files > {"ipadapter.adapters.checkpoint", "ipadapter.attention.decoupled"}
     assert not modules & HOST_MODULES and not {name for name in modules if name.startswith("comfy")}
     assert not modules & HEAVY, "optional libraries are imported where they are used"
+
+
+def imports_of(source: str) -> set[str]:
+    """The packages that a module imports anywhere, those of the pack left out."""
+    nodes = [*ast.walk(ast.parse(source))]
+    named = [node.module or "" for node in nodes if isinstance(node, ast.ImportFrom) and not node.level]
+    plain = [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
+    return {name.partition(".")[0] for name in (*named, *plain)}
+
+
+def test_nodes_know_comfyui_through_the_host_room_alone():
+    assert imports_of("from comfy.sd import VAE\nimport nodes.x\nfrom .comfy import y") == {"comfy", "nodes"}
+    for path in (ROOT / "nodes").rglob("*.py"):
+        assert not imports_of(path.read_text(encoding="utf-8")) & HOST_MODULES, path
