@@ -15,13 +15,13 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from tqdm import tqdm
 
+from ipadapter.adapters.family import Family
 from ipadapter.adapters.provenance import Provenance
-from ipadapter.adapters.spec import Family
 from ipadapter.adapters.writing import write_adapter
 from ipadapter.host.encoders.encoder import encode_all, encode_zero_pixels, pixel_format
 from ipadapter.host.training.frozen import FrozenUNet, frozen_unet
 from ipadapter.images.pixels import Fit, prepare_pixels
-from ipadapter.prompts.prompt import ImageFeatures
+from ipadapter.prompts.prompt import Feature, ImageFeatures
 from ipadapter.training.fresh import new_adapter, new_spec
 from ipadapter.training.loop import train
 from ipadapter.training.module import AdapterTraining
@@ -68,7 +68,7 @@ def make_lesson(frozen: FrozenUNet, kind: Family, seed: int) -> Lesson:
     choose = random.Random(seed)
     captions = [caption(scene, choose.choice(MENTIONS)) for scene in scenes]
     words, told = encode_captions(captions)
-    encoded, nothing = FEATURES[kind](*encode_pictures(pictures))
+    encoded, nothing = FEATURES[kind.reads[-1]](*encode_pictures(pictures))
     latents = frozen.patcher.model.process_latent_in(kept_latents(pictures, seed))
     return Lesson(latents, encoded, nothing, words, told)
 
@@ -82,8 +82,8 @@ def encode_pictures(pictures: Tensor) -> tuple[ImageFeatures, ImageFeatures]:
 
 
 FEATURES = {
-    Family.BASE: lambda encoded, nothing: (encoded.image_embeds, torch.zeros_like(encoded.image_embeds[:1])),
-    Family.PLUS: lambda encoded, nothing: (encoded.penultimate.half(), nothing.penultimate),
+    Feature.IMAGE_EMBEDS: lambda encoded, nothing: (encoded.image_embeds, torch.zeros_like(encoded.image_embeds[:1])),
+    Feature.PENULTIMATE: lambda encoded, nothing: (encoded.penultimate.half(), nothing.penultimate),
 }
 
 

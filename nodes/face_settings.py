@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ..ipadapter.adapters.spec import FaceVersion
+from ..ipadapter.adapters.face_settings import FaceVersion
 from ..ipadapter.host.adapters.adapter import Adapter, with_face
 from ..ipadapter.host.api import io
 from ..ipadapter.host.node import Node

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..ipadapter.adapters.spec import Family
+from ..ipadapter.adapters.families import BASE, TRAINABLE
 from ..ipadapter.host.adapters.adapter import Adapter
 from ..ipadapter.host.adapters.saving import save_to_output
 from ..ipadapter.host.api import io, ui
@@ -13,7 +13,7 @@ from ..ipadapter.host.notes import show_text
 from ..ipadapter.host.training.data import graph_pictures
 from ..ipadapter.host.training.node import PRECISIONS, train_adapter
 from ..ipadapter.host.training.watching import Watch
-from ..ipadapter.training.recipe import TOKENS, Drops, Recipe
+from ..ipadapter.training.recipe import Drops, Recipe
 from .sockets import CATEGORY, IPAdapterSocket
 
 LossMap = io.Custom("LOSS_MAP")
@@ -61,8 +61,8 @@ class TrainIPAdapter(Node):
                 ),
                 io.Combo.Input(
                     "kind",
-                    options=[kind.value for kind in TOKENS],
-                    default=Family.BASE.value,
+                    options=list(TRAINABLE),
+                    default=BASE.title,
                     tooltip="base follows the picture's meaning; plus reads its details, with more tokens.",
                 ),
                 io.Int.Input("tokens", default=0, min=0, max=1024, tooltip="Image tokens. 0: 4 for base, 16 for plus."),
@@ -131,7 +131,7 @@ class TrainIPAdapter(Node):
         one = {name: values[0] for name, values in lists.items()}
         pictures = graph_pictures(images, latents, positive, negative[0])
         recipe = Recipe(
-            Family(one["kind"]),
+            TRAINABLE[one["kind"]],
             one["tokens"],
             one["steps"],
             one["batch_size"],

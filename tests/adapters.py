@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 
 import torch
-from pack.ipadapter.adapters.spec import AdapterSpec, Family
+from pack.ipadapter.adapters.spec import AdapterSpec
 from pack.ipadapter.prompts.prompt import Feature
 from torch import Tensor
 
@@ -167,4 +167,4 @@ def random_read(spec: AdapterSpec, images: int, patches: int, device: str = "cpu
         return torch.randn(shape, generator=generator, device=device)
 
     taken = tuple(feature(*one) for one in spec.projection.reads)
-    return (*taken, torch.tensor(spec.face.shares, device=device)) if spec.family is Family.FACE_ID_PLUS else taken
+    return (*taken, *(tensor.to(device) for tensor in spec.family.settings(spec.face)))

@@ -1,22 +1,39 @@
-"""Which settings of a FaceID adapter mean something: one that would do nothing is refused."""
+"""How a FaceID adapter is used, beside its weight."""
 
 from __future__ import annotations
 
-from ..errors import IPAdapterError
-from .spec import AdapterSpec, FaceSettings, FaceVersion, Family
+from dataclasses import dataclass
+from enum import Enum
+
+from ..numbers import WEIGHT, require
 
 
-def refuse_settings(spec: AdapterSpec, face: FaceSettings) -> None:
-    """Raises IPAdapterError for an adapter without a face, and for settings it does not have."""
-    plus = spec.family is Family.FACE_ID_PLUS
-    kind = f"{spec.family.value} adapter" + (f" used as {face.version.value}" if plus else "")
-    structured = plus and face.version is FaceVersion.V2
-    objections = (
-        (spec.reads_face, "FaceID Settings", "connect a FaceID adapter, or leave this node out"),
-        (plus or face.version is spec.face.version, "versions", "leave version as the file is named"),
-        (structured or face.structure == 1.0, "structure", f"set structure to 1{', or version to v2' if plus else ''}"),
-        (bool(spec.lora_rank) or face.lora == 1.0, "LoRA in its file", "set lora_weight to 1"),
-    )
-    for good, what, advice in objections:
-        if not good:
-            raise IPAdapterError(f"'{spec.name}' is a {kind}, which has no {what}: {advice}.")
+class FaceVersion(str, Enum):
+    """The two versions of FaceID Plus, which have the same tensors."""
+
+    V1 = "v1"  # the tokens are what the perceiver makes of identity and picture
+    V2 = "v2"  # the identity's own tokens are added to them ("shortcut" in the reference)
+
+
+@dataclass(frozen=True)
+class FaceSettings:
+    """How a FaceID adapter is used.
+
+    `structure` scales the picture's share of FaceID Plus v2 (reference `s_scale`), `lora` the LoRA in the file
+    (reference `lora_scale`), `narrowed` the tokens that Kolors' UNet has narrowed.
+    """
+
+    version: FaceVersion = FaceVersion.V1
+    structure: float = 1.0
+    lora: float = 1.0
+    narrowed: float = 1.0
+
+    def __post_init__(self) -> None:
+        require(self.structure, "structure", WEIGHT)
+        require(self.lora, "lora_weight", WEIGHT)
+        require(self.narrowed, "weight_kolors", WEIGHT)
+
+    @property
+    def shares(self) -> tuple[float, float]:
+        """Of the identity's own tokens, and of the perceiver's."""
+        return (0.0, 1.0) if self.version is FaceVersion.V1 else (1.0, self.structure)

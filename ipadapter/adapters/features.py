@@ -10,7 +10,8 @@ from torch.nn.functional import normalize
 
 from ..errors import IPAdapterError
 from ..prompts.prompt import UNKNOWN, Feature, ImageFeatures, ImagePrompt, Part, merge_features
-from .spec import AdapterSpec, Family, Unconditional
+from .family import Unconditional
+from .spec import AdapterSpec
 
 Read = tuple[Tensor, ...]  # what a projection takes, one after another
 DIMENSIONS = {Feature.IMAGE_EMBEDS: 2, Feature.PENULTIMATE: 3, Feature.FACE: 2}  # (N, E), (N, S, D) and (N, 512)
@@ -37,7 +38,7 @@ def refuse_other_features(spec: AdapterSpec, prompt: ImagePrompt, features: Imag
                 f"'{spec.name}' reads {feature.value} {width} wide, but the image prompt's encoder is "
                 f"{prompt.encoder}, which gives {made}: encode with {spec.encoder}."
             )
-        if feature is Feature.FACE and spec.reads_raw_face and is_normalised(found):
+        if feature is Feature.FACE and spec.family.raw_face and is_normalised(found):
             raise IPAdapterError(
                 f"'{spec.name}' reads face embeddings as the recognition model makes them, but those of the image "
                 f"prompt ({prompt.encoder}) are normalised to length 1: encode with {spec.encoder}."
@@ -53,12 +54,12 @@ def is_normalised(face: Tensor) -> bool:
 def read(spec: AdapterSpec, features: ImageFeatures) -> Read:
     """What the projection takes of some images."""
     taken = [PREPARE[feature](spec, present(features.get(feature))) for feature, _ in spec.projection.reads]
-    return (*taken, *SHARES.get(spec.family, lambda spec: ())(spec))
+    return (*taken, *spec.family.settings(spec.face))
 
 
 def face_for(spec: AdapterSpec, face: Tensor) -> Tensor:
     """Face embeddings as an adapter was trained on them. Zero stays zero."""
-    return face if spec.reads_raw_face else normalize(face.float(), dim=-1)
+    return face if spec.family.raw_face else normalize(face.float(), dim=-1)
 
 
 PREPARE: dict[Feature, Callable[[AdapterSpec, Tensor], Tensor]] = {
@@ -66,21 +67,18 @@ PREPARE: dict[Feature, Callable[[AdapterSpec, Tensor], Tensor]] = {
     Feature.PENULTIMATE: lambda spec, hidden: hidden,
     Feature.FACE: face_for,
 }
-SHARES: dict[Family, Callable[[AdapterSpec], Read]] = {
-    Family.FACE_ID_PLUS: lambda spec: (torch.tensor(spec.face.shares),),
-}
 
 
 def unconditional(spec: AdapterSpec, prompt: ImagePrompt, part: Part) -> ImageFeatures:
     """The user's negative image, else what the reference puts in place of an image."""
     if part.negative is not None:
         return part.negative
-    if prompt.encoder == UNKNOWN and spec.unconditional is Unconditional.ZERO_PIXELS:
+    if prompt.encoder == UNKNOWN and spec.family.nothing is Unconditional.ZERO_PIXELS:
         raise IPAdapterError(
             f"'{spec.name}' reads what the image encoder makes of no image, and the image prompt comes from "
             f"{UNKNOWN}: connect that encoder to clip_vision of Load Image Prompt."
         )
-    if spec.unconditional is Unconditional.ZERO_EMBEDDING:
+    if spec.family.nothing is Unconditional.ZERO_EMBEDDING:
         return merge_features([prompt.zero_pixels], lambda tensors: torch.zeros_like(tensors[0]))
     return prompt.zero_pixels
 

@@ -31,7 +31,7 @@ def narrowing_of(spec: AdapterSpec, unet: nn.Module) -> nn.Linear | None:
 
     Raises IPAdapterError where the adapter asks for one and the UNet has none.
     """
-    if not spec.widens_tokens:
+    if not spec.family.narrowed_to:
         return None
     narrowing = getattr(unet, "encoder_hid_proj", None)
     width = spec.projection.context_dim

@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import PurePath
 
 from ..errors import IPAdapterError
-from ..prompts.prompt import FACE_WIDTH
 from .checkpoint import Checkpoint, shape
+from .face_settings import FaceSettings, FaceVersion
+from .families import FAMILIES
+from .family import ProjectionSpec
 from .lora import LORA_KEY, read_rank
-from .spec import DIM_HEAD, KOLORS_TEXT, AdapterSpec, FaceSettings, FaceVersion, Family, ProjectionSpec
+from .spec import AdapterSpec
 
 TO_K = re.compile(r"([0-9]{1,4})\.to_k_ip\.weight")
 LAYER_KEY = re.compile(r"[0-9]{1,4}\.to_[kv]_ip\.weight")
@@ -76,20 +78,13 @@ def identify(checkpoint: Checkpoint) -> AdapterSpec:
     rank = read_rank(checkpoint, channels, context_dim)
     projection = read_projection(checkpoint, context_dim)
     settings = FaceSettings(version_of(checkpoint.name, projection))
-    return AdapterSpec(checkpoint.name, name_portrait(projection, rank), channels, rank, settings)
+    return AdapterSpec(checkpoint.name, projection, channels, rank, settings)
 
 
 def version_of(name: str, projection: ProjectionSpec) -> FaceVersion:
     """By the file's own name, without its folders; for SDXL and Kolors there has only been the second version."""
     says = re.search(r"v2", PurePath(name).name, re.IGNORECASE)
     return FaceVersion.V2 if says or projection.context_dim >= 2048 else FaceVersion.V1
-
-
-def name_portrait(projection: ProjectionSpec, rank: int) -> ProjectionSpec:
-    """FaceID adapters of 16 tokens without a LoRA are called Portrait."""
-    if projection.family is Family.FACE_ID and projection.tokens == 16 and not rank:
-        return replace(projection, family=Family.PORTRAIT)
-    return projection
 
 
 def refuse_foreign(checkpoint: Checkpoint) -> None:
@@ -130,92 +125,11 @@ def layer_channels(checkpoint: Checkpoint, number: int, context_dim: int) -> int
 
 
 def read_projection(checkpoint: Checkpoint, context_dim: int) -> ProjectionSpec:
-    """The image projection's family and sizes (the order of the tests is diffusers')."""
-    for marker, read in READERS:
-        if marker in checkpoint.image_proj:
-            return read(checkpoint, context_dim)
+    """The image projection's family and sizes."""
+    for family in FAMILIES:
+        if family.recognise(checkpoint, context_dim):
+            return family.read(checkpoint, context_dim)
     raise IPAdapterError(
         f"'{checkpoint.name}' has an image projection of no known family "
         f"({', '.join(sorted(checkpoint.image_proj)[:4])} …): supported are base, plus, full-face and FaceID adapters."
     )
-
-
-def read_base(checkpoint: Checkpoint, context_dim: int) -> ProjectionSpec:
-    """`proj` [tokens · context, E]: one linear map and a LayerNorm."""
-    rows, feature_dim = shape(checkpoint, "image_proj", "proj.weight", 2)
-    return ProjectionSpec(Family.BASE, feature_dim, context_dim, whole_tokens(checkpoint, "proj", rows, context_dim))
-
-
-def whole_tokens(checkpoint: Checkpoint, name: str, rows: int, width: int) -> int:
-    """How many tokens a matrix's rows are."""
-    if rows < width or rows % width:
-        raise IPAdapterError(
-            f"'{checkpoint.name}': image_proj.{name}.weight has {rows} rows, where a whole number of {width}-wide "
-            "tokens is needed to match its to_k_ip; the file mixes two adapters."
-        )
-    return rows // width
-
-
-def read_full_face(checkpoint: Checkpoint, context_dim: int) -> ProjectionSpec:
-    """`proj.0` [dim, D], `proj.2` [context, dim]: a token for every patch."""
-    dim, feature_dim = shape(checkpoint, "image_proj", "proj.0.weight", 2)
-    return ProjectionSpec(Family.FULL_FACE, feature_dim, context_dim, None, dim=dim)
-
-
-def read_plus(checkpoint: Checkpoint, context_dim: int) -> ProjectionSpec:
-    """The Resampler, over the encoder's hidden states or, of the unnorm Portrait, over a face embedding."""
-    _, tokens, dim = shape(checkpoint, "image_proj", "latents", 3)
-    feature_dim, inner_dim, depth, ff_dim = read_perceiver(checkpoint, "")
-    family = Family.PORTRAIT_UNNORM if (feature_dim, context_dim) == (FACE_WIDTH, 2048) else Family.PLUS
-    return ProjectionSpec(family, feature_dim, context_dim, tokens, dim, inner_dim, depth, ff_dim)
-
-
-def read_perceiver(checkpoint: Checkpoint, prefix: str) -> tuple[int, int, int, int]:
-    """Width of what it reads, inner width, depth and feed-forward width; heads are 64 wide in every public file."""
-    _, feature_dim = shape(checkpoint, "image_proj", f"{prefix}proj_in.weight", 2)
-    inner_dim, _ = shape(checkpoint, "image_proj", f"{prefix}layers.0.0.to_q.weight", 2)
-    ff_dim, _ = shape(checkpoint, "image_proj", f"{prefix}layers.0.1.1.weight", 2)
-    layers = f"{prefix}layers."
-    depth = len({key[len(layers) :].split(".")[0] for key in checkpoint.image_proj if key.startswith(layers)})
-    if inner_dim % DIM_HEAD:
-        raise IPAdapterError(
-            f"'{checkpoint.name}': the Resampler's to_q is {inner_dim} wide, where a multiple of {DIM_HEAD} is needed."
-        )
-    return feature_dim, inner_dim, depth, ff_dim
-
-
-def read_face_id(checkpoint: Checkpoint, context_dim: int) -> ProjectionSpec:
-    """`proj.0` [dim, 512], `proj.2` [tokens · context, dim]: two linear maps of a face embedding and a LayerNorm."""
-    dim, face_dim = shape(checkpoint, "image_proj", "proj.0.weight", 2)
-    rows, _ = shape(checkpoint, "image_proj", "proj.2.weight", 2)
-    (width,) = shape(checkpoint, "image_proj", "norm.weight", 1)
-    if width != context_dim and (width, context_dim) != (KOLORS_TEXT, 2048):
-        raise IPAdapterError(
-            f"'{checkpoint.name}': its tokens are {width} wide, where its to_k_ip reads {context_dim}; the file mixes "
-            "two adapters."
-        )
-    return ProjectionSpec(Family.FACE_ID, face_dim, width, whole_tokens(checkpoint, "proj.2", rows, width), dim=dim)
-
-
-def read_face_id_plus(checkpoint: Checkpoint, context_dim: int) -> ProjectionSpec:
-    """The same, whose tokens a perceiver then lets read the encoder's hidden states."""
-    identity = read_face_id(checkpoint, context_dim)
-    feature_dim, inner_dim, depth, ff_dim = read_perceiver(checkpoint, "perceiver_resampler.")
-    return replace(
-        identity,
-        family=Family.FACE_ID_PLUS,
-        feature_dim=feature_dim,
-        face_dim=identity.feature_dim,
-        inner_dim=inner_dim,
-        depth=depth,
-        ff_dim=ff_dim,
-    )
-
-
-READERS: tuple[tuple[str, Callable[[Checkpoint, int], ProjectionSpec]], ...] = (
-    ("proj.weight", read_base),
-    ("proj.3.weight", read_full_face),
-    ("perceiver_resampler.proj_in.weight", read_face_id_plus),
-    ("norm.weight", read_face_id),
-    ("latents", read_plus),
-)

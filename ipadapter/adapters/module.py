@@ -12,7 +12,6 @@ from ..errors import IPAdapterError
 from ..files.tensors import Shapes, Tensors, shapes
 from .checkpoint import Checkpoint
 from .lora import lora_tensors
-from .projection import build_projection
 from .spec import AdapterSpec
 
 
@@ -35,7 +34,7 @@ class IPAdapter(nn.Module):
         super().__init__()
         self.spec = spec
         self.lora: Tensors = {}  # of FaceID files: no part of the module, as it changes the UNet's weights
-        self.image_proj = build_projection(spec.projection, operations)
+        self.image_proj = spec.family.projection(spec.projection, operations)
         self.layers = nn.ModuleList(
             LayerProjection(channels, spec.context_dim, operations) for channels in spec.channels
         )

@@ -14,7 +14,9 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
-from .spec import DIM_HEAD, Family, ProjectionSpec
+from .family import ProjectionSpec
+
+DIM_HEAD = 64  # of every public Resampler
 
 
 class LinearProjection(nn.Module):
@@ -162,19 +164,3 @@ class FaceIDPlusProjection(FaceProjection):
         """(N, 512), (N, S, D) and (2,) to (N, T, C): `shares` are those of the identity and of what it has read."""
         identity, (own, read) = self.identity(face), shares
         return own * identity + read * self.perceiver_resampler.read(hidden, identity)
-
-
-PROJECTIONS: dict[Family, type[nn.Module]] = {
-    Family.BASE: LinearProjection,
-    Family.FULL_FACE: FullFaceProjection,
-    Family.PLUS: Resampler,
-    Family.FACE_ID: FaceIDProjection,
-    Family.FACE_ID_PLUS: FaceIDPlusProjection,
-    Family.PORTRAIT: FaceIDProjection,
-    Family.PORTRAIT_UNNORM: Resampler,
-}
-
-
-def build_projection(spec: ProjectionSpec, operations: Any) -> nn.Module:
-    """The projection a file describes, with its weights still to come."""
-    return PROJECTIONS[spec.family](spec, operations)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from .spec import AdapterSpec, FaceVersion, Family
+from .face_settings import FaceVersion
+from .spec import AdapterSpec
 
 FORMAT = "ip-adapter"
 MOST_DIGITS = 18  # of a file's count of steps
@@ -38,7 +39,7 @@ class Provenance:
 
     def of(self, spec: AdapterSpec) -> Provenance:
         """This, for an adapter as it is used."""
-        return replace(self, face_version=spec.face.version.value if spec.family is Family.FACE_ID_PLUS else "")
+        return replace(self, face_version=spec.version.value if spec.version else "")
 
     def told(self, spec: AdapterSpec) -> AdapterSpec:
         """An adapter's spec with what the file says that no tensor tells."""

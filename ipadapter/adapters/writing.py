@@ -32,7 +32,7 @@ def metadata(adapter: IPAdapter, provenance: Provenance) -> dict[str, str]:
     spec = adapter.spec
     return {
         "format": FORMAT,
-        "kind": spec.family.value,
+        "kind": spec.family.title,
         "base": spec.base,
         "encoder": provenance.encoder or spec.encoder,
         "tokens": str(spec.projection.tokens or "one a patch"),

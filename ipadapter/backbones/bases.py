@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-PUBLISHED = ("SD1.5", "SDXL", "Kolors")  # bases that adapters are published for
+KOLORS = "Kolors"
+BASES = {768: "SD1.5", 1024: "SD2.1", 2048: "SDXL"}  # by the width of the text context
+PUBLISHED = ("SD1.5", "SDXL", KOLORS)  # bases that adapters are published for
 WHOLE = {768: 16, 1024: 16, 2048: 70}  # cross-attention layers of each base, by the width of its text context
 PRUNED = {(2048, 34): "SSD-1B", (2048, 15): "Segmind Vega", (2048, 21): "KOALA-700M", (2048, 30): "KOALA-1B"}
 USUAL = 4  # channels of the latents
@@ -35,6 +37,11 @@ class BaseModel:
     published: bool
 
 
+def base_for(context_dim: int) -> str:
+    """The base model with a text context of a width, in users' words. Kolors' is as wide as SDXL's."""
+    return BASES.get(context_dim, f"a UNet with {context_dim}-wide text context")
+
+
 def base_model(base: str, context_dim: int, layers: int, channels: int) -> BaseModel:
     """What a UNet of a base is, by its number of cross-attention layers and the channels of its latents."""
     if context_dim == REFINER:
@@ -53,6 +60,3 @@ def other_model(model: BaseModel, wanted: str) -> str:
         return f"use an adapter made for {model.base}, or a {wanted} model"
     whole = " as it was published" * (model.base == wanted)
     return f"no adapter is published for {model.name}, so use a {wanted} model{whole}"
-
-
-BASES = {768: "SD1.5", 1024: "SD2.1", 2048: "SDXL"}

@@ -13,7 +13,7 @@ from typing import Any
 from torch import nn
 
 from ..errors import IPAdapterError
-from .bases import BASES, USUAL, BaseModel, base_model
+from .bases import KOLORS, USUAL, BaseModel, base_for, base_model
 
 TRANSFORMER_BLOCK = re.compile(r"^(input|output|middle)_blocks?\.(\d+)\.(?:\d+\.)?transformer_blocks\.(\d+)$")
 ORDER = ("input", "output", "middle")
@@ -74,8 +74,8 @@ def base_of(unet: nn.Module, layers: tuple[CrossAttentionLayer, ...]) -> str:
     """The base model a UNet belongs to, in users' words."""
     context_dim = layers[0].context_dim
     if context_dim == 2048 and adm_width(unet) == KOLORS_ADM:
-        return "Kolors"
-    return BASES.get(context_dim, f"a UNet with {context_dim}-wide text context")
+        return KOLORS
+    return base_for(context_dim)
 
 
 def model_of(unet: nn.Module, layers: tuple[CrossAttentionLayer, ...]) -> BaseModel:

@@ -9,13 +9,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from ..adapters.family import Unconditional
 from ..adapters.fit import match_layers
 from ..adapters.provenance import Provenance
-from ..adapters.spec import AdapterSpec, Family, Unconditional
+from ..adapters.spec import AdapterSpec
 from ..backbones.unet import model_of
 from ..errors import IPAdapterError
 from ..prompts.prompt import Feature
-from .published import ENCODER_FOLDER, PACK_FOLDER, encoder_for, pack_address, pack_for
+from .published import ENCODER_FOLDER, PACK_FOLDER, encoder_for, pack_address
 
 
 @dataclass(frozen=True)
@@ -42,15 +43,6 @@ UNCONDITIONAL = {
     Unconditional.ZERO_EMBEDDING: "an embedding of zeros, sent through the projection",
     Unconditional.ZERO_PIXELS: "what the encoder makes of zeros in place of normalised pixels",
 }
-WEIGHTS = {
-    Family.BASE: "1 for an image prompt alone, about 0.5 beside a text prompt",
-    Family.PLUS: "1 for an image prompt alone, 0.4 to 0.6 beside a text prompt, as it keeps much of the picture",
-    Family.FULL_FACE: "about 0.7, with a reference that is cropped to the face",
-    Family.FACE_ID: "0.7 to 1",
-    Family.FACE_ID_PLUS: "0.7 to 1; a lower structure in FaceID Settings leaves hair and pose to the text (v2)",
-    Family.PORTRAIT: "0.7 to 1, with up to five pictures of the person",
-    Family.PORTRAIT_UNNORM: "0.5 to 0.8, as it is strong",
-}
 
 
 def describe_adapter(
@@ -69,8 +61,8 @@ def describe_adapter(
         ("This model", verdict(spec, unet) if unet is not None else ""),
         ("Needs", needs(spec)),
         ("LoRA", lora(spec)),
-        ("No image", UNCONDITIONAL[spec.unconditional] + ", and a zero face embedding" * reads_both(spec)),
-        ("Weight", WEIGHTS[spec.family]),
+        ("No image", UNCONDITIONAL[spec.family.nothing] + ", and a zero face embedding" * reads_both(spec)),
+        ("Weight", spec.family.advice),
     ]
     return "\n".join(f"{label}: {fact}" for label, fact in facts if fact)
 
@@ -80,8 +72,8 @@ def kind(spec: AdapterSpec) -> str:
     projection = spec.projection
     tokens = f"{projection.tokens} image tokens" if projection.tokens else "an image token for every patch"
     read = " and ".join(f"{feature.value} {width} wide" for feature, width in projection.reads)
-    version = f" {spec.face.version.value}" if spec.family is Family.FACE_ID_PLUS else ""
-    return f"{spec.family.value}{version}, {tokens} {projection.context_dim} wide, reads {read}"
+    version = f" {spec.version.value}" if spec.version else ""
+    return f"{spec.family.title}{version}, {tokens} {projection.context_dim} wide, reads {read}"
 
 
 def lora(spec: AdapterSpec) -> str:
@@ -135,7 +127,7 @@ def needs_encoder(spec: AdapterSpec) -> str:
 
 def needs_faces(spec: AdapterSpec) -> str:
     """A recognition model."""
-    pack = pack_for(spec)
+    pack = spec.family.face_pack
     return f"InsightFace: the Python package insightface, and {pack} in {PACK_FOLDER}, from {pack_address(pack)}"
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from ..encoders.published import ENCODERS, Encoder
 from ..errors import IPAdapterError
 from ..files.headers import Header
 from ..files.tensors import Tensors
-from .published import ENCODERS, Encoder
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,12 @@ import re
 from dataclasses import dataclass
 from pathlib import PurePath
 
-from ..adapters.spec import FaceVersion, Family
+from ..adapters.face_settings import FaceVersion
+from ..adapters.families import BASE, FACE_ID, FACE_ID_PLUS, FULL_FACE, PLUS, PORTRAIT, PORTRAIT_UNNORM
+from ..adapters.family import Family
+from ..encoders.published import VIT_BIGG, VIT_H, Encoder
 from ..errors import IPAdapterError
-from .published import ADAPTERS, VIT_BIGG, VIT_H, Encoder, PublicAdapter, Traits
+from .published import ADAPTERS, PublicAdapter, Traits
 
 
 @dataclass(frozen=True)
@@ -30,8 +33,8 @@ class Preset:
 
     def objection(self, traits: Traits) -> str | None:
         """Why a file is not of this kind, to be read after its name; None where it is."""
-        if traits.family is not self.family:
-            return f"is a {traits.family.value} adapter"
+        if traits.family.title != self.family.title:
+            return f"is a {traits.family.title} adapter"
         if self.base and traits.base != self.base:
             return f"is for {traits.base}"
         if self.version and traits.version is not self.version:
@@ -62,19 +65,19 @@ FACE, COMPOSITION, LIGHT = "face", "composition", "light"
 
 # Titles are those of the loaders that graphs of other packs have, to the letter: such graphs come with them.
 PRESETS = (
-    Preset("PLUS (high strength)", Family.PLUS, other=(FACE, COMPOSITION)),
-    Preset("PLUS FACE (portraits)", Family.PLUS, word=FACE),
-    Preset("STANDARD (medium strength)", Family.BASE, other=(LIGHT,)),
-    Preset("LIGHT - SD1.5 only (low strength)", Family.BASE, word=LIGHT, better="v11"),
-    Preset("VIT-G (medium strength)", Family.BASE, other=(LIGHT,), encoder=VIT_BIGG),
-    Preset("FULL FACE - SD1.5 only (portraits stronger)", Family.FULL_FACE),
-    Preset("Composition", Family.PLUS, word=COMPOSITION),
-    Preset("Kolors", Family.PLUS, other=(FACE, COMPOSITION), base="Kolors"),
-    Preset("FACEID", Family.FACE_ID),
-    Preset("FACEID PLUS - SD1.5 only", Family.FACE_ID_PLUS, version=FaceVersion.V1),
-    Preset("FACEID PLUS V2", Family.FACE_ID_PLUS, version=FaceVersion.V2),
-    Preset("FACEID PORTRAIT (style transfer)", Family.PORTRAIT, better="v11"),
-    Preset("FACEID PORTRAIT UNNORM - SDXL only (strong)", Family.PORTRAIT_UNNORM),
+    Preset("PLUS (high strength)", PLUS, other=(FACE, COMPOSITION)),
+    Preset("PLUS FACE (portraits)", PLUS, word=FACE),
+    Preset("STANDARD (medium strength)", BASE, other=(LIGHT,)),
+    Preset("LIGHT - SD1.5 only (low strength)", BASE, word=LIGHT, better="v11"),
+    Preset("VIT-G (medium strength)", BASE, other=(LIGHT,), encoder=VIT_BIGG),
+    Preset("FULL FACE - SD1.5 only (portraits stronger)", FULL_FACE),
+    Preset("Composition", PLUS, word=COMPOSITION),
+    Preset("Kolors", PLUS, other=(FACE, COMPOSITION), base="Kolors"),
+    Preset("FACEID", FACE_ID),
+    Preset("FACEID PLUS - SD1.5 only", FACE_ID_PLUS, version=FaceVersion.V1),
+    Preset("FACEID PLUS V2", FACE_ID_PLUS, version=FaceVersion.V2),
+    Preset("FACEID PORTRAIT (style transfer)", PORTRAIT, better="v11"),
+    Preset("FACEID PORTRAIT UNNORM - SDXL only (strong)", PORTRAIT_UNNORM),
 )
 TITLES = tuple(preset.title for preset in PRESETS)
 

@@ -10,12 +10,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
+from ..adapters.face_settings import FaceVersion
+from ..adapters.families.addresses import TENCENT_FACES
 from ..adapters.lora import ATTENTIONS, WEIGHTS
-from ..adapters.spec import AdapterSpec, FaceVersion, Family
+from ..adapters.spec import AdapterSpec
+from ..encoders.published import page
 from ..errors import IPAdapterError
 from ..files.headers import Header, read_header
 from .catalogue import ListedFile, Survey, listed
-from .published import LORA_FOLDER, TENCENT_FACES, page, public_adapter
+from .published import LORA_FOLDER, public_adapter
 
 # as kohya, peft and diffusers write them
 CHANGE = re.compile(
@@ -76,7 +79,7 @@ def objection(spec: AdapterSpec, file: ListedFile, traits: LoRATraits) -> str | 
 
 def words_of(spec: AdapterSpec) -> set[str]:
     """What the name of an adapter's LoRA says."""
-    return {"faceid", *(VERSION_WORDS[spec.face.version] if spec.family is Family.FACE_ID_PLUS else ())}
+    return {"faceid", *(VERSION_WORDS[spec.version] if spec.version else ())}
 
 
 def advice(spec: AdapterSpec) -> str:

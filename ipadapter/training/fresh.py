@@ -5,14 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from ..adapters.family import Family
 from ..adapters.module import IPAdapter
 from ..adapters.projection import Resampler
-from ..adapters.spec import DIM_HEAD, AdapterSpec, Family, ProjectionSpec
+from ..adapters.spec import AdapterSpec
 from ..backbones.unet import CrossAttentionLayer
-from ..errors import IPAdapterError
-
-DEPTH = 4  # perceiver layers of the reference's Plus adapters
-WIDEST = 1280  # of a Resampler: SDXL's, whose token width is larger
 
 LayerWeights = list[tuple[Tensor, Tensor]]  # W_k and W_v of each layer, (channels, context)
 
@@ -22,27 +19,8 @@ def new_spec(
 ) -> AdapterSpec:
     """The sizes the reference's trainers choose for a base model and an encoder."""
     context_dim = layers[0].context_dim
-    projection = PROJECTIONS[kind](tokens, feature_dim, context_dim)
+    projection = kind.start.projection(tokens, feature_dim, context_dim)
     return AdapterSpec(name, projection, tuple(layer.channels for layer in layers))
-
-
-def base_projection(tokens: int, feature_dim: int, context_dim: int) -> ProjectionSpec:
-    """`tutorial_train.py`: one linear map."""
-    return ProjectionSpec(Family.BASE, feature_dim, context_dim, tokens)
-
-
-def plus_projection(tokens: int, feature_dim: int, context_dim: int) -> ProjectionSpec:
-    """`tutorial_train_plus.py`: a Resampler as wide as the text context, with heads of 64."""
-    dim = min(context_dim, WIDEST)
-    if dim % DIM_HEAD:
-        raise IPAdapterError(
-            f"a plus adapter's width is its text context's, which must be a multiple of {DIM_HEAD}, but this model's "
-            f"is {context_dim}: train a base adapter."
-        )
-    return ProjectionSpec(Family.PLUS, feature_dim, context_dim, tokens, dim, dim, DEPTH, 4 * dim)
-
-
-PROJECTIONS = {Family.BASE: base_projection, Family.PLUS: plus_projection}
 
 
 def new_adapter(spec: AdapterSpec, weights: LayerWeights, seed: int) -> IPAdapter:

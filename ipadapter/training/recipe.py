@@ -7,12 +7,13 @@ from dataclasses import dataclass, field
 
 import torch
 
-from ..adapters.spec import AdapterSpec, Family
+from ..adapters.families import BASE, TRAINABLE
+from ..adapters.family import Family
+from ..adapters.spec import AdapterSpec
 from ..errors import IPAdapterError
 from ..numbers import PART, require
 
 FUSED = ("cpu", "cuda")  # where torch has AdamW as one operation, which reads and writes every number once
-TOKENS = {Family.BASE: 4, Family.PLUS: 16}  # the paper's, and its fine-grained variant's
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ class Drops:
 class Recipe:
     """A training run. `steps` counts optimizer steps, each of `batch_size` · `grad_accumulation` examples."""
 
-    kind: Family = Family.BASE
+    kind: Family = BASE
     tokens: int = 0  # 0: the kind's own
     steps: int = 1000
     batch_size: int = 1
@@ -62,8 +63,8 @@ class Recipe:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.kind not in TOKENS:
-            raise IPAdapterError(f"kind is {self.kind.value}, but what can be trained is base or plus.")
+        if self.kind.training is None:
+            raise IPAdapterError(f"kind is {self.kind.title}, but what can be trained is {' or '.join(TRAINABLE)}.")
         for name in ("steps", "batch_size", "grad_accumulation"):
             if getattr(self, name) < 1:
                 raise IPAdapterError(f"{name} is {getattr(self, name)}, where at least 1 is needed.")
@@ -76,7 +77,7 @@ class Recipe:
     @property
     def token_count(self) -> int:
         """Image tokens of the adapter."""
-        return self.tokens or TOKENS[self.kind]
+        return self.tokens or self.kind.start.tokens
 
     @property
     def examples_a_step(self) -> int:
@@ -92,8 +93,8 @@ class Recipe:
         tokens = spec.projection.tokens
         if spec.family is not self.kind or self.tokens not in (0, tokens):
             raise IPAdapterError(
-                f"{named} is a {spec.family.value} adapter with {tokens or 'one'} tokens"
-                f"{'' if tokens else ' a patch'}, but {prefix}kind is {self.kind.value} and {prefix}tokens "
+                f"{named} is a {spec.family.title} adapter with {tokens or 'one'} tokens"
+                f"{'' if tokens else ' a patch'}, but {prefix}kind is {self.kind.title} and {prefix}tokens "
                 f"{self.tokens}: set kind to its kind and tokens to 0, or {instead}."
             )
 

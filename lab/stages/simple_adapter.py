@@ -7,8 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ipadapter.adapters.families import BASE
+from ipadapter.adapters.family import ProjectionSpec
 from ipadapter.adapters.projection import LinearProjection
-from ipadapter.adapters.spec import Family, ProjectionSpec
 from ipadapter.host.training.frozen import FrozenUNet, frozen_unet
 from ipadapter.training.fresh import new_adapter, new_spec
 from ipadapter.training.module import AdapterTraining, Batch
@@ -36,10 +37,10 @@ class SimpleTraining(AdapterTraining):
 
 def build(seed: int) -> dict[str, Any]:
     """Train and save it: the same pictures, noise, steps and first projection as the decoupled adapter."""
-    recipe = recipe_for(Family.BASE, seed)
+    recipe = recipe_for(BASE, seed)
     with frozen_unet(files.load_model(), None, gradient_checkpointing=False) as frozen:
-        lesson = make_lesson(frozen, Family.BASE, seed)
-        spec = new_spec(NAME, Family.BASE, recipe.token_count, lesson.encoded.shape[-1], frozen.layers)
+        lesson = make_lesson(frozen, BASE, seed)
+        spec = new_spec(NAME, BASE, recipe.token_count, lesson.encoded.shape[-1], frozen.layers)
         projection = new_adapter(spec, frozen.layer_weights(), seed).image_proj
         numbers = teach(SimpleTraining(projection, frozen), lesson, recipe, NAME)
     store.save(NAME, projection.state_dict(), {"tokens": recipe.token_count, "steps": recipe.steps})
@@ -51,6 +52,6 @@ def load() -> LinearProjection:
     weights = store.load(NAME)
     context_dim, feature_dim = weights["norm.weight"].numel(), weights["proj.weight"].shape[1]
     tokens = weights["proj.weight"].shape[0] // context_dim
-    projection = LinearProjection(ProjectionSpec(Family.BASE, feature_dim, context_dim, tokens), torch.nn)
+    projection = LinearProjection(ProjectionSpec(BASE, feature_dim, context_dim, tokens), torch.nn)
     projection.load_state_dict(weights)
     return projection.requires_grad_(False)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 from comfy.model_patcher import ModelPatcherDynamic
-from pack.ipadapter.adapters.spec import Family
+from pack.ipadapter.adapters.families import BASE, PLUS
+from pack.ipadapter.adapters.family import Family
 from pack.ipadapter.errors import IPAdapterError
 from pack.ipadapter.host.adapters.adapter import load_adapter_file
 from pack.ipadapter.host.adapters.saving import save_to_output
@@ -41,7 +42,7 @@ def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
 
 
 @pytest.mark.parametrize("checkpointing", [False, True], ids=["", "checkpointed"])
-@pytest.mark.parametrize("kind", [Family.BASE, Family.PLUS], ids=lambda kind: kind.value)
+@pytest.mark.parametrize("kind", [BASE, PLUS], ids=lambda kind: kind.title)
 def test_a_run_learns_what_it_learns_without(kind, checkpointing):
     dynamic, plain = both_ways(lambda: trained(kind, checkpointing))
     assert dynamic.losses == plain.losses and len(set(plain.losses)) == STEPS
@@ -50,11 +51,11 @@ def test_a_run_learns_what_it_learns_without(kind, checkpointing):
 
 def test_what_was_learned_is_saved_read_again_and_gone_on_from(output):
     def gone_on() -> list[float]:
-        first = trained(Family.PLUS).adapter
+        first = trained(PLUS).adapter
         path = save_to_output(first, "ipadapter/mine")
         again = load_adapter_file(path, path.name)
         assert same(state(first), state(again))
-        return trained(Family.PLUS, start=again).losses
+        return trained(PLUS, start=again).losses
 
     dynamic, plain = both_ways(gone_on)
     assert dynamic == plain

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import pytest
 import torch
 from comfy.model_patcher import ModelPatcher
-from pack.ipadapter.adapters.spec import FaceSettings
+from pack.ipadapter.adapters.face_settings import FaceSettings
 from pack.ipadapter.host.sampling.patching import apply_image_prompt
 from pack.ipadapter.strength.strength import Strength
 from torch import Tensor

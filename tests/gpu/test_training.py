@@ -8,7 +8,7 @@ import comfy.clip_vision
 import folder_paths
 import pytest
 import torch
-from pack.ipadapter.adapters.spec import Family
+from pack.ipadapter.adapters.families import BASE, PLUS
 from pack.ipadapter.host.adapters.adapter import load_adapter_file
 from pack.ipadapter.host.adapters.saving import save_to_output
 from pack.ipadapter.host.sampling.patching import apply_image_prompt
@@ -81,7 +81,7 @@ def pictures():
 
 
 @pytest.mark.parametrize("checkpointing", [False, True], ids=["", "checkpointed"])
-@pytest.mark.parametrize("kind", [Family.BASE, Family.PLUS], ids=lambda kind: kind.value)
+@pytest.mark.parametrize("kind", [BASE, PLUS], ids=lambda kind: kind.title)
 def test_a_run_learns_and_leaves_the_base_model_alone(kind, checkpointing, output):
     model, settings = loaded_model(MICRO), Settings(steps=2)
     plain = picture(model, MICRO, settings)

@@ -8,7 +8,7 @@ from functools import cache
 import pytest
 import torch
 from insightface.app import FaceAnalysis
-from pack.ipadapter.adapters.spec import FaceSettings, FaceVersion
+from pack.ipadapter.adapters.face_settings import FaceSettings, FaceVersion
 from pack.ipadapter.errors import IPAdapterError
 from pack.ipadapter.host.encoders.encoder import encode_image_prompt, encode_references
 from pack.ipadapter.host.faces.reading import encode_faces

@@ -10,8 +10,8 @@ import pack.ipadapter.backbones.unet as layers
 import pytest
 import torch
 from comfy.weight_adapter import LoRAAdapter
+from pack.ipadapter.adapters.face_settings import FaceSettings, FaceVersion
 from pack.ipadapter.adapters.features import features_for
-from pack.ipadapter.adapters.spec import FaceSettings, FaceVersion
 from pack.ipadapter.errors import IPAdapterError
 from pack.ipadapter.host.adapters.adapter import load_adapter_file, with_face
 from pack.ipadapter.host.adapters.saving import save_to_output

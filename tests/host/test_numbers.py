@@ -13,8 +13,8 @@ import torch
 from comfy_api.v0_0_2 import io
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pack.ipadapter.adapters.face_settings import FaceSettings
 from pack.ipadapter.adapters.provenance import Provenance
-from pack.ipadapter.adapters.spec import FaceSettings
 from pack.ipadapter.backbones.unet import find_layers
 from pack.ipadapter.errors import IPAdapterError
 from pack.ipadapter.host.faces.models import register_face_folder

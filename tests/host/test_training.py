@@ -11,7 +11,7 @@ import folder_paths
 import pytest
 import torch
 from diffusers import UNet2DConditionModel
-from pack.ipadapter.adapters.spec import Family
+from pack.ipadapter.adapters.families import BASE, FULL_FACE, PLUS
 from pack.ipadapter.errors import IPAdapterError
 from pack.ipadapter.host.adapters.adapter import load_adapter_file
 from pack.ipadapter.host.adapters.saving import save_to_output
@@ -36,7 +36,7 @@ from tests.small import MICRO, SD15, SDXL, host_model, make_pair, reference_weig
 from tests.world import adapter_file, conditioning, host_adapter, picture
 
 PICTURES = 3
-RECIPE = Recipe(Family.BASE, steps=3, batch_size=2, seed=1)
+RECIPE = Recipe(BASE, steps=3, batch_size=2, seed=1)
 
 
 @pytest.fixture(autouse=True)
@@ -75,7 +75,7 @@ def run(recipe=RECIPE, model=None, given=None, start=None, precision="auto", che
     )
 
 
-@pytest.mark.parametrize("kind", [Family.BASE, Family.PLUS], ids=lambda kind: kind.value)
+@pytest.mark.parametrize("kind", [BASE, PLUS], ids=lambda kind: kind.title)
 def test_a_trained_adapter_can_be_applied_at_once_and_the_model_is_unchanged(kind):
     model = micro()
     before = {key: tensor.clone() for key, tensor in model.model.state_dict().items()}
@@ -103,9 +103,9 @@ class Noted(Batches):
 
 
 def test_each_batch_is_made_once_and_one_at_most_ahead():
-    recipe = Recipe(Family.BASE, steps=2, batch_size=2, grad_accumulation=2)
+    recipe = Recipe(BASE, steps=2, batch_size=2, grad_accumulation=2)
     with frozen_unet(micro(), None, gradient_checkpointing=False) as frozen:
-        spec = new_spec("new", Family.BASE, 4, EMBED, frozen.layers)
+        spec = new_spec("new", BASE, 4, EMBED, frozen.layers)
         training = AdapterTraining(new_adapter(spec, frozen.layer_weights(), 0), frozen)
         data = encode_pictures(frozen.patcher.model, pictures(), (torch.rand(PICTURES, EMBED), torch.zeros(1, EMBED)))
         batches, optimizer = Noted(data, frozen, recipe), recipe.optimizer(list(training.parameters()))
@@ -116,27 +116,27 @@ def test_each_batch_is_made_once_and_one_at_most_ahead():
 
 
 def test_learning_lowers_the_loss():
-    recipe = Recipe(Family.BASE, steps=40, batch_size=3, learning_rate=3e-3, drops=Drops(0, 0, 0))
+    recipe = Recipe(BASE, steps=40, batch_size=3, learning_rate=3e-3, drops=Drops(0, 0, 0))
     losses = run(recipe).losses
     assert sum(losses[-8:]) < 0.97 * sum(losses[:8])
 
 
 def test_tokens_and_kind_are_the_users(output):
-    adapter = run(Recipe(Family.PLUS, tokens=7, steps=1)).adapter
-    assert adapter.spec.projection.tokens == 7 and adapter.spec.family is Family.PLUS
+    adapter = run(Recipe(PLUS, tokens=7, steps=1)).adapter
+    assert adapter.spec.projection.tokens == 7 and adapter.spec.family is PLUS
 
 
 def test_going_on_from_an_adapter_starts_from_its_weights_and_counts_its_steps():
     first = run().adapter
     untouched = {key: tensor.clone() for key, tensor in first.patcher.model.state_dict().items()}
-    second = run(Recipe(Family.BASE, steps=1, learning_rate=1e-9), start=first).adapter
+    second = run(Recipe(BASE, steps=1, learning_rate=1e-9), start=first).adapter
     assert second.provenance.steps == 4
     for key, tensor in second.patcher.model.state_dict().items():
         torch.testing.assert_close(tensor, untouched[key], atol=1e-7, rtol=0)
     assert all(torch.equal(tensor, untouched[key]) for key, tensor in first.patcher.model.state_dict().items())
 
 
-@pytest.mark.parametrize("kind", [Family.BASE, Family.PLUS], ids=lambda kind: kind.value)
+@pytest.mark.parametrize("kind", [BASE, PLUS], ids=lambda kind: kind.title)
 def test_a_saved_adapter_loads_here_and_in_diffusers(kind, output):
     adapter = run(Recipe(kind, steps=2), make_pair(SD15).host, pictures(SD15)).adapter
     path = save_to_output(adapter, "ipadapter/mine", "CC-BY-4.0")
@@ -171,7 +171,7 @@ def nested(path: Path):
 def test_sdxl_and_mixed_sizes_train():
     given = pictures(SDXL)
     given.latents[1] = given.latents[1][..., :8]
-    assert len(run(Recipe(Family.BASE, steps=2), make_pair(SDXL).host, given).losses) == 2
+    assert len(run(Recipe(BASE, steps=2), make_pair(SDXL).host, given).losses) == 2
 
 
 def test_bf16_computes_the_model_and_learns_in_fp32():
@@ -204,7 +204,7 @@ def test_a_loss_that_is_not_a_number_stops_and_keeps_the_last_good_weights(outpu
     given = pictures()
     given.latents[2][:] = torch.inf
     with pytest.raises(DivergedError, match=r"stopped at step \d.*output/ipadapter") as stopped:
-        run(Recipe(Family.BASE, steps=9, drops=Drops(0, 0, 0), seed=2), given=given)
+        run(Recipe(BASE, steps=9, drops=Drops(0, 0, 0), seed=2), given=given)
     (path,) = (output / "ipadapter").glob("*.safetensors")
     loaded = load_adapter_file(path, path.name)
     assert f"step {loaded.provenance.steps + 1}:" in str(stopped.value)
@@ -276,7 +276,7 @@ def test_what_does_not_fit_is_refused_in_a_sentence(case, output):
         ({"drops": lambda: Drops(0.5, 0.5, 0.5)}, "sum at most 1"),
         ({"steps": 0}, "at least 1"),
         ({"learning_rate": 0.0}, "above 0"),
-        ({"kind": Family.FULL_FACE}, "base or plus"),
+        ({"kind": FULL_FACE}, "base or plus"),
     ],
 )
 def test_impossible_recipes_are_refused(settings, sentence):

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from pack.ipadapter.adapters.families import BASE
 from pack.ipadapter.adapters.provenance import Provenance
-from pack.ipadapter.adapters.spec import Family
 from pack.ipadapter.commands.train.encoding import Settings, fill, make_plan
 from pack.ipadapter.commands.train.examples import open_set
 from pack.ipadapter.commands.train.listing import list_folder
@@ -54,7 +54,7 @@ def test_a_step_waits_once(kind, mode):
 
 def test_accumulated_batches_are_waited_for_once():
     with on_shapes() as (waits, ours):
-        ours.batches = Batches(ours.batches.data, ours.frozen, Recipe(Family.BASE, batch_size=2, grad_accumulation=2))
+        ours.batches = Batches(ours.batches.data, ours.frozen, Recipe(BASE, batch_size=2, grad_accumulation=2))
         assert waits_in(PLAIN, ours, waits) == 1
 
 
@@ -72,11 +72,11 @@ def test_pictures_that_lie_on_the_card_are_not_waited_for():
 
 @pytest.mark.parametrize("accumulation", [1, 3], ids=lambda count: f"{count} a step")
 def test_a_step_of_the_command_waits_once(tmp_path, accumulation, fresh_accelerate):  # noqa: F811
-    recipe = Recipe(Family.BASE, 2, steps=2, batch_size=2, grad_accumulation=accumulation)
+    recipe = Recipe(BASE, 2, steps=2, batch_size=2, grad_accumulation=accumulation)
     accelerator = make_accelerator("no", recipe, tmp_path / "run", cpu=True)
     accelerator.state.device = META
     with card_of_shapes() as waits, shapes_of(base_model("meta")) as frozen:
-        spec = new_spec("small", Family.BASE, 2, WIDTH, frozen.layers)
+        spec = new_spec("small", BASE, 2, WIDTH, frozen.layers)
         training = AdapterTraining(new_adapter(spec, frozen.layer_weights(), 0), frozen)
         data = encoded_pictures(tmp_path)
         run = Run(accelerator, training, data, recipe, Schedule(tmp_path / "run"), Provenance("small"))

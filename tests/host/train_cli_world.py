@@ -21,8 +21,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 
+from ipadapter.adapters.families import BASE
 from ipadapter.adapters.provenance import Provenance
-from ipadapter.adapters.spec import Family
 from ipadapter.commands.train.encoding import Plan, Settings, fill, make_plan
 from ipadapter.commands.train.examples import open_set
 from ipadapter.commands.train.listing import list_folder
@@ -147,7 +147,7 @@ def carry_out(job: Job) -> int:
     from ipadapter.host.launch import start_host
 
     torch.set_num_threads(1)
-    recipe = Recipe(Family.BASE, 2, job.steps, job.batch_size, job.grad_accumulation, job.learning_rate)
+    recipe = Recipe(BASE, 2, job.steps, job.batch_size, job.grad_accumulation, job.learning_rate)
     folder = Path(job.folder)
     accelerator = make_accelerator(job.mixed_precision, recipe, folder, cpu=True, tensorboard=job.tensorboard)
     start_host(["--cpu", "--use-pytorch-cross-attention"])  # as the tests have it
@@ -161,7 +161,7 @@ def carry_out(job: Job) -> int:
         accelerator.wait_for_everyone()
         model = base_model()
         frozen = stack.enter_context(frozen_unet(model, torch.float32, False))
-        spec = new_spec("small", Family.BASE, recipe.token_count, WIDTH, trainable_layers(model))
+        spec = new_spec("small", BASE, recipe.token_count, WIDTH, trainable_layers(model))
         training = AdapterTraining(new_adapter(spec, frozen.layer_weights(), 0), frozen)
         schedule = Schedule(folder, job.checkpoint_every, job.keep, 1)
         run = TroubledRun(accelerator, training, open_set(plan), recipe, schedule, Provenance("small"))

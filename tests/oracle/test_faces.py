@@ -8,7 +8,7 @@ from functools import lru_cache
 
 import pytest
 import torch
-from pack.ipadapter.adapters.spec import FaceSettings, FaceVersion
+from pack.ipadapter.adapters.face_settings import FaceSettings, FaceVersion
 from pack.ipadapter.host.adapters.adapter import Adapter
 from pack.ipadapter.host.sampling.patching import apply_image_prompt
 from pack.ipadapter.prompts.prompt import ImagePrompt
@@ -100,7 +100,7 @@ def worst(
     applied = (apply or apply_once)(make_pair(layout).host, adapter, prompt, weight)
     _, calls = sample(applied, layout, settings)
     reference = reference_faces(layout, file, weight, face)
-    given = rows_of(prompt, adapter.spec.reads_raw_face)
+    given = rows_of(prompt, adapter.spec.family.raw_face)
     assert calls
     return max((noise(reference, call, given) - call.output).abs().max().item() for call in calls)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import comfy.model_sampling
 import pytest
 import torch
-from pack.ipadapter.adapters.spec import Family
+from pack.ipadapter.adapters.families import BASE, PLUS
 from pack.ipadapter.adapters.writing import file_tensors
 from pack.ipadapter.host.training.data import encode_pictures, graph_pictures
 from pack.ipadapter.host.training.frozen import frozen_unet
@@ -23,7 +23,7 @@ from tests.world import conditioning
 
 PICTURES = 5
 MANY_DROPS = Drops(0.25, 0.25, 0.25)
-FEATURE_DIM = {Family.BASE: EMBED, Family.PLUS: HIDDEN}
+FEATURE_DIM = {BASE: EMBED, PLUS: HIDDEN}
 
 
 def graph(layout, seed=3):
@@ -38,14 +38,14 @@ def graph(layout, seed=3):
 def features(kind, seed=4):
     """Of the pictures, and of no picture."""
     generator = torch.Generator().manual_seed(seed)
-    if kind is Family.BASE:
+    if kind is BASE:
         return torch.randn(PICTURES, EMBED, generator=generator), torch.zeros(1, EMBED)
     return (torch.randn(n, PATCHES, HIDDEN, generator=generator) for n in (PICTURES, 1))
 
 
 def start(frozen, kind, layout):
     """A trainer's two halves on a small random model."""
-    tokens = 4 if kind is Family.BASE else 16
+    tokens = 4 if kind is BASE else 16
     spec = new_spec("new", kind, tokens, FEATURE_DIM[kind], frozen.layers)
     training = AdapterTraining(new_adapter(spec, frozen.layer_weights(), seed=1), frozen)
     return training, encode_pictures(frozen.patcher.model, graph(layout), tuple(features(kind)))
@@ -112,7 +112,7 @@ def one_backward(frozen, kind, layout, recipe, prediction="epsilon", unet=None):
     return gradients(training), reference.public(lambda p: p.grad)
 
 
-@pytest.mark.parametrize("kind", [Family.BASE, Family.PLUS], ids=lambda kind: kind.value)
+@pytest.mark.parametrize("kind", [BASE, PLUS], ids=lambda kind: kind.title)
 @pytest.mark.parametrize("layout", [SD15, SDXL], ids=lambda layout: layout.name)
 def test_gradients_of_every_trained_tensor_equal_the_references(layout, kind):
     """Both UNets compute in float64: how a processor rounds 70 layers of float32 is itself some 1e-5."""
@@ -126,9 +126,9 @@ def test_gradients_of_every_trained_tensor_equal_the_references(layout, kind):
 
 
 def test_gradient_checkpointing_changes_nothing():
-    recipe = Recipe(Family.BASE, batch_size=2, seed=5)
+    recipe = Recipe(BASE, batch_size=2, seed=5)
     with frozen_unet(make_pair(SD15).host, None, gradient_checkpointing=True) as frozen:
-        ours, theirs = one_backward(frozen, Family.BASE, SD15, recipe)
+        ours, theirs = one_backward(frozen, BASE, SD15, recipe)
     assert relative(ours, theirs) < 1e-5
 
 
@@ -146,13 +146,13 @@ def test_models_that_predict_velocity_or_flow_have_their_own_loss(prediction):
     model = make_pair(MICRO).host.clone()
     with torch.inference_mode(False):
         model.add_object_patch("model_sampling", sampling(prediction))
-    recipe = Recipe(Family.BASE, batch_size=4, drops=MANY_DROPS, seed=5)
+    recipe = Recipe(BASE, batch_size=4, drops=MANY_DROPS, seed=5)
     with frozen_unet(model, None, gradient_checkpointing=False) as frozen:
-        ours, theirs = one_backward(frozen, Family.BASE, MICRO, recipe, prediction)
+        ours, theirs = one_backward(frozen, BASE, MICRO, recipe, prediction)
     assert relative(ours, theirs) < 1e-5
 
 
-@pytest.mark.parametrize("kind", [Family.BASE, Family.PLUS], ids=lambda kind: kind.value)
+@pytest.mark.parametrize("kind", [BASE, PLUS], ids=lambda kind: kind.title)
 def test_twelve_optimizer_steps_agree(kind):
     recipe = Recipe(kind, steps=12, batch_size=2, drops=MANY_DROPS, seed=6)
     with frozen_unet(make_pair(MICRO).host, None, gradient_checkpointing=False) as frozen:

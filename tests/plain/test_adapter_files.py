@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 from pack.ipadapter.adapters.checkpoint import Checkpoint, read_checkpoint
+from pack.ipadapter.adapters.family import Unconditional
 from pack.ipadapter.adapters.identify import identify
 from pack.ipadapter.adapters.module import load_adapter
-from pack.ipadapter.adapters.spec import Family, Unconditional
 from pack.ipadapter.errors import IPAdapterError
 from pack.ipadapter.library.finding import read_adapter
 from pack.ipadapter.prompts.prompt import Feature
@@ -60,7 +60,7 @@ def test_the_shapes_used_here_add_up_to_the_published_sizes(name, size):
 def test_a_public_file_is_recognised_by_its_tensors(name):
     kind = KINDS[name]
     spec = identify(checkpoint_of(kind.tensors(on_meta), "renamed-by-its-user.safetensors"))
-    assert (spec.family.value, spec.base, spec.projection.tokens) == (kind.family, kind.base, kind.tokens)
+    assert (spec.family.title, spec.base, spec.projection.tokens) == (kind.family, kind.base, kind.tokens)
     assert kind.encoder in spec.encoder
     assert (spec.channels, spec.context_dim) == (kind.channels, kind.context)
 
@@ -92,7 +92,7 @@ def test_a_public_file_becomes_a_module_that_makes_its_tokens(name):
 )
 def test_a_family_states_what_it_reads_and_what_no_image_is(family, feature, unconditional):
     spec = identify(checkpoint_of(small_file(family)))
-    assert (spec.family, spec.feature, spec.unconditional) == (Family(family), feature, unconditional)
+    assert (spec.family.title, spec.feature, spec.family.nothing) == (family, feature, unconditional)
 
 
 @pytest.mark.parametrize("tokens", [1, 4, 16, 20, 257])

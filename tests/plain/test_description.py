@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
+from pack.ipadapter.adapters.family import Unconditional
 from pack.ipadapter.adapters.identify import identify
 from pack.ipadapter.adapters.provenance import Provenance
-from pack.ipadapter.adapters.spec import Unconditional
 from pack.ipadapter.library.description import Storage, describe_adapter
 from pack.ipadapter.library.published import encoder_for
 from torch import nn
@@ -34,7 +34,7 @@ def test_a_public_file_is_described_by_its_spec_alone(name):
     encoder = encoder_for(spec)
     needs = f"{encoder.short}: {encoder.name} in models/clip_vision, from {encoder.address}" if encoder else ""
     assert needs in said["Needs"] and ("in models/insightface/models, from" in said["Needs"]) == spec.reads_face
-    pixels = spec.unconditional is Unconditional.ZERO_PIXELS
+    pixels = spec.family.nothing is Unconditional.ZERO_PIXELS
     assert ("zeros in place of normalised pixels" in said["No image"]) == pixels
     assert ("LoRA" in said) == bool(kind.lora_rank)
     assert said["Weight"]

@@ -7,12 +7,13 @@ from dataclasses import replace
 import pytest
 import torch
 from pack.ipadapter.adapters.checkpoint import read_checkpoint
+from pack.ipadapter.adapters.face_settings import FaceSettings, FaceVersion
 from pack.ipadapter.adapters.features import features_for
 from pack.ipadapter.adapters.identify import identify
 from pack.ipadapter.adapters.lora import changes_of
 from pack.ipadapter.adapters.module import load_adapter
 from pack.ipadapter.adapters.provenance import Provenance
-from pack.ipadapter.adapters.spec import AdapterSpec, FaceSettings, FaceVersion
+from pack.ipadapter.adapters.spec import AdapterSpec
 from pack.ipadapter.adapters.writing import write_adapter
 from pack.ipadapter.errors import IPAdapterError
 from pack.ipadapter.files.tensors import read_metadata

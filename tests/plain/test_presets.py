@@ -7,16 +7,17 @@ from pathlib import Path
 import pytest
 import torch
 from pack.ipadapter.adapters.checkpoint import checkpoint_header, read_checkpoint
+from pack.ipadapter.adapters.families import PLUS
 from pack.ipadapter.adapters.identify import identify
-from pack.ipadapter.adapters.spec import FEATURES, Family
 from pack.ipadapter.backbones.bases import PUBLISHED, USUAL, base_model
 from pack.ipadapter.backbones.unet import CrossAttentionLayer
+from pack.ipadapter.encoders.published import ENCODERS
 from pack.ipadapter.errors import IPAdapterError
 from pack.ipadapter.files.headers import read_header
 from pack.ipadapter.library.catalogue import Catalogue, ListedFile, Survey
 from pack.ipadapter.library.finding import Target, choose_adapter, choose_encoder, read_adapter, read_encoder
 from pack.ipadapter.library.kinds import PRESETS, TITLES, preset_of, public_file, says
-from pack.ipadapter.library.published import ADAPTERS, ENCODERS, PublicAdapter, encoder_for
+from pack.ipadapter.library.published import ADAPTERS, PublicAdapter, encoder_for
 from pack.ipadapter.prompts.prompt import Feature
 
 from tests.adapters import random_adapter
@@ -107,7 +108,7 @@ def test_a_full_size_file_is_told_from_its_header(surveyed):
     assert not surveyed.useless and len(surveyed.found) == len(FILES)
     for file, spec in surveyed.found:
         kind = FILES[file.path.name]
-        assert (spec.family.value, spec.base, spec.projection.tokens) == (kind.family, kind.base, kind.tokens)
+        assert (spec.family.title, spec.base, spec.projection.tokens) == (kind.family, kind.base, kind.tokens)
         assert spec.channels == kind.channels
 
 
@@ -357,7 +358,7 @@ def test_a_file_that_stays_as_it_is_is_not_opened_again(tmp_path):
     assert first == again and opened == ["a.safetensors"]
     write_safetensors(path, random_adapter("plus", (8,), 32).flat())
     changed = catalogue.survey(listing(tmp_path), lambda done, of: None)
-    assert changed.found[0][1].family is Family.PLUS and opened == ["a.safetensors"] * 2
+    assert changed.found[0][1].family is PLUS and opened == ["a.safetensors"] * 2
     path.unlink()
     assert catalogue.survey(listing(tmp_path), lambda done, of: None) == Survey((), ()) and not catalogue.known
 
@@ -377,7 +378,7 @@ def test_a_word_is_looked_for_at_the_end_of_the_names_words():
 def reads(adapter: PublicAdapter) -> str:
     """What an adapter reads, as the README says it."""
     encoder = [adapter.encoder.short] if adapter.encoder else []
-    return " and ".join(encoder + ["face"] * (Feature.FACE in FEATURES[adapter.family]))
+    return " and ".join(encoder + ["face"] * (Feature.FACE in adapter.family.reads))
 
 
 def test_the_tables_of_the_readme_and_of_the_code_are_one():

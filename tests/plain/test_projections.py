@@ -12,9 +12,9 @@ from diffusers.models.embeddings import (
     IPAdapterFullImageProjection,
     IPAdapterPlusImageProjection,
 )
+from pack.ipadapter.adapters.face_settings import FaceSettings, FaceVersion
 from pack.ipadapter.adapters.identify import identify
 from pack.ipadapter.adapters.module import load_adapter
-from pack.ipadapter.adapters.spec import FaceSettings, FaceVersion
 from torch import nn
 
 from tests.adapters import (

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ipadapter.adapters.spec import Family
+from ipadapter.adapters.families import BASE, PLUS
 from ipadapter.commands.train.config import read_config
 from ipadapter.commands.train.listing import find_shards
 from ipadapter.errors import IPAdapterError
@@ -32,7 +32,7 @@ def written(tmp_path: Path, text: str) -> Path:
 def test_the_smallest_file_has_the_papers_recipe_and_paths_beside_it(tmp_path):
     config = read_config(written(tmp_path, SMALLEST))
     recipe = config.recipe
-    assert (recipe.kind, recipe.token_count, recipe.learning_rate, recipe.weight_decay) == (Family.BASE, 4, 1e-4, 0.01)
+    assert (recipe.kind, recipe.token_count, recipe.learning_rate, recipe.weight_decay) == (BASE, 4, 1e-4, 0.01)
     assert (recipe.drops.text, recipe.drops.image, recipe.drops.both) == (0.05, 0.05, 0.05)
     assert config.model.checkpoint == tmp_path / "models" / "base.safetensors"
     assert config.data.resolution == 512
@@ -41,7 +41,7 @@ def test_the_smallest_file_has_the_papers_recipe_and_paths_beside_it(tmp_path):
 
 def test_the_example_in_the_documentation_is_a_configuration():
     config = read_config(ROOT / "docs" / "training.toml")
-    assert config.recipe.kind is Family.PLUS
+    assert config.recipe.kind is PLUS
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import torch
-from pack.ipadapter.adapters.spec import Family
+from pack.ipadapter.adapters.families import BASE, PLUS
+from pack.ipadapter.adapters.family import Family
 from pack.ipadapter.host.training.data import EncodedPictures, GraphPictures, encode_pictures
 from pack.ipadapter.host.training.frozen import FrozenUNet, checkpointed, frozen_unet, in_training, not_loaded
 from pack.ipadapter.training.batches import Batches
@@ -52,7 +53,7 @@ class TrainingCase:
 
     @property
     def family(self) -> Family:
-        return Family.PLUS if self.kind.resampler else Family.BASE
+        return PLUS if self.kind.resampler else BASE
 
     @property
     def steps(self) -> int:

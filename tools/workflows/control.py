@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ipadapter.library.published import PACK
+from ipadapter.adapters.family import USUAL_PACK
 
 from . import notes
 from .graph import Block, Column, Inputs, Node, Output, Workflow
@@ -122,7 +122,7 @@ def faceid(name: str) -> Workflow:
 
 
 def load_insightface() -> Node:
-    return Node("LoadInsightFace", {"model_name": PACK})
+    return Node("LoadInsightFace", {"model_name": USUAL_PACK})
 
 
 def attention_map(name: str) -> Workflow:

@@ -22,7 +22,7 @@ from pydantic import (
     model_validator,
 )
 
-from ...adapters.spec import Family
+from ...adapters.families import TRAINABLE
 from ...errors import IPAdapterError
 from ...files.opening import refuse_name
 from ...images.pixels import SMALLEST_SIDE
@@ -162,7 +162,7 @@ class Config(Section):
         """The engine's numbers. Raises IPAdapterError where they do not go together."""
         t = self.training
         return Recipe(
-            kind=Family(self.model.kind),
+            kind=TRAINABLE[self.model.kind],
             tokens=self.model.tokens,
             steps=t.steps,
             batch_size=t.batch_size,

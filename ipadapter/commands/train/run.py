@@ -128,7 +128,7 @@ class Run:
         spec, recipe = self.plain.adapter.spec, self.recipe
         return {
             "step": self.step,
-            "kind": spec.family.value,
+            "kind": spec.family.title,
             "tokens": spec.projection.tokens,
             "base": spec.base,
             "encoder width": spec.projection.feature_dim,

@@ -14,11 +14,11 @@ import comfy.utils
 import torch
 
 from ...adapters.checkpoint import group, read_checkpoint
-from ...adapters.face_settings import refuse_settings
+from ...adapters.face_settings import FaceSettings
 from ...adapters.identify import identify
 from ...adapters.module import IPAdapter, load_adapter
 from ...adapters.provenance import Provenance
-from ...adapters.spec import AdapterSpec, FaceSettings
+from ...adapters.spec import AdapterSpec, refuse_settings
 from ...adapters.writing import file_tensors
 from ...faces.reading import FaceAnalysis
 from ...files.tensors import read_metadata

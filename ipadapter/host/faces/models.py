@@ -13,11 +13,12 @@ from typing import Any
 
 import folder_paths
 
+from ...adapters.family import USUAL_PACK
 from ...errors import IPAdapterError, refusal
 from ...faces.providers import AUTO, execution_providers
 from ...faces.reading import SIDES, FaceAnalysis
 from ...files.opening import refuse_name
-from ...library.published import PACK, pack_address
+from ...library.published import pack_address
 from ...prompts.prompt import FACE_WIDTH
 from ..files import fingerprint_of, searched
 
@@ -36,7 +37,7 @@ def register_face_folder() -> None:
 
 def pack_names() -> list[str]:
     """The packs there are, the usual one first."""
-    return sorted(packs(), key=lambda name: (name != PACK, name))
+    return sorted(packs(), key=lambda name: (name != USUAL_PACK, name))
 
 
 def packs() -> dict[str, Path]:
@@ -87,7 +88,7 @@ def pack_fingerprint(name: str | None) -> str:
 
 def get_pack(name: str) -> str:
     """What to do without one; without one that is not published, where to get the usual one."""
-    public = name if pack_address(name) else PACK
+    public = name if pack_address(name) else USUAL_PACK
     place = Path(searched(FACES)[0], "models") / public
     return f"unpack {pack_address(public)} ({TERMS}) into {place} and press R."
 

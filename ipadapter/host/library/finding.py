@@ -16,13 +16,13 @@ from comfy.model_patcher import ModelPatcher
 
 from ...adapters.spec import AdapterSpec
 from ...backbones.unet import model_of, require_layers
+from ...encoders.published import Encoder
 from ...errors import IPAdapterError
 from ...faces.providers import AUTO
 from ...library.catalogue import Catalogue, ListedFile
 from ...library.finding import Choice, Target, choose_adapter, choose_encoder, needs_encoder, read_adapter, read_encoder
 from ...library.kinds import preset_of
 from ...library.loras import LoRATraits, choose_lora, read_lora
-from ...library.published import Encoder, pack_for
 from ..adapters.adapter import Adapter, load_adapter_file
 from ..adapters.lora import load_lora
 from ..backbones.replaced import own_attentions
@@ -92,7 +92,7 @@ def find_files(finder: Finder, model: ModelPatcher, preset_title: str) -> Files:
     spec = choice.spec
     encoder = finder.find_encoder(spec) if needs_encoder(spec) else None
     lora = finder.find_lora(spec) if spec.lacks_lora else None
-    return Files(choice, encoder, lora, find_pack(pack_for(spec)).name if spec.reads_face else None)
+    return Files(choice, encoder, lora, find_pack(spec.family.face_pack).name if spec.reads_face else None)
 
 
 def load_found(

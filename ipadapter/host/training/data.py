@@ -15,10 +15,10 @@ import comfy.samplers
 import torch
 from torch import Tensor
 
-from ...adapters.spec import Family
+from ...adapters.family import Family
 from ...errors import IPAdapterError
 from ...images.pixels import Fit, prepare_pixels
-from ...prompts.prompt import ImageFeatures
+from ...prompts.prompt import Feature, ImageFeatures
 from ...training.module import Text
 from ..encoders.encoder import describe, encode_all, encode_zero_pixels, pixel_format, refuse_not_finite
 
@@ -155,7 +155,7 @@ def encode_features(
     nothing, (encoded,) = encode_zero_pixels(clip_vision), encode_all(clip_vision, [pixels])
     encoder = describe(clip_vision, encoded)
     refuse_not_finite([encoded, nothing], encoder)
-    return FEATURES[kind](encoded, nothing, encoder), encoder
+    return LEARNED[kind.reads[-1]](encoded, nothing, encoder), encoder
 
 
 def embeddings(encoded: ImageFeatures, nothing: ImageFeatures, encoder: str) -> tuple[Tensor, Tensor]:
@@ -172,4 +172,4 @@ def hidden_states(encoded: ImageFeatures, nothing: ImageFeatures, encoder: str) 
     return encoded.penultimate, nothing.penultimate
 
 
-FEATURES = {Family.BASE: embeddings, Family.PLUS: hidden_states}
+LEARNED = {Feature.IMAGE_EMBEDS: embeddings, Feature.PENULTIMATE: hidden_states}

@@ -14,7 +14,7 @@ import torch
 from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
-from ...adapters.spec import Family
+from ...adapters.family import Family
 from ...errors import IPAdapterError
 from ...files.headers import read_header
 from ...files.opening import inspect

@@ -16,9 +16,8 @@ from PIL import Image
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from ...adapters.spec import Family
 from ...drawing.plots import line_plot
-from ...prompts.prompt import ImageFeatures, ImagePrompt, Part
+from ...prompts.prompt import Feature, ImageFeatures, ImagePrompt, Part
 from ...strength.strength import Strength
 from ..adapters.adapter import Adapter
 from ..pictures import from_pil
@@ -100,7 +99,7 @@ class Watch:
 def draw_picture(frozen: FrozenUNet, data: EncodedPictures, adapter: Adapter) -> Image.Image | None:
     """What the adapter makes of the first picture alone: no text, weight 1, seen through the host's latent preview."""
     with torch.inference_mode():
-        model = apply_image_prompt(frozen.patcher, adapter, prompt_of(data, adapter.spec.family), Strength())
+        model = apply_image_prompt(frozen.patcher, adapter, prompt_of(data, adapter.spec.feature), Strength())
         latent = torch.zeros_like(data.clean[0], device="cpu")
         noise = torch.randn(latent.shape, generator=torch.Generator().manual_seed(SEED))
         empty = [data.empty_text]
@@ -111,15 +110,15 @@ def draw_picture(frozen: FrozenUNet, data: EncodedPictures, adapter: Adapter) ->
     return picture
 
 
-def prompt_of(data: EncodedPictures, kind: Family) -> ImagePrompt:
+def prompt_of(data: EncodedPictures, read: Feature) -> ImagePrompt:
     """The first picture as an image prompt."""
-    made = [FEATURES[kind](features) for features in (data.encoded[:1], data.nothing)]
+    made = [AS_FEATURES[read](features) for features in (data.encoded[:1], data.nothing)]
     return ImagePrompt((Part(made[0]),), made[1], "the run's own encoder")
 
 
-FEATURES: dict[Family, Callable[[Tensor], ImageFeatures]] = {
-    Family.BASE: lambda embeds: ImageFeatures(embeds, None),
-    Family.PLUS: lambda hidden: ImageFeatures(hidden[:, 0], hidden),
+AS_FEATURES: dict[Feature, Callable[[Tensor], ImageFeatures]] = {
+    Feature.IMAGE_EMBEDS: lambda embeds: ImageFeatures(embeds, None),
+    Feature.PENULTIMATE: lambda hidden: ImageFeatures(hidden[:, 0], hidden),
 }
 
 

@@ -1,0 +1,35 @@
+"""The families of adapters, a file each, in the order in which a file is asked for them."""
+
+from ..family import Family
+from .base import BASE
+from .face_id import FACE_ID
+from .face_id_plus import FACE_ID_PLUS, KOLORS_FACE_ID_PLUS
+from .full_face import FULL_FACE
+from .plus import PLUS
+from .portrait import PORTRAIT, PORTRAIT_UNNORM
+
+# The order is diffusers'; of two that have the same tensors the one that asks for more comes first.
+FAMILIES: tuple[Family, ...] = (
+    BASE,
+    FULL_FACE,
+    KOLORS_FACE_ID_PLUS,
+    FACE_ID_PLUS,
+    PORTRAIT,
+    FACE_ID,
+    PORTRAIT_UNNORM,
+    PLUS,
+)
+TRAINABLE = {family.title: family for family in FAMILIES if family.training}
+
+__all__ = [
+    "BASE",
+    "FACE_ID",
+    "FACE_ID_PLUS",
+    "FAMILIES",
+    "FULL_FACE",
+    "KOLORS_FACE_ID_PLUS",
+    "PLUS",
+    "PORTRAIT",
+    "PORTRAIT_UNNORM",
+    "TRAINABLE",
+]

@@ -1,0 +1,94 @@
+"""FaceID Plus: FaceID's tokens read the encoder's hidden states of the face. Kolors' has rules of its own."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from ...backbones.bases import KOLORS
+from ...encoders.published import VIT_H, VIT_L_336, page
+from ...prompts.prompt import Feature
+from ..checkpoint import Checkpoint
+from ..face_settings import FaceSettings, FaceVersion
+from ..family import Family, ProjectionSpec, PublishedFile, Unconditional
+from ..projection import FaceIDPlusProjection
+from ..reading import read_perceiver, rows_of
+from .addresses import KOLORS_FACES, for_faces
+from .face_id import read_identity
+
+READS = (Feature.FACE, Feature.PENULTIMATE)
+ADVICE = "0.7 to 1; a lower structure in FaceID Settings leaves hair and pose to the text (v2)"
+KOLORS_TEXT, KOLORS_NARROWED = 4096, 2048  # width of Kolors' text features, and what its UNet narrows them to
+
+
+def has_perceiver(checkpoint: Checkpoint, context_dim: int) -> bool:
+    """Whether a face's tokens read hidden states."""
+    return "perceiver_resampler.proj_in.weight" in checkpoint.image_proj
+
+
+def is_for_kolors(checkpoint: Checkpoint, context_dim: int) -> bool:
+    """Whether the tokens are as wide as Kolors' text, and go through its UNet's own narrowing."""
+    widths = (rows_of(checkpoint, "norm.weight"), context_dim)
+    return has_perceiver(checkpoint, context_dim) and widths == (KOLORS_TEXT, KOLORS_NARROWED)
+
+
+def read(family: Family, checkpoint: Checkpoint, width: int) -> ProjectionSpec:
+    """FaceID's tokens, which a perceiver then lets read the encoder's hidden states."""
+    identity = read_identity(family, checkpoint, width)
+    feature_dim, inner_dim, depth, ff_dim = read_perceiver(checkpoint, "perceiver_resampler.")
+    return replace(
+        identity,
+        feature_dim=feature_dim,
+        face_dim=identity.feature_dim,
+        inner_dim=inner_dim,
+        depth=depth,
+        ff_dim=ff_dim,
+    )
+
+
+def shares(face: FaceSettings) -> tuple[Tensor, ...]:
+    """What the projection takes of the identity's own tokens, and of the perceiver's."""
+    return (torch.tensor(face.shares),)
+
+
+FACE_ID_PLUS: Family = Family(
+    title="FaceID Plus",
+    reads=READS,
+    nothing=Unconditional.ZERO_PIXELS,
+    recognise=has_perceiver,
+    read=lambda checkpoint, context_dim: read(FACE_ID_PLUS, checkpoint, context_dim),
+    projection=FaceIDPlusProjection,
+    advice=ADVICE,
+    settings=shares,
+    with_lora=True,
+    versions=True,
+    published=(
+        for_faces("ip-adapter-faceid-plus_sd15.bin", "SD1.5", VIT_H, FaceVersion.V1),
+        for_faces("ip-adapter-faceid-plusv2_sd15.bin", "SD1.5", VIT_H, FaceVersion.V2),
+        for_faces("ip-adapter-faceid-plusv2_sdxl.bin", "SDXL", VIT_H, FaceVersion.V2),
+    ),
+)
+
+# Trained without a LoRA, on raw embeddings; "no image" is zero for it, and it encodes nothing either.
+KOLORS_FACE_ID_PLUS: Family = Family(
+    title="FaceID Plus",
+    reads=READS,
+    nothing=Unconditional.ZERO_EMBEDDING,
+    recognise=is_for_kolors,
+    read=lambda checkpoint, context_dim: read(KOLORS_FACE_ID_PLUS, checkpoint, KOLORS_TEXT),
+    projection=FaceIDPlusProjection,
+    advice=ADVICE,
+    base=lambda projection: KOLORS,
+    settings=shares,
+    raw_face=True,
+    versions=True,
+    narrowed_to=KOLORS_NARROWED,
+    face_pack="antelopev2",
+    published=(
+        PublishedFile(
+            "ipa-faceid-plus.bin", KOLORS, page(KOLORS_FACES, "ipa-faceid-plus.bin"), VIT_L_336, FaceVersion.V2
+        ),
+    ),
+)

@@ -1,0 +1,84 @@
+"""The image encoders that published adapters read: their sizes, their names, where to get them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import PurePath
+
+from ..prompts.prompt import Feature
+
+
+def page(repository: str, path: str) -> str:
+    """Where a file is published."""
+    return f"https://huggingface.co/{repository}/blob/main/{path}"
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """A kind of CLIP image encoder by its sizes, and a published file of it under the name to save it by."""
+
+    short: str
+    model: str  # as its makers call it
+    name: str
+    address: str
+    width: int  # of the hidden states
+    embed: int  # of the image embedding
+    tokens: int  # a picture, the class token among them
+    depth: int  # layers
+
+    @property
+    def title(self) -> str:
+        """In users' words."""
+        return f"CLIP {self.model} ({PurePath(self.name).stem})"
+
+
+VIT_H = Encoder(
+    "ViT-H",
+    "ViT-H/14",
+    "CLIP-ViT-H-14-laion2B-s32B-b79K.safetensors",
+    page("h94/IP-Adapter", "models/image_encoder/model.safetensors"),
+    width=1280,
+    embed=1024,
+    tokens=257,
+    depth=32,
+)
+VIT_BIGG = Encoder(
+    "ViT-bigG",
+    "ViT-bigG/14",
+    "CLIP-ViT-bigG-14-laion2B-39B-b160k.safetensors",
+    page("h94/IP-Adapter", "sdxl_models/image_encoder/model.safetensors"),
+    width=1664,
+    embed=1280,
+    tokens=257,
+    depth=48,
+)
+VIT_L_336 = Encoder(
+    "ViT-L-336",
+    "ViT-L/14-336",
+    "clip-vit-large-patch14-336.bin",
+    page("Kwai-Kolors/Kolors-IP-Adapter-Plus", "image_encoder/pytorch_model.bin"),
+    width=1024,
+    embed=768,
+    tokens=577,
+    depth=24,
+)
+VIT_L = Encoder(
+    "ViT-L",
+    "ViT-L/14",
+    "clip-vit-large-patch14.safetensors",
+    page("openai/clip-vit-large-patch14", "model.safetensors"),
+    width=1024,
+    embed=768,
+    tokens=257,
+    depth=24,
+)
+ENCODERS = (VIT_H, VIT_BIGG, VIT_L_336, VIT_L)
+
+READS = {  # what an adapter reads, and how wide that is -> the encoder that it was made for
+    (Feature.IMAGE_EMBEDS, 1024): VIT_H,
+    (Feature.PENULTIMATE, 1280): VIT_H,
+    (Feature.IMAGE_EMBEDS, 1280): VIT_BIGG,
+    (Feature.PENULTIMATE, 1664): VIT_BIGG,
+    (Feature.IMAGE_EMBEDS, 768): VIT_L,
+    (Feature.PENULTIMATE, 1024): VIT_L_336,
+}
