@@ -8,7 +8,7 @@ second version.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
 
@@ -16,7 +16,7 @@ from ..errors import IPAdapterError
 from .checkpoint import Checkpoint, shape
 from .face_settings import FaceSettings, FaceVersion
 from .families import FAMILIES
-from .family import ProjectionSpec
+from .family import Family, ProjectionSpec
 from .lora import LORA_KEY, read_rank
 from .spec import AdapterSpec
 
@@ -65,7 +65,7 @@ FOREIGN = (
 PUBLIC = "an IP-Adapter file has image_proj and ip_adapter tensors, such as ip-adapter_sd15.safetensors"
 
 
-def identify(checkpoint: Checkpoint) -> AdapterSpec:
+def identify(checkpoint: Checkpoint, families: Sequence[Family] = FAMILIES) -> AdapterSpec:
     """Read family, base, widths and token count from the tensors.
 
     Raises IPAdapterError naming the file for one that is of another kind, or malformed.
@@ -76,7 +76,7 @@ def identify(checkpoint: Checkpoint) -> AdapterSpec:
         raise IPAdapterError(f"'{checkpoint.name}' has no {missing} tensors, so it is not an IP-Adapter: {PUBLIC}.")
     channels, context_dim = read_layers(checkpoint)
     rank = read_rank(checkpoint, channels, context_dim)
-    projection = read_projection(checkpoint, context_dim)
+    projection = read_projection(checkpoint, context_dim, families)
     settings = FaceSettings(version_of(checkpoint.name, projection))
     return AdapterSpec(checkpoint.name, projection, channels, rank, settings)
 
@@ -124,9 +124,9 @@ def layer_channels(checkpoint: Checkpoint, number: int, context_dim: int) -> int
     return key[0]
 
 
-def read_projection(checkpoint: Checkpoint, context_dim: int) -> ProjectionSpec:
-    """The image projection's family and sizes."""
-    for family in FAMILIES:
+def read_projection(checkpoint: Checkpoint, context_dim: int, families: Sequence[Family]) -> ProjectionSpec:
+    """The image projection's family, the first that recognises it, and sizes."""
+    for family in families:
         if family.recognise(checkpoint, context_dim):
             return family.read(checkpoint, context_dim)
     raise IPAdapterError(

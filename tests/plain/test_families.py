@@ -1,0 +1,173 @@
+"""Every family is one row, with all that belongs to one; a new one needs no more than its row."""
+
+from __future__ import annotations
+
+import ast
+import copy
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from pack.ipadapter.adapters import families
+from pack.ipadapter.adapters.checkpoint import Checkpoint, shape
+from pack.ipadapter.adapters.families import FAMILIES, TRAINABLE
+from pack.ipadapter.adapters.family import Family, ProjectionSpec, TrainingStart, Unconditional
+from pack.ipadapter.adapters.features import features_for
+from pack.ipadapter.adapters.identify import identify
+from pack.ipadapter.adapters.module import load_adapter
+from pack.ipadapter.adapters.projection import FullFaceProjection
+from pack.ipadapter.attention.packing import Weighed, layer_rows, side_by_side
+from pack.ipadapter.backbones.unet import CrossAttentionLayer
+from pack.ipadapter.errors import IPAdapterError
+from pack.ipadapter.library.description import describe_adapter
+from pack.ipadapter.prompts.prompt import Feature, ImageFeatures, ImagePrompt, Part
+from pack.ipadapter.strength.layers import LayerWeight
+from pack.ipadapter.strength.strength import Scaling
+from pack.ipadapter.training.fresh import new_spec
+from pack.ipadapter.training.recipe import Recipe
+
+from tests.adapters import PROJECTIONS, layer_shapes, linear, random_read, random_tensors
+from tests.plain.public import KINDS, checkpoint_of, on_meta
+
+ROOT = Path(__file__).resolve().parents[2]
+HELP = (ROOT / "web" / "docs" / "LoadIPAdapter.md").read_text(encoding="utf-8").lower()
+NAMES = [name for name in families.__all__ if isinstance(getattr(families, name), Family)]
+# The test that compares each with the reference, or with its mathematics written out.
+ORACLES = {
+    "BASE": ("oracle/test_equality.py", "test_noise_prediction_equals_the_reference"),
+    "FULL_FACE": ("oracle/test_equality.py", "test_noise_prediction_equals_the_reference"),
+    "PLUS": ("oracle/test_equality.py", "test_noise_prediction_equals_the_reference"),
+    "FACE_ID": ("oracle/test_faces.py", "test_the_noise_prediction_equals_the_reference"),
+    "FACE_ID_PLUS": ("oracle/test_faces.py", "test_versions_and_their_structure_equal_the_reference"),
+    "KOLORS_FACE_ID_PLUS": ("host/test_face_adapters.py", "test_kolors_tokens_go_through_the_narrowing_of_its_unet"),
+    "PORTRAIT": ("oracle/test_faces.py", "test_the_noise_prediction_equals_the_reference"),
+    "PORTRAIT_UNNORM": ("oracle/test_faces.py", "test_the_unnorm_portrait_equals_the_reference"),
+}
+
+
+@pytest.fixture(params=NAMES)
+def name(request) -> str:
+    return request.param
+
+
+@pytest.fixture
+def family(name) -> Family:
+    return getattr(families, name)
+
+
+def test_the_rows_are_all_there_is():
+    assert {getattr(families, name) for name in NAMES} == {*FAMILIES} and len(FAMILIES) == len({*FAMILIES})
+
+
+def test_a_copy_of_a_row_is_the_row(family):
+    assert copy.deepcopy(family) is family and str(family) == family.title
+
+
+def test_every_family_has_a_public_layout_that_becomes_tokens(family):
+    found = [(kind, identify(checkpoint_of(kind.tensors(on_meta), f"{name}.bin"))) for name, kind in KINDS.items()]
+    of_it = [(kind, spec) for kind, spec in found if spec.family is family]
+    assert of_it
+    for kind, spec in of_it:
+        adapter = load_adapter(checkpoint_of(kind.tensors(on_meta)), spec)
+        tokens = adapter.image_proj(*(feature.to("meta") for feature in random_read(spec, 2, 7)))
+        assert tokens.shape == (2, spec.projection.tokens or 7, spec.projection.context_dim)
+
+
+def test_every_family_has_a_small_random_file(family):
+    assert family.title in PROJECTIONS
+
+
+def test_every_family_has_an_oracle(name):
+    file, function = ORACLES[name]
+    tree = ast.parse((ROOT / "tests" / file).read_text(encoding="utf-8"))
+    assert function in {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
+
+
+def test_every_family_has_rows_in_the_readme_and_is_told_of_in_the_help(family):
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert family.published and all(file.name in readme for file in family.published)
+    assert all(word.lower() in HELP for word in family.title.removesuffix(" unnorm").split())
+
+
+def test_every_family_is_described(family):
+    kind = next(
+        kind for kind in KINDS.values() if identify(checkpoint_of(kind.tensors(on_meta), "v2.bin")).family is family
+    )
+    said = describe_adapter(identify(checkpoint_of(kind.tensors(on_meta), "v2.bin")))
+    assert f"Kind: {family.title}" in said and f"Weight: {family.advice}" in said
+
+
+def test_what_is_trained_is_what_has_a_start():
+    assert [*TRAINABLE] == ["base", "plus"]
+    with pytest.raises(IPAdapterError, match="full-face, but what can be trained is base or plus"):
+        Recipe(families.FULL_FACE)
+
+
+# A family that nobody has published: two linear maps of the image embedding, and eight tokens.
+def read_doubled(checkpoint: Checkpoint, context_dim: int) -> ProjectionSpec:
+    dim, feature_dim = shape(checkpoint, "image_proj", "twice.0.weight", 2)
+    return start_doubled(8, feature_dim, context_dim, dim)
+
+
+def start_doubled(tokens: int, feature_dim: int, context_dim: int, dim: int = 64) -> ProjectionSpec:
+    return ProjectionSpec(DOUBLED, feature_dim, context_dim, tokens, dim=dim)
+
+
+class DoubledProjection(torch.nn.Module):
+    def __init__(self, spec: ProjectionSpec, operations) -> None:
+        super().__init__()
+        width = spec.tokens * spec.context_dim
+        self.spec = spec
+        self.twice = torch.nn.Sequential(
+            operations.Linear(spec.feature_dim, spec.dim), operations.Linear(spec.dim, width)
+        )
+
+    def forward(self, embeds: torch.Tensor) -> torch.Tensor:
+        return self.twice(embeds).unflatten(1, (self.spec.tokens, self.spec.context_dim))
+
+
+DOUBLED: Family = Family(
+    title="doubled",
+    reads=(Feature.IMAGE_EMBEDS,),
+    nothing=Unconditional.ZERO_EMBEDDING,
+    recognise=lambda checkpoint, context_dim: "twice.0.weight" in checkpoint.image_proj,
+    read=read_doubled,
+    projection=DoubledProjection,
+    advice="whatever you like",
+    training=TrainingStart(8, start_doubled),
+)
+WITH_IT = (*FAMILIES, DOUBLED)
+
+
+def doubled_file() -> Checkpoint:
+    shapes = linear("twice.0", 48, 32) | linear("twice.1", 8 * 64, 48)
+    layers = layer_shapes((16, 32), 64)
+    return Checkpoint("mine.bin", random_tensors(shapes, 1), random_tensors(layers, 2), {})
+
+
+def test_a_new_family_is_one_row():
+    """From its file to K' and V', its description and its training, by the row above alone."""
+    spec = identify(doubled_file(), WITH_IT)
+    assert (spec.family, spec.projection.tokens, spec.base) == (DOUBLED, 8, "a UNet with 64-wide text context")
+    adapter = load_adapter(doubled_file(), spec)
+    features = ImageFeatures(torch.randn(1, 32), None)
+    prompt = ImagePrompt((Part(features),), features, "an encoder")
+    shown, nothing = (adapter.tokens(*read) for read in features_for(spec, prompt, prompt.parts[0]))
+    assert torch.equal(shown, adapter.image_proj(features.image_embeds))
+    tokens = side_by_side(*(Weighed(one, torch.ones(1, 8, 1)) for one in (shown, nothing)))
+    keys, values = layer_rows(adapter.layer_projections()[1], tokens, 4, LayerWeight(), 0.5, Scaling.VALUES)
+    expected = 0.5 * adapter.layers[1].to_v_ip(tokens.rows)
+    assert keys.still.shape == (2, 8 * 32) and torch.allclose(
+        values.scaled, expected.unflatten(2, (4, 8)).transpose(1, 2).flatten(1)
+    )
+    assert "Kind: doubled, 8 image tokens 64 wide" in describe_adapter(spec)
+    layers = (CrossAttentionLayer(("input", 1, 0), 16, 64, 2),)
+    assert new_spec("new", DOUBLED, Recipe(DOUBLED).token_count, 32, layers).projection.tokens == 8
+
+
+def test_a_family_that_asks_for_more_comes_before_one_of_the_same_tensors():
+    greedy = replace(DOUBLED, title="greedy", recognise=lambda checkpoint, context_dim: True)
+    assert identify(doubled_file(), (*WITH_IT, greedy)).family is DOUBLED
+    spec = identify(doubled_file(), (replace(greedy, projection=FullFaceProjection), *WITH_IT))
+    assert spec.family is DOUBLED  # the row's own reader says what it is
