@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
-from ..ipadapter.backbones.unet import require_layers
+from ..ipadapter.backbones.known import require_layers
+from ..ipadapter.backbones.unet import UNET
 from ..ipadapter.drawing.strengths import draw_curves, draw_frames, draw_layers
 from ..ipadapter.host.api import ModelPatcher, io, ui
 from ..ipadapter.host.backbones.replaced import own_attentions
@@ -12,12 +14,12 @@ from ..ipadapter.host.node import Node
 from ..ipadapter.host.pictures import from_pil
 from ..ipadapter.strength.curve import Interpolation, read_keyframes, tabulate
 from ..ipadapter.strength.frames import UNTIL_THE_END, Timing, frame_weights
-from ..ipadapter.strength.layers import LEVELS, LayerRule, LevelRule, PresetRule, read_layer_weights, weigh_layers
+from ..ipadapter.strength.layers import LayerRule, LevelRule, PresetRule, read_layer_weights, weigh_layers
 from ..ipadapter.strength.presets import LINEAR, PRESETS
 from ..ipadapter.strength.strength import StrengthParts
 from .sockets import STRENGTH, StrengthSocket
 
-LEVEL_INPUTS = tuple(level.replace(" ", "_") for level in LEVELS)
+LEVEL_INPUTS = tuple(level.replace(" ", "_") for level in UNET.levels)
 
 
 def strength_input() -> io.Input:
@@ -92,7 +94,7 @@ class ImagePromptLayers(Node):
         **levels: float,
     ) -> io.NodeOutput:
         made = strength or StrengthParts()
-        for rule in rules_of(preset, second_weight, weights, tuple(levels[name] for name in LEVEL_INPUTS)):
+        for rule in rules_of(preset, second_weight, weights, levels):
             made = made.with_layers(rule)
         with own_attentions(model) as unet:
             layers = require_layers(unet, "weights by layer are for UNets")
@@ -115,9 +117,10 @@ def slider(name: str) -> io.Input:
     )
 
 
-def rules_of(preset: str, second: float, typed: str, levels: tuple[float, ...]) -> list[LayerRule]:
+def rules_of(preset: str, second: float, typed: str, levels: Mapping[str, float]) -> list[LayerRule]:
     """What the node's inputs say; a typed text only where there is one."""
-    rules: list[LayerRule] = [PresetRule(preset, second), LevelRule(levels)]
+    by_level = {level: levels[name] for level, name in zip(UNET.levels, LEVEL_INPUTS, strict=True)}
+    rules: list[LayerRule] = [PresetRule(preset, second), LevelRule(by_level)]
     return [*rules, read_layer_weights(typed)] if typed.strip() else rules
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from torch import nn
 
+from ..backbones.backbone import CrossAttentionLayer
 from ..backbones.bases import other_model
-from ..backbones.unet import CrossAttentionLayer, model_of, require_layers
+from ..backbones.known import model_of, require_layers
 from ..errors import IPAdapterError
 from .spec import AdapterSpec
 

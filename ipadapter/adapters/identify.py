@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
 
+from ..backbones.known import SUPPORTED
 from ..errors import IPAdapterError
 from .checkpoint import Checkpoint, shape
 from .face_settings import FaceSettings, FaceVersion
@@ -38,22 +39,21 @@ def has(*patterns: str) -> Callable[[set[str]], bool]:
     return lambda keys: all(any(pattern.match(key) for key in keys) for pattern in compiled)
 
 
+ONLY = f"only {SUPPORTED} are supported"
 FOREIGN = (
     Foreign(
-        "an XLabs FLUX IP-Adapter; only UNets (SD1.5, SD2.1, SDXL, Kolors) are supported",
+        f"an XLabs FLUX IP-Adapter; {ONLY}",
         has(r".*double_blocks\.\d+\.processor\.ip_adapter"),
     ),
     Foreign(
-        "an InstantX SD3.5 IP-Adapter; only UNets (SD1.5, SD2.1, SDXL, Kolors) are supported",
+        f"an InstantX SD3.5 IP-Adapter; {ONLY}",
         has(r".*\d+\.norm_ip\.linear\."),
     ),
     Foreign(
-        "an InstantX FLUX IP-Adapter; only UNets (SD1.5, SD2.1, SDXL, Kolors) are supported",
+        f"an InstantX FLUX IP-Adapter; {ONLY}",
         has(r"ip_adapter\.0\.to_k_ip\.", r"ip_adapter\.2\.to_k_ip\."),
     ),
-    Foreign(
-        "a HunyuanDiT IP-Adapter; only UNets (SD1.5, SD2.1, SDXL, Kolors) are supported", has(r".*kv_proj_ip_adapter")
-    ),
+    Foreign(f"a HunyuanDiT IP-Adapter; {ONLY}", has(r".*kv_proj_ip_adapter")),
     Foreign("a CSGO adapter, which has two image projections", has(r"content_image_proj\.", r"style_image_proj\.")),
     Foreign("a LoRA: load it with Load LoRA", has(r".*(lora_up|lora_down|lora_A|lora_B)\b")),
     Foreign("a ControlNet: load it with Load ControlNet Model", has(r"(control_model\.|controlnet_|.*zero_convs)")),

@@ -17,7 +17,7 @@ from ..files.tensors import Tensors
 from .checkpoint import Checkpoint, shape
 
 LORA_KEY = re.compile(r"([0-9]{1,4})\.to_(q|k|v|out)_lora\.(?:down|up)\.weight")
-ATTENTIONS = ("attn1", "attn2")
+ATTENTIONS_A_LAYER = 2  # the self-attention of its block too
 WEIGHTS = {"q": "to_q", "k": "to_k", "v": "to_v", "out": "to_out.0"}
 
 
@@ -64,12 +64,12 @@ def lora_shapes(channels: tuple[int, ...], context_dim: int, rank: int) -> dict[
     return shapes
 
 
-def changes_of(lora: Mapping[str, Tensor], blocks: Sequence[str]) -> dict[str, LowRank]:
-    """What changes in which weight, e.g. `{block}.attn1.to_q.weight`. `blocks` are the layers' blocks by name."""
+def changes_of(lora: Mapping[str, Tensor], attentions: Sequence[str]) -> dict[str, LowRank]:
+    """What changes in which weight, e.g. `{attention}.to_q.weight`, of attentions by name in the LoRA's order."""
     return {
-        f"{blocks[number // 2]}.{ATTENTIONS[number % 2]}.{weight}.weight": LowRank(
+        f"{attention}.{weight}.weight": LowRank(
             lora[f"{number}.to_{name}_lora.up.weight"], lora[f"{number}.to_{name}_lora.down.weight"]
         )
-        for number in range(2 * len(blocks))
+        for number, attention in enumerate(attentions)
         for name, weight in WEIGHTS.items()
     }

@@ -8,7 +8,7 @@ and brought together once, so that a layer does no more than without an image pr
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
-from ..backbones.unet import Place
+from ..backbones.backbone import Place
 from ..errors import IPAdapterError
 from .masks import LayerMask
 
@@ -132,12 +132,14 @@ def image_attention(query: Tensor, branch: Branch) -> Tensor:
     return scaled_dot_product_attention(query, branch.keys, branch.values, attn_mask=branch.hidden)
 
 
-def add_image(text: Tensor, image: Tensor, mask: LayerMask | None, options: dict[str, Any]) -> Tensor:
-    """An attention's output plus an image branch's (R, H, L, d), within a mask. Heads are as the former has them."""
+def add_image(text: Tensor, image: Tensor, within: Tensor | None) -> Tensor:
+    """An attention's output plus an image branch's (R, H, L, d), within a mask (1 or R, 1, L, 1).
+
+    Heads are as the former has them.
+    """
     image = image if text.ndim == image.ndim else join_heads(image)
-    if mask is None:
+    if within is None:
         return text + image
-    within = mask.at(options["activations_shape"])  # (1 or R, 1, L, 1)
     return torch.addcmul(text, image, within if text.ndim == within.ndim else within.squeeze(1))
 
 
@@ -171,74 +173,3 @@ class Added:
     def __call__(self, out: Tensor, q: Tensor, k: Tensor, v: Tensor, options: dict[str, Any]) -> Tensor:
         """Beside what there is so far, (R, L, H · d)."""
         return (out + self.function(out, q, k, v, options, **self.settings)).to(out.dtype)
-
-
-class CrossAttentionPatch:
-    """What the host calls in place of one layer's text attention. Immutable but for what other packs add.
-
-    `text` is that text attention: the host's, or another pack's patch that stood here before. `call_end` drops what
-    was made for the run.
-    """
-
-    def __init__(
-        self, place: Place, text: TextAttention, call_end: Callable[[], None], added: Sequence[Added] = ()
-    ) -> None:
-        self.place = place
-        self.text = text
-        self.call_end = call_end
-        self.added = [*added]
-
-    def __call__(self, q: Tensor, k: Tensor, v: Tensor, extra_options: dict[str, Any]) -> Tensor:
-        out = self.attend(q, k, v, extra_options)
-        for added in self.added:
-            out = added(out, q, k, v, extra_options) if added.acts(extra_options) else out
-        return out
-
-    def attend(self, q: Tensor, k: Tensor, v: Tensor, extra_options: dict[str, Any]) -> Tensor:
-        """Text and images, (R, L, H · d)."""
-        if isinstance(self.text, HeadsAttention):
-            refuse_other_rows(q, k)
-        branches = branches_at(self.place, q, extra_options)
-        if not branches:
-            return self.text(q, k, v, extra_options)
-        query = split_heads(q, extra_options["n_heads"])
-        text = text_attention(self.text, query, q, k, v, extra_options)
-        return join_heads(self.add_branches(text, query, branches, extra_options))
-
-    def add(self, function: Callable[..., Tensor], **settings: Any) -> None:
-        """Take another pack's attention behind this one, as its nodes ask of whatever stands at a layer."""
-        self.added.append(Added(function, settings))
-
-    def add_branches(
-        self, text: Tensor, query: Tensor, branches: tuple[Branch, ...], options: dict[str, Any]
-    ) -> Tensor:
-        """The text attention's output plus every image branch, each within its mask."""
-        for branch in branches:
-            text = add_image(text, image_attention(query, branch), branch.mask, options)
-        return text
-
-    def to(self, device_or_dtype: Any) -> CrossAttentionPatch:
-        """Follow the host's move: only a wrapped patch holds anything to move."""
-        moved = forward_call(self.text, "to", device_or_dtype)
-        if moved is None or moved is self.text:
-            return self
-        return self.around(moved)
-
-    def around(self, text: TextAttention) -> CrossAttentionPatch:
-        """The same patch over another text attention, with a list of its own of what is added."""
-        return CrossAttentionPatch(self.place, text, self.call_end, self.added)
-
-    def models(self) -> list[Any]:
-        """Patchers of a wrapped patch, for the host to load."""
-        return forward_call(self.text, "models") or []
-
-    def cleanup(self) -> None:
-        """After a run, finished, failed or interrupted: drop what was made for it."""
-        self.call_end()
-        forward_call(self.text, "cleanup")
-
-
-def forward_call(target: Any, method: str, *arguments: Any) -> Any:
-    """Call a method that a wrapped patch may have."""
-    function = getattr(target, method, None)
-    return function(*arguments) if function else None

@@ -19,7 +19,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from ..backbones.unet import Place
+from ..backbones.backbone import Place
 from ..images.masks import Size
 
 LARGEST = 64  # positions along a map's side

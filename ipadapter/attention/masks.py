@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -12,8 +12,6 @@ from torch.nn.functional import interpolate
 
 from ..errors import IPAdapterError
 from ..images.masks import Size
-
-LATENT = 8  # pixels of the picture a latent pixel stands for
 
 
 def resize_mask(mask: Tensor, size: Size) -> Tensor:
@@ -49,19 +47,22 @@ class Cut:
         return Cut(rows, columns)
 
 
-def cut_mask(mask: Tensor, cut: Cut, latent: Size) -> Tensor:
-    """The part of a mask (M, H, W) that lies over a part of the latent picture, (M, 8 h, 8 w)."""
-    size = (latent[0] * LATENT, latent[1] * LATENT)
+def cut_mask(mask: Tensor, cut: Cut, latent: Size, pixels: int) -> Tensor:
+    """The part of a mask (M, H, W) that lies over a part of the latent picture, (M, p h, p w).
+
+    A latent pixel stands for `pixels`, p, of the picture along each side.
+    """
+    size = (latent[0] * pixels, latent[1] * pixels)
     if tuple(mask.shape[1:]) != size:
         mask = interpolate(mask.float().unsqueeze(1), size=size, mode="bicubic").squeeze(1).to(mask.dtype)
-    rows, columns = (spread(indices, mask.device) for indices in (cut.rows, cut.columns))
+    rows, columns = (spread(indices, mask.device, pixels) for indices in (cut.rows, cut.columns))
     return mask[:, rows][:, :, columns]
 
 
-def spread(indices: Sequence[int], device: torch.device) -> Tensor:
+def spread(indices: Sequence[int], device: torch.device, pixels: int) -> Tensor:
     """Latent indices to those of the picture's pixels."""
-    first = torch.tensor(indices, device=device) * LATENT
-    return (first[:, None] + torch.arange(LATENT, device=device)).flatten()
+    first = torch.tensor(indices, device=device) * pixels
+    return (first[:, None] + torch.arange(pixels, device=device)).flatten()
 
 
 class LayerMask:
@@ -89,14 +90,12 @@ class LayerMask:
         self.sizes[size] = resized.unsqueeze(1)
         return self.sizes[size]
 
-    def prepare_levels(self, latent: Size, levels: int = 5) -> None:
-        """Make the sizes a UNet goes through, each level half of the one above, rounded up."""
-        for level in range(levels):
-            height, width = (-(-side // 2**level) for side in latent)
-            self.prepare((height, width))
+    def prepare_all(self, grids: Iterable[Size]) -> None:
+        """Make the sizes that a model's activations have."""
+        for grid in grids:
+            self.prepare(grid)
 
-    def at(self, activations_shape: list[int]) -> Tensor:
-        """The mask for activations (b, c, h, w); a size that no level has (a resized layer) is made when met."""
-        size = (activations_shape[2], activations_shape[3])
+    def at(self, size: Size) -> Tensor:
+        """The mask for activations of `size`; one that no level has (a resized layer) is made when met."""
         made = self.sizes.get(size)
         return self.prepare(size) if made is None else made

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from ..adapters.module import LayerProjection
-from ..backbones.unet import CrossAttentionLayer
+from ..backbones.backbone import CrossAttentionLayer
 from ..strength.layers import LayerWeight
 from ..strength.scaling import Linear, scale
 from ..strength.strength import Scaling

@@ -8,13 +8,13 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from ..backbones.known import BACKBONES
 from ..errors import IPAdapterError
 from ..images.masks import Size
-from ..strength.layers import EXECUTION, LEVELS
 from .maps import AttentionMaps, AttentionRecord
 
 ALL = "all"
-GROUPS = (ALL, *dict.fromkeys((*EXECUTION, *LEVELS)))
+GROUPS = (ALL, *dict.fromkeys(name for known in BACKBONES for name in (*known.parts, *known.levels)))
 LAST = 10000  # a step that stands for the last one
 SAME_SHAPE = 0.02  # by how much the sides' ratios of a picture and its latents may differ, which round
 

@@ -1,4 +1,4 @@
-"""The cross-attention layers of a loaded UNet, found by walking it.
+"""The UNets of Stable Diffusion and their kin.
 
 Public files number layers in the order in which diffusers lists a UNet's attention processors: down, up, middle.
 In the UNet's own names that is input blocks, output blocks, middle block.
@@ -7,81 +7,87 @@ In the UNet's own names that is input blocks, output blocks, middle block.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
 from torch import nn
 
-from ..errors import IPAdapterError
+from . import unet_presets
+from .backbone import Block, BlockName, CrossAttentionLayer, Grid
 from .bases import KOLORS, USUAL, BaseModel, base_for, base_model
 
 TRANSFORMER_BLOCK = re.compile(r"^(input|output|middle)_blocks?\.(\d+)\.(?:\d+\.)?transformer_blocks\.(\d+)$")
 ORDER = ("input", "output", "middle")
+ATTENTIONS = ("attn1", "attn2")
+TEXT_ATTENTION = "attn2"
+SHAPES = {16: "sd15", 11: "sdxl"}  # by the number of transformers
+GRIDS = 5  # each half of the one above
 KOLORS_ADM = 5632  # width of Kolors' pooled conditioning; SDXL's is 2816
 
-Place = tuple[str, int, int]
+
+class UNet:
+    """The `Backbone` of SD1.5, SD2.1, SDXL and Kolors."""
+
+    layers_called = "UNet cross-attention"
+    models = "an SD1.5, SD2.1, SDXL or Kolors model"
+    supported = "UNets (SD1.5, SD2.1, SDXL, Kolors)"
+    parts = ("input", "middle", "output")
+    single = frozenset({"middle"})
+    levels = ("input 1", "input 2", "input 3", "middle", "output 1", "output 2", "output 3")
+    presets = unet_presets.PRESETS
+    shapes = {"sd15": "SD1.5 (16 transformers)", "sdxl": "SDXL (11)"}
+    pixels = 8
+    names = {"input": "in", "middle": "mid", "output": "out"}
+
+    def short(self, block: BlockName) -> str:
+        return self.names[block[0]] + f" {block[1]}" * (block[0] not in self.single)
+
+    def block_at(self, name: str) -> str | None:
+        found = TRANSFORMER_BLOCK.match(name.removesuffix(f".{TEXT_ATTENTION}"))
+        return f"{found[1]} block {found[2]}" if found and name.endswith(f".{TEXT_ATTENTION}") else None
+
+    def find_blocks(self, model: nn.Module) -> tuple[Block, ...]:
+        found = [
+            block_of(match, module)
+            for name, module in model.named_modules()
+            if (match := TRANSFORMER_BLOCK.match(name)) and getattr(module, TEXT_ATTENTION, None) is not None
+        ]
+        return tuple(sorted(found, key=lambda block: (ORDER.index(block.layer.place[0]), *block.layer.place[1:])))
+
+    def identify(self, model: nn.Module, layers: Sequence[CrossAttentionLayer]) -> BaseModel:
+        channels, context_dim = getattr(model, "in_channels", USUAL), layers[0].context_dim
+        is_kolors = context_dim == 2048 and adm_width(model) == KOLORS_ADM
+        return base_model(KOLORS if is_kolors else base_for(context_dim), context_dim, len(layers), channels)
+
+    def levels_of(self, layers: Sequence[CrossAttentionLayer]) -> dict[BlockName, str]:
+        """Input blocks of consecutive numbers, and the output blocks that mirror them."""
+        blocks = sorted({layer.block for layer in layers})
+        inputs = runs([number for part, number in blocks if part == "input"])
+        outputs = [number for part, number in blocks if part == "output"]
+        levels: dict[BlockName, str] = {block: "middle" for block in blocks if block[0] == "middle"}
+        for level, numbers in enumerate(inputs, 1):
+            levels |= {("input", number): f"input {level}" for number in numbers}
+        for level, run in enumerate(reversed(inputs), 1):
+            taken, outputs = outputs[: len(run) + 1], outputs[len(run) + 1 :]
+            levels |= {("output", number): f"output {level}" for number in taken}
+        return levels | {("output", number): f"output {len(inputs)}" for number in outputs}
+
+    def shape_of(self, layers: Sequence[CrossAttentionLayer]) -> str | None:
+        return SHAPES.get(len({layer.block for layer in layers}))
+
+    def grids(self, latent: Grid) -> tuple[Grid, ...]:
+        """Each level's is half of the one above, rounded up."""
+        return tuple((-(-latent[0] // 2**level), -(-latent[1] // 2**level)) for level in range(GRIDS))
 
 
-@dataclass(frozen=True)
-class CrossAttentionLayer:
-    """One layer: where the host finds it, e.g. `("input", 4, 1)`, and its sizes."""
-
-    place: Place
-    channels: int
-    context_dim: int
-    heads: int
-
-
-@dataclass(frozen=True)
-class Block:
-    """A transformer block with a cross-attention to a text context."""
-
-    name: str  # of the module within the UNet
-    layer: CrossAttentionLayer
-    module: nn.Module
-
-
-def find_blocks(unet: nn.Module) -> tuple[Block, ...]:
-    """Every such block, in the order of the adapter files' numbers."""
-    found = [
-        Block(name, layer_of(match, module), module)
-        for name, module in unet.named_modules()
-        if (match := TRANSFORMER_BLOCK.match(name)) and getattr(module, "attn2", None) is not None
-    ]
-    return tuple(sorted(found, key=lambda block: (ORDER.index(block.layer.place[0]), *block.layer.place[1:])))
-
-
-def block_names(unet: nn.Module) -> tuple[str, ...]:
-    """The names of their modules."""
-    return tuple(block.name for block in find_blocks(unet))
-
-
-def find_layers(unet: nn.Module) -> tuple[CrossAttentionLayer, ...]:
-    """The cross-attention layers of these blocks."""
-    return tuple(block.layer for block in find_blocks(unet))
-
-
-def layer_of(match: re.Match[str], block: nn.Module) -> CrossAttentionLayer:
-    """Place and sizes of one transformer block's cross-attention. The middle block's number is always 0."""
+def block_of(match: re.Match[str], module: nn.Module) -> Block:
+    """One transformer block. The middle block's number is always 0."""
     part, number, depth = match[1], int(match[2]), int(match[3])
-    attention: Any = block.attn2
+    attention: Any = getattr(module, TEXT_ATTENTION)
     channels, context_dim = attention.to_q.weight.shape[0], attention.to_k.weight.shape[1]
     place = (part, 0 if part == "middle" else number, depth)
-    return CrossAttentionLayer(place, channels, context_dim, int(attention.heads))
-
-
-def base_of(unet: nn.Module, layers: tuple[CrossAttentionLayer, ...]) -> str:
-    """The base model a UNet belongs to, in users' words."""
-    context_dim = layers[0].context_dim
-    if context_dim == 2048 and adm_width(unet) == KOLORS_ADM:
-        return KOLORS
-    return base_for(context_dim)
-
-
-def model_of(unet: nn.Module, layers: tuple[CrossAttentionLayer, ...]) -> BaseModel:
-    """What a UNet is."""
-    channels = getattr(unet, "in_channels", USUAL)
-    return base_model(base_of(unet, layers), layers[0].context_dim, len(layers), channels)
+    layer = CrossAttentionLayer(place, channels, context_dim, int(attention.heads))
+    return Block(match[0], layer, attention, tuple(f"{match[0]}.{name}" for name in ATTENTIONS))
 
 
 def adm_width(unet: nn.Module) -> int | None:
@@ -91,12 +97,15 @@ def adm_width(unet: nn.Module) -> int | None:
     return next((module.in_features for module in modules if isinstance(module, nn.Linear)), None)
 
 
-def require_layers(unet: nn.Module, wish: str) -> tuple[CrossAttentionLayer, ...]:
-    """The UNet's layers. Raises IPAdapterError, with what is wished for, where the model is no UNet."""
-    layers = find_layers(unet)
-    if not layers:
-        raise IPAdapterError(
-            f"{wish}, but this model ({type(unet).__name__}) has no UNet cross-attention layers: connect an SD1.5, "
-            "SD2.1, SDXL or Kolors model."
-        )
-    return layers
+def runs(numbers: Sequence[int]) -> list[list[int]]:
+    """Consecutive numbers together: 1, 2, 4, 5 to [1, 2], [4, 5]."""
+    found: list[list[int]] = []
+    for number in numbers:
+        if found and number == found[-1][-1] + 1:
+            found[-1].append(number)
+        else:
+            found.append([number])
+    return found
+
+
+UNET = UNet()

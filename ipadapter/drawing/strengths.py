@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from PIL import Image, ImageDraw
 
-from ..backbones.unet import CrossAttentionLayer
+from ..backbones.backbone import CrossAttentionLayer
+from ..backbones.known import backbone_of
 from ..strength.curve import WeightCurve
 from ..strength.layers import LayerWeights, transformers_of
 from .plots import (
@@ -30,8 +31,7 @@ from .plots import (
 )
 
 WIDTH, HEIGHT = 960, 360
-PART_COLOURS = {"input": LINE, "middle": (120, 80, 160), "output": (20, 140, 100)}
-SHORT = {"input": "in", "middle": "mid", "output": "out"}
+PART_COLOURS = (LINE, (120, 80, 160), (20, 140, 100))  # in the order in which a model runs its parts
 
 
 @dataclass(frozen=True)
@@ -52,16 +52,14 @@ def span_of(values: Sequence[float]) -> Span:
 
 
 def layer_bars(layers: Sequence[CrossAttentionLayer], weights: LayerWeights) -> list[Bar]:
-    """A bar for each layer, in the order in which the UNet runs them; an inverted layer is red."""
-    order = transformers_of(layers)
-    pairs = sorted(
-        zip(layers, weights, strict=True), key=lambda pair: (order.index(pair[0].place[:2]), pair[0].place[2])
-    )
+    """A bar for each layer, in the order in which the model runs them; an inverted layer is red."""
+    order, backbone = transformers_of(layers), backbone_of(layers)
+    pairs = sorted(zip(layers, weights, strict=True), key=lambda pair: (order.index(pair[0].block), pair[0].place[2]))
     return [
         Bar(
             weight.weight,
-            MARK if weight.inverted else PART_COLOURS[layer.place[0]],
-            f"{SHORT[layer.place[0]]} {layer.place[1]}" if layer.place[0] != "middle" else SHORT["middle"],
+            MARK if weight.inverted else PART_COLOURS[backbone.parts.index(layer.place[0])],
+            backbone.short(layer.block),
         )
         for layer, weight in pairs
     ]

@@ -13,7 +13,7 @@ from ..adapters.family import Unconditional
 from ..adapters.fit import match_layers
 from ..adapters.provenance import Provenance
 from ..adapters.spec import AdapterSpec
-from ..backbones.unet import model_of
+from ..backbones.known import model_of
 from ..errors import IPAdapterError
 from ..prompts.prompt import Feature
 from .published import ENCODER_FOLDER, PACK_FOLDER, encoder_for, pack_address

@@ -12,8 +12,8 @@ from ..adapters.identify import identify
 from ..adapters.module import load_adapter
 from ..adapters.provenance import Provenance
 from ..adapters.spec import AdapterSpec
+from ..backbones.backbone import CrossAttentionLayer
 from ..backbones.bases import PUBLISHED, BaseModel
-from ..backbones.unet import CrossAttentionLayer
 from ..errors import IPAdapterError
 from ..files.headers import read_header
 from ..prompts.prompt import Feature

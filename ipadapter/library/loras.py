@@ -12,7 +12,7 @@ from pathlib import Path, PurePath
 
 from ..adapters.face_settings import FaceVersion
 from ..adapters.families.addresses import TENCENT_FACES
-from ..adapters.lora import ATTENTIONS, WEIGHTS
+from ..adapters.lora import ATTENTIONS_A_LAYER, WEIGHTS
 from ..adapters.spec import AdapterSpec
 from ..encoders.published import page
 from ..errors import IPAdapterError
@@ -69,7 +69,8 @@ def choose_lora(spec: AdapterSpec, survey: Survey[LoRATraits], searched: Sequenc
 
 def objection(spec: AdapterSpec, file: ListedFile, traits: LoRATraits) -> str | None:
     """Why a file is not the one, to be read after its name; None where it is."""
-    if traits.changes != len(ATTENTIONS) * len(WEIGHTS) * len(spec.channels) or traits.context_dim != spec.context_dim:
+    changes = ATTENTIONS_A_LAYER * len(WEIGHTS) * len(spec.channels)
+    if (traits.changes, traits.context_dim) != (changes, spec.context_dim):
         return f"is for another base than {spec.base}"
     wanted, stem = words_of(spec), PurePath(file.name).stem.lower()
     if {word for word in WORDS if word in stem} != wanted:

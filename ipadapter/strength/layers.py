@@ -1,20 +1,18 @@
-"""Weights by cross-attention layer: presets, one number a level of the UNet, or typed."""
+"""Weights by cross-attention layer: presets, one number a level of the model, or typed."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import singledispatch
 
-from ..backbones.unet import CrossAttentionLayer
+from ..backbones.backbone import BlockName, CrossAttentionLayer
+from ..backbones.known import BACKBONES, backbone_of
+from ..backbones.presets import ByPart, ByShape, Share, Slope
 from ..errors import IPAdapterError
 from ..numbers import WEIGHT, require, require_all, shorten
-from .presets import PRESETS, Block, ByPart, ByShape, Share, Slope, Table
-
-EXECUTION = ("input", "middle", "output")  # the order in which a UNet's parts run
-SHAPES = {16: "sd15", 11: "sdxl"}  # by the number of transformers
-LEVELS = ("input 1", "input 2", "input 3", "middle", "output 1", "output 2", "output 3")
+from .presets import GENERAL, PRESETS
 
 
 @dataclass(frozen=True)
@@ -29,7 +27,7 @@ class LayerWeight:
         return LayerWeight(self.weight * other.weight, self.inverted or other.inverted)
 
 
-LayerWeights = tuple[LayerWeight, ...]  # one for each of a UNet's layers
+LayerWeights = tuple[LayerWeight, ...]  # one for each of a model's layers
 
 
 @dataclass(frozen=True)
@@ -44,11 +42,11 @@ class PresetRule:
         require_all((self.second, self.first), f"a weight of the layers '{self.name}'", WEIGHT)
 
     def weights(self, layers: Sequence[CrossAttentionLayer]) -> LayerWeights:
-        """Raises IPAdapterError where the preset is not defined for such a UNet."""
-        if self.name not in PRESETS:
+        """Raises IPAdapterError where the preset is not defined for such a model."""
+        preset = GENERAL.get(self.name) or backbone_of(layers).presets.get(self.name)
+        if preset is None:
             raise IPAdapterError(f"there are no layer weights '{self.name}': choose one of {', '.join(PRESETS)}.")
-        preset = shares(PRESETS[self.name], layers, self.name)
-        return tuple(combine(share, self.first, self.second) for share in preset)
+        return tuple(combine(share, self.first, self.second) for share in shares(preset, layers, self.name))
 
 
 def combine(share: Share, first: float, second: float) -> LayerWeight:
@@ -58,19 +56,18 @@ def combine(share: Share, first: float, second: float) -> LayerWeight:
 
 @dataclass(frozen=True)
 class LevelRule:
-    """One number a level of the UNet, in the order of `LEVELS`; a UNet without such a level does not read it."""
+    """Numbers by level; a model without such a level does not read its number."""
 
-    values: tuple[float, ...]
+    values: Mapping[str, float]
 
     def __post_init__(self) -> None:
-        for level, value in zip(LEVELS, self.values, strict=True):
+        for level, value in self.values.items():
             require(value, f"the weight of {level}", WEIGHT)
 
     def weights(self, layers: Sequence[CrossAttentionLayer]) -> LayerWeights:
         """Each layer's level's number."""
-        by_level = dict(zip(LEVELS, self.values, strict=True))
-        levels = levels_of(layers)
-        return tuple(LayerWeight(by_level.get(levels[layer.place[:2]], 1.0)) for layer in layers)
+        levels = backbone_of(layers).levels_of(layers)
+        return tuple(LayerWeight(self.values.get(levels[layer.block], 1.0)) for layer in layers)
 
 
 @dataclass(frozen=True)
@@ -84,7 +81,7 @@ class TypedRule:
             require(weight, f"layer weight '{shorten(selector)}'", WEIGHT)
 
     def weights(self, layers: Sequence[CrossAttentionLayer]) -> LayerWeights:
-        """Raises IPAdapterError for a selector that names nothing in this UNet."""
+        """Raises IPAdapterError for a selector that names nothing in this model."""
         chosen = [0.0] * len(layers)
         for selector, weight in self.entries:
             for index in select(selector, layers):
@@ -103,10 +100,10 @@ def weigh_layers(rules: Sequence[LayerRule], layers: Sequence[CrossAttentionLaye
     return weighed
 
 
-def transformers_of(layers: Sequence[CrossAttentionLayer]) -> tuple[Block, ...]:
-    """The blocks that hold a transformer, in the order in which the UNet runs them."""
-    blocks = dict.fromkeys(layer.place[:2] for layer in layers)
-    return tuple(sorted(blocks, key=lambda block: (EXECUTION.index(block[0]), block[1])))
+def transformers_of(layers: Sequence[CrossAttentionLayer]) -> tuple[BlockName, ...]:
+    """The blocks that hold a transformer, in the order in which the model runs them."""
+    parts, blocks = backbone_of(layers).parts, dict.fromkeys(layer.block for layer in layers)
+    return tuple(sorted(blocks, key=lambda block: (parts.index(block[0]), block[1])))
 
 
 @singledispatch
@@ -118,54 +115,30 @@ def shares(preset: object, layers: Sequence[CrossAttentionLayer], name: str) -> 
 @shares.register
 def _(preset: Slope, layers: Sequence[CrossAttentionLayer], name: str) -> list[Share]:
     order = transformers_of(layers)
-    return [Share(preset.share(order.index(layer.place[:2]), len(order))) for layer in layers]
+    return [Share(preset.share(order.index(layer.block), len(order))) for layer in layers]
 
 
 @shares.register
 def _(preset: ByPart, layers: Sequence[CrossAttentionLayer], name: str) -> list[Share]:
-    return [Share(getattr(preset, layer.place[0])) for layer in layers]
+    return [Share(preset.parts.get(layer.place[0], 1.0)) for layer in layers]
 
 
 @shares.register
 def _(preset: ByShape, layers: Sequence[CrossAttentionLayer], name: str) -> list[Share]:
-    count = len(transformers_of(layers))
-    if count not in SHAPES:
+    backbone = backbone_of(layers)
+    table = preset.tables.get(backbone.shape_of(layers) or "")
+    if table is None:
         raise IPAdapterError(
-            f"the layer weights '{name}' are defined for SD1.5 (16 transformers) and SDXL (11), but this model has "
-            f"{count}: choose a preset such as linear or ease in, or type weights by layer."
+            f"the layer weights '{name}' are defined for {' and '.join(backbone.shapes.values())}, but this model has "
+            f"{len(transformers_of(layers))}: choose a preset such as linear or ease in, or type weights by layer."
         )
-    table: Table = getattr(preset, SHAPES[count])
-    return [table.blocks.get(layer.place[:2], table.rest) for layer in layers]
-
-
-def levels_of(layers: Sequence[CrossAttentionLayer]) -> dict[Block, str]:
-    """Each block's level: input blocks of consecutive numbers, and the output blocks that mirror them."""
-    order = transformers_of(layers)
-    inputs = runs([number for part, number in order if part == "input"])
-    outputs = [number for part, number in order if part == "output"]
-    levels: dict[Block, str] = {(part, number): "middle" for part, number in order if part == "middle"}
-    for level, numbers in enumerate(inputs, 1):
-        levels |= {("input", number): f"input {level}" for number in numbers}
-    for level, run in enumerate(reversed(inputs), 1):
-        taken, outputs = outputs[: len(run) + 1], outputs[len(run) + 1 :]
-        levels |= {("output", number): f"output {level}" for number in taken}
-    return levels | {("output", number): f"output {len(inputs)}" for number in outputs}
-
-
-def runs(numbers: Sequence[int]) -> list[list[int]]:
-    """Consecutive numbers together: 1, 2, 4, 5 to [1, 2], [4, 5]."""
-    found: list[list[int]] = []
-    for number in numbers:
-        if found and number == found[-1][-1] + 1:
-            found[-1].append(number)
-        else:
-            found.append([number])
-    return found
+    return [table.blocks.get(layer.block, table.rest) for layer in layers]
 
 
 ENTRY = re.compile(r"^(.+?)\s*[:=]\s*([-+]?(?:\d+\.?\d*|\.\d+))$")
-BLOCK = re.compile(r"^(input|output|middle)(?:[ _](\d+))?(?:\.(\d+))?$")
-LEVEL = re.compile(r"^(input|output) level (\d+)$")
+PARTS = "|".join(part for backbone in BACKBONES for part in backbone.parts)
+BLOCK = re.compile(rf"^({PARTS})(?:[ _](\d+))?(?:\.(\d+))?$")
+LEVEL = re.compile(rf"^({PARTS}) level (\d+)$")
 MOST_DIGITS = 9  # of a transformer's number
 
 
@@ -214,10 +187,10 @@ def matcher(selector: str, layers: Sequence[CrossAttentionLayer]) -> Callable[[C
     if selector.isdecimal():
         order = transformers_of(layers)
         counted = int(selector) if len(selector) <= MOST_DIGITS else len(order)
-        return lambda layer: order.index(layer.place[:2]) == counted
+        return lambda layer: order.index(layer.block) == counted
     if match := BLOCK.match(selector):
         part, number, depth = match[1], match[2], match[3]
-        wanted = (part, number if part != "middle" else None, depth)
+        wanted = (part, None if part in backbone_of(layers).single else number, depth)
         return lambda layer: all(w is None or str(w) == str(h) for w, h in zip(wanted, layer.place, strict=True))
-    levels = levels_of(layers)
-    return lambda layer: levels[layer.place[:2]] == selector.replace("level ", "")
+    levels = backbone_of(layers).levels_of(layers)
+    return lambda layer: levels[layer.block] == selector.replace("level ", "")

@@ -9,7 +9,7 @@ from ..adapters.family import Family
 from ..adapters.module import IPAdapter
 from ..adapters.projection import Resampler
 from ..adapters.spec import AdapterSpec
-from ..backbones.unet import CrossAttentionLayer
+from ..backbones.backbone import CrossAttentionLayer
 
 LayerWeights = list[tuple[Tensor, Tensor]]  # W_k and W_v of each layer, (channels, context)
 

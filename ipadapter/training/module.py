@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ..adapters.module import IPAdapter, LayerProjection
 from ..attention.decoupled import Branch, Branches, split_heads
-from ..backbones.unet import CrossAttentionLayer
+from ..backbones.backbone import CrossAttentionLayer
 from .draws import Draw
 from .objective import Prediction, prediction_loss
 from .recipe import Drops

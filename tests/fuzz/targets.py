@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from pack.ipadapter.backbones.unet import CrossAttentionLayer
+from pack.ipadapter.backbones.backbone import CrossAttentionLayer
 from pack.ipadapter.commands.evaluate.captions import coco_captions, json_captions
 from pack.ipadapter.commands.evaluate.folder import open_picture as open_image
 from pack.ipadapter.commands.evaluate.folder import trouble

@@ -16,9 +16,9 @@ from pack.ipadapter.attention.masks import resize_mask
 from pack.ipadapter.attention.selection import Choice, describe, select
 from pack.ipadapter.drawing.heat_map import SCALES
 from pack.ipadapter.errors import IPAdapterError
+from pack.ipadapter.host.backbones.text_attention import OVERRIDE
 from pack.ipadapter.host.sampling.patching import apply_image_prompt
 from pack.ipadapter.host.sampling.recording import RecordingPatch, record_image_prompt
-from pack.ipadapter.host.sampling.text_attention import OVERRIDE
 from pack.ipadapter.strength.layers import LevelRule, TypedRule
 from pack.ipadapter.strength.strength import Strength
 from pack.nodes.attention import ImagePromptAttention, RecordImagePromptAttention
@@ -185,7 +185,7 @@ def test_outside_its_window_the_share_is_zero():
 
 
 def test_a_layer_in_which_it_does_not_act_counts_as_zero():
-    rule = LevelRule((1.0, 1.0, 1.0, 1.0, 0.0, 0.0, 0.0))
+    rule = LevelRule(dict.fromkeys(("output 1", "output 2", "output 3"), 0.0))
     maps = maps_after(applied(strength=Strength(layers=(rule,))))
     assert maps.levels == ("input 1", "middle", "output 1") and maps.subject.layers["output 1"] == 2
     assert (select(maps, Choice("output 1")) == 0).all() and (select(maps, Choice("input")) > 0).all()

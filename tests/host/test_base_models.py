@@ -10,7 +10,7 @@ from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
 from pack.ipadapter.adapters.fit import match_layers
 from pack.ipadapter.adapters.identify import identify
 from pack.ipadapter.backbones.bases import PUBLISHED
-from pack.ipadapter.backbones.unet import find_layers, model_of
+from pack.ipadapter.backbones.known import find_layers, model_of
 from pack.ipadapter.errors import IPAdapterError
 from pack.ipadapter.library.catalogue import Survey
 from pack.ipadapter.library.description import verdict

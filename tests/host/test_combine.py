@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 import torch
-from pack.ipadapter.backbones.unet import find_layers
+from pack.ipadapter.backbones.known import find_layers
 from pack.ipadapter.errors import IPAdapterError
+from pack.ipadapter.host.backbones.text_attention import host_text_attention
 from pack.ipadapter.host.sampling.patching import apply_image_prompt
-from pack.ipadapter.host.sampling.text_attention import host_text_attention
 from pack.ipadapter.prompts.combining import Combination
 from pack.ipadapter.prompts.prompt import ImagePrompt, Order, Part, Region
 from pack.ipadapter.strength.strength import Strength

@@ -6,9 +6,9 @@ import pytest
 import torch
 from comfy_extras.nodes_perpneg import PerpNeg
 from pack.ipadapter.attention.packing import NEGATIVE
-from pack.ipadapter.backbones.unet import find_layers
+from pack.ipadapter.backbones.known import find_layers
+from pack.ipadapter.host.backbones.text_attention import host_text_attention
 from pack.ipadapter.host.sampling.patching import apply_image_prompt
-from pack.ipadapter.host.sampling.text_attention import host_text_attention
 from pack.ipadapter.strength.strength import Strength
 
 from tests.image_prompts import image_prompt

@@ -9,8 +9,8 @@ import comfy.ldm.modules.attention
 import pytest
 import torch
 from comfy.patcher_extension import WrappersMP
+from pack.ipadapter.host.backbones.text_attention import OVERRIDE, host_text_attention
 from pack.ipadapter.host.sampling.patching import KEY, apply_image_prompt
-from pack.ipadapter.host.sampling.text_attention import OVERRIDE, host_text_attention
 from pack.ipadapter.prompts.prompt import ImageFeatures, ImagePrompt, Part
 from pack.ipadapter.strength.curve import WeightCurve
 from pack.ipadapter.strength.layers import PresetRule

@@ -15,7 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pack.ipadapter.adapters.face_settings import FaceSettings
 from pack.ipadapter.adapters.provenance import Provenance
-from pack.ipadapter.backbones.unet import find_layers
+from pack.ipadapter.backbones.known import find_layers
+from pack.ipadapter.backbones.unet import UNET
 from pack.ipadapter.errors import IPAdapterError
 from pack.ipadapter.host.faces.models import register_face_folder
 from pack.ipadapter.host.files import register_adapter_folder
@@ -204,7 +205,7 @@ ENTRANCES: dict[str, Callable[[Any], object]] = {
     "curve": lambda bad: WeightCurve(((0.0, 1.0), (1.0, bad))),
     "position": lambda bad: WeightCurve(((bad, 1.0),)),
     "preset": lambda bad: PresetRule("linear", bad),
-    "level": lambda bad: LevelRule((1.0,) * 6 + (bad,)),
+    "level": lambda bad: LevelRule({"output 3": bad}),
     "layer": lambda bad: TypedRule((("all", bad),)),
     "part": lambda bad: Part(image_prompt().parts[0].positive, weight=bad),
     "image": lambda bad: Part(image_prompt().parts[0].positive, weights=(bad,)),
@@ -249,7 +250,7 @@ def test_a_count_of_steps_that_is_none_is_not_believed(steps):
 @pytest.mark.parametrize("scaling", Scaling)
 def test_weights_that_multiply_beyond_half_precision_are_refused_and_those_below_draw(scaling):
     adapter, model = host_adapter(adapter_file(small.SD15, "base")), small.make_pair(small.SD15).host
-    loud = LevelRule((1000.0,) * 7)
+    loud = LevelRule(dict.fromkeys(UNET.levels, 1000.0))
     curve = WeightCurve(((0.0, 1000.0), (1.0, 0.0)))
     for strength in (
         Strength(1000.0, layers=(loud,), scaling=scaling),
@@ -259,7 +260,9 @@ def test_weights_that_multiply_beyond_half_precision_are_refused_and_those_below
         assert "black" in sentence_of(
             lambda strength=strength: apply_image_prompt(model, adapter, image_prompt(), strength)
         )
-    drawn = apply_image_prompt(model, adapter, image_prompt(), Strength(5.0, layers=(LevelRule((2.0,) * 7),)))
+    drawn = apply_image_prompt(
+        model, adapter, image_prompt(), Strength(5.0, layers=(LevelRule(dict.fromkeys(UNET.levels, 2.0)),))
+    )
     assert torch.isfinite(picture(drawn, small.SD15, Settings(steps=1))).all()
 
 

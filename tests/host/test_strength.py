@@ -91,7 +91,7 @@ def test_scaling_is_as_defined(scaling, weight):
     model = apply_image_prompt(make_pair(MICRO).host, adapter, image_prompt(), Strength(weight, scaling=scaling))
     from comfy.patcher_extension import WrappersMP
     from pack.ipadapter.attention.decoupled import image_attention, join_heads, split_heads
-    from pack.ipadapter.backbones.unet import find_layers
+    from pack.ipadapter.backbones.known import find_layers
     from pack.ipadapter.host.sampling.patching import KEY
 
     (rows,) = model.get_wrappers(WrappersMP.APPLY_MODEL, KEY)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
+from pack.ipadapter.backbones.unet import UNET
 from pack.ipadapter.errors import IPAdapterError
-from pack.ipadapter.strength.layers import LEVELS
 from pack.ipadapter.strength.strength import Strength, make_strength
 from pack.nodes.apply import ApplyIPAdapter
 from pack.nodes.strength import ImagePromptCurve, ImagePromptFrames, ImagePromptLayers
@@ -17,7 +17,7 @@ from tests.world import Settings, adapter_file, host_adapter, picture
 
 
 def layers(layout=SD15, preset="linear", second=1.0, weights="", strength=None, **levels):
-    values = dict.fromkeys((level.replace(" ", "_") for level in LEVELS), 1.0) | levels
+    values = dict.fromkeys((level.replace(" ", "_") for level in UNET.levels), 1.0) | levels
     model = make_pair(layout).host
     return ImagePromptLayers.execute(model, preset, second, weights, strength, **values).result
 

@@ -9,8 +9,8 @@ import comfy.ldm.modules.attention as host_attention
 import pytest
 import torch
 from comfy_extras.nodes_torch_compile import TorchCompileModel
+from pack.ipadapter.host.backbones.text_attention import OVERRIDE, TAKE_HEADS, host_text_attention
 from pack.ipadapter.host.sampling.patching import apply_image_prompt
-from pack.ipadapter.host.sampling.text_attention import OVERRIDE, TAKE_HEADS, host_text_attention
 from pack.ipadapter.strength.curve import WeightCurve
 from pack.ipadapter.strength.strength import Strength
 
@@ -79,7 +79,7 @@ def test_every_attention_function_of_the_host_equals_the_reference(name, monkeyp
 def test_every_attention_function_of_the_host_is_asked_with_heads_apart(name, monkeypatch):
     heard = []
     function = listening(getattr(host_attention, name), heard)
-    monkeypatch.setattr("pack.ipadapter.host.sampling.text_attention.TAKE_HEADS", (function,))
+    monkeypatch.setattr("pack.ipadapter.host.backbones.text_attention.TAKE_HEADS", (function,))
     replace_attention(monkeypatch, function)
     picture(applied(), SD15, BATCH)
     apart = [call for call in heard if call["dimensions"] == 4]
@@ -95,7 +95,7 @@ def test_all_attention_functions_of_the_host_are_known_to_take_heads():
 def test_precision_and_options_are_passed_on(monkeypatch):
     heard = []
     function = listening(host_attention.attention_split, heard)
-    monkeypatch.setattr("pack.ipadapter.host.sampling.text_attention.TAKE_HEADS", (function,))
+    monkeypatch.setattr("pack.ipadapter.host.backbones.text_attention.TAKE_HEADS", (function,))
     replace_attention(monkeypatch, function)
     model = make_pair(MICRO).host.clone()
     for block in ("input_blocks.1.1", "middle_block.1"):

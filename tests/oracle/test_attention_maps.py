@@ -7,10 +7,10 @@ from contextlib import contextmanager
 import pytest
 import torch
 from pack.ipadapter.attention.packing import POSITIVE
-from pack.ipadapter.backbones.unet import find_layers
+from pack.ipadapter.backbones.known import find_layers
+from pack.ipadapter.backbones.unet import UNET
 from pack.ipadapter.host.sampling.patching import apply_image_prompt
 from pack.ipadapter.host.sampling.recording import record_image_prompt
-from pack.ipadapter.strength.layers import levels_of
 from pack.ipadapter.strength.strength import Strength
 from torch import Tensor
 
@@ -61,7 +61,7 @@ def shares_of_call(reference, call, given, weights, layout) -> dict[str, Tensor]
     with overheard(reference.unet) as (heard, heads):
         reference.noise(call, roles, given)
     row, found = roles.index(POSITIVE), {}
-    levels = levels_of(layers := find_layers(make_pair(layout).host.model.diffusion_model))
+    levels = UNET.levels_of(layers := find_layers(make_pair(layout).host.model.diffusion_model))
     for index, layer in enumerate(layers):
         at = {name: outs[row] for (number, name), outs in heard.items() if number == index}
         text = attention(at["q"], at["k"], at["v"], heads[index])

@@ -7,7 +7,7 @@ from itertools import combinations
 
 import pytest
 import torch
-from pack.ipadapter.backbones.unet import find_layers
+from pack.ipadapter.backbones.known import find_layers
 from pack.ipadapter.host.sampling.conditioning import carrying
 from pack.ipadapter.host.sampling.patching import apply_image_prompt
 from pack.ipadapter.prompts.prompt import ImagePrompt, Order, Overlap

@@ -68,7 +68,7 @@ def test_the_lora_is_told_from_the_layers(family):
 def test_a_change_is_up_times_down_of_the_weight_that_its_number_says():
     file = small()
     lora = {key: tensor for key, tensor in file.ip_adapter.items() if "lora" in key}
-    changes = changes_of(lora, ("a", "b", "c"))
+    changes = changes_of(lora, [f"{block}.attn{n}" for block in "abc" for n in (1, 2)])
     assert len(changes) == 3 * 2 * 4
     assert torch.equal(changes["b.attn1.to_out.0.weight"].up, lora["2.to_out_lora.up.weight"])
     assert torch.equal(changes["b.attn2.to_k.weight"].down, lora["3.to_k_lora.down.weight"])

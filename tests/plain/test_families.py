@@ -18,7 +18,7 @@ from pack.ipadapter.adapters.identify import identify
 from pack.ipadapter.adapters.module import load_adapter
 from pack.ipadapter.adapters.projection import FullFaceProjection
 from pack.ipadapter.attention.packing import Weighed, layer_rows, side_by_side
-from pack.ipadapter.backbones.unet import CrossAttentionLayer
+from pack.ipadapter.backbones.backbone import CrossAttentionLayer
 from pack.ipadapter.errors import IPAdapterError
 from pack.ipadapter.library.description import describe_adapter
 from pack.ipadapter.prompts.prompt import Feature, ImageFeatures, ImagePrompt, Part

@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pack.ipadapter.backbones.unet import CrossAttentionLayer
+from pack.ipadapter.backbones.backbone import CrossAttentionLayer
+from pack.ipadapter.backbones.unet import UNET
 from pack.ipadapter.errors import IPAdapterError
 from pack.ipadapter.strength.layers import (
     LevelRule,
     PresetRule,
     TypedRule,
-    levels_of,
     read_layer_weights,
     transformers_of,
     weigh_layers,
@@ -119,16 +119,16 @@ def test_a_preset_nobody_knows_is_refused_with_those_there_are():
 
 
 def test_levels_are_those_of_the_unet():
-    levels = levels_of(SD15)
+    levels = UNET.levels_of(SD15)
     assert [levels["input", n] for n in (1, 2, 4, 5, 7, 8)] == ["input 1"] * 2 + ["input 2"] * 2 + ["input 3"] * 2
     assert [levels["output", n] for n in range(3, 12)] == ["output 1"] * 3 + ["output 2"] * 3 + ["output 3"] * 3
-    levels = levels_of(SDXL)
+    levels = UNET.levels_of(SDXL)
     assert {levels["output", n] for n in (0, 1, 2)} == {"output 1"} and levels["output", 5] == "output 2"
     assert levels["input", 8] == "input 2" and levels["middle", 0] == "middle"
 
 
 def test_a_slider_weighs_its_level():
-    rule = LevelRule((0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7))
+    rule = LevelRule(dict(zip(UNET.levels, (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7), strict=True)))
     expected = [0.1] * 2 + [0.2] * 2 + [0.3] * 2 + [0.4] + [0.5] * 3 + [0.6] * 3 + [0.7] * 3
     assert by_transformer(rule, SD15) == expected
     assert by_transformer(rule, SDXL) == [0.1] * 2 + [0.2] * 2 + [0.4] + [0.5] * 3 + [0.6] * 3

@@ -9,8 +9,8 @@ import torch
 from pack.ipadapter.adapters.checkpoint import checkpoint_header, read_checkpoint
 from pack.ipadapter.adapters.families import PLUS
 from pack.ipadapter.adapters.identify import identify
+from pack.ipadapter.backbones.backbone import CrossAttentionLayer
 from pack.ipadapter.backbones.bases import PUBLISHED, USUAL, base_model
-from pack.ipadapter.backbones.unet import CrossAttentionLayer
 from pack.ipadapter.encoders.published import ENCODERS
 from pack.ipadapter.errors import IPAdapterError
 from pack.ipadapter.files.headers import read_header

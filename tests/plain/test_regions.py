@@ -100,13 +100,13 @@ def test_contradictory_regions_are_refused(sentence):
 
 def test_a_mask_is_cut_as_the_latent_is():
     mask = torch.arange(16.0).repeat_interleave(8).expand(1, 128, 128)  # (1, 128, 128), a number a latent column
-    cut = cut_mask(mask, Cut.box(2, 5, 4, 3), (16, 16))
+    cut = cut_mask(mask, Cut.box(2, 5, 4, 3), (16, 16), 8)
     assert cut.shape == (1, 32, 24) and cut[0, 0, ::8].tolist() == [5.0, 6.0, 7.0]
-    wrapped = cut_mask(mask, Cut((0,), (15, 0)), (16, 16))
+    wrapped = cut_mask(mask, Cut((0,), (15, 0)), (16, 16), 8)
     assert wrapped[0, 0, ::8].tolist() == [15.0, 0.0]
 
 
 def test_a_mask_of_another_size_is_cut_in_proportion():
     mask = torch.linspace(0, 1, 64).expand(1, 64, 64)
-    cut = cut_mask(mask, Cut.box(0, 8, 16, 8), (16, 16))
+    cut = cut_mask(mask, Cut.box(0, 8, 16, 8), (16, 16), 8)
     assert cut.shape == (1, 128, 64) and cut.min() > 0.45

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from pack.ipadapter.backbones.unet import CrossAttentionLayer
+from pack.ipadapter.backbones.backbone import CrossAttentionLayer
 from safetensors.torch import save_file
 from torch import Tensor
 

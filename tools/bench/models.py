@@ -12,7 +12,8 @@ import comfy.model_patcher
 import comfy.sample
 import comfy.supported_models
 import torch
-from pack.ipadapter.backbones.unet import CrossAttentionLayer, find_layers
+from pack.ipadapter.backbones.backbone import CrossAttentionLayer
+from pack.ipadapter.backbones.known import find_layers
 from torch import Tensor
 
 from tools.bench.noise import SEED, fill_module

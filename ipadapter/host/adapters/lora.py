@@ -13,7 +13,7 @@ from comfy.weight_adapter import LoRAAdapter
 from torch import Tensor
 
 from ...adapters.lora import LowRank, changes_of
-from ...backbones.unet import block_names
+from ...backbones.known import attention_names
 from ...errors import IPAdapterError
 from .adapter import Adapter
 
@@ -25,7 +25,7 @@ def add_lora(model: ModelPatcher, adapter: Adapter, weight: float) -> ModelPatch
     lora = adapter.patcher.model.lora
     if not lora or not weight:
         return model
-    changes = changes_of(lora, block_names(model.model.diffusion_model))
+    changes = changes_of(lora, attention_names(model.model.diffusion_model))
     name, change = next(iter(changes.items()))
     if has_change(model, UNET + name, change.down):
         logging.info("IP-Adapter: the model already has the LoRA of '%s'.", adapter.spec.name)

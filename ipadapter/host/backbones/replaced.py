@@ -9,17 +9,16 @@ from typing import Any
 import comfy.utils
 from comfy.model_patcher import ModelPatcher
 
-from ...backbones.unet import TRANSFORMER_BLOCK
+from ...backbones.known import block_at
 from ...errors import IPAdapterError
 
-UNET, ATTENTION = "diffusion_model.", ".attn2"
+MODEL = "diffusion_model."
 ASKED_FOR = ("to_q", "to_k", "to_v", "to_out")  # by the host, where a patch stands in the place of an attention
 
 
 def block_of(name: str) -> str | None:
-    """The transformer block whose cross-attention an object patch of this name replaces, in users' words."""
-    found = TRANSFORMER_BLOCK.match(name.removeprefix(UNET).removesuffix(ATTENTION))
-    return f"{found[1]} block {found[2]}" if found and name.endswith(ATTENTION) else None
+    """The block whose cross-attention an object patch of this name replaces, in users' words."""
+    return block_at(name.removeprefix(MODEL))
 
 
 def refuse_replaced(model: ModelPatcher) -> None:

@@ -15,7 +15,7 @@ import folder_paths
 from comfy.model_patcher import ModelPatcher
 
 from ...adapters.spec import AdapterSpec
-from ...backbones.unet import model_of, require_layers
+from ...backbones.known import model_of, require_layers
 from ...encoders.published import Encoder
 from ...errors import IPAdapterError
 from ...faces.providers import AUTO

@@ -23,7 +23,7 @@ from ...attention.packing import (
     repeat_negative,
     side_by_side,
 )
-from ...backbones.unet import CrossAttentionLayer
+from ...backbones.backbone import CrossAttentionLayer
 from ...errors import IPAdapterError
 from ...files.tensors import LARGEST
 from ...images.masks import refuse_mask

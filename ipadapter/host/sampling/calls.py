@@ -13,12 +13,15 @@ from comfy.patcher_extension import WrappersMP
 from comfy_api.torch_helpers.torch_compile import COMPILE_KEY
 from torch import Tensor
 
-from ...attention.decoupled import CALL_KEY, Added, Branch, Branches, CallBranches, CrossAttentionPatch, TextAttention
+from ...attention.decoupled import CALL_KEY, Added, Branch, Branches, CallBranches, TextAttention
 from ...attention.masks import Cut, LayerMask, cut_mask
 from ...attention.packing import ABSENT, Packed, hide, unpack, with_nothing
-from ...backbones.unet import Place
+from ...backbones.backbone import Backbone, Place
+from ...backbones.known import backbone_of
 from ...errors import IPAdapterError
 from ...images.masks import Size
+from ..backbones.attachment import attachment_of
+from ..backbones.unet import CrossAttentionPatch
 from .application import Application
 from .frames import WHOLE, Seen, refuse_mismatch, seen_by
 from .roles import Group, Roles, groups_by_position
@@ -196,7 +199,7 @@ class CallRows:
         self, call: CallShape, levels: Acting, text: Tensor | None, options: dict[str, Any]
     ) -> Callable[[Tensor, dict[str, Any]], Branches]:
         """What makes branches for a layer that another pack's patches hand more rows than the call has."""
-        patches = options.get("patches", {}).get("attn2_patch", ())
+        patches = attachment_of(self.applications[0].layers).row_patches(options)
         places = tuple(options.get("cond_or_uncond", ()))  # as they are now: some packs change the list in place
 
         def arrange(query: Tensor, given: dict[str, Any]) -> Branches:
@@ -240,7 +243,7 @@ class CallRows:
         dials = {index: self.dial(index, call) for index in self.meant(call)}
         for index, dial in dials.items():
             app = self.applications[index]
-            mask = None if app.mask is None else place_mask(app.mask, call, app.spare)
+            mask = None if app.mask is None else place_mask(app.mask, call, backbone_of(app.layers), app.spare)
             masks += [mask] if mask else []
             pairs, hidden = unpack(dial.rows, app.layers, app.tokens), self.hidden(app, call)
             for layer, pair, behind in zip(app.layers, pairs, hidden, strict=True):
@@ -338,16 +341,17 @@ def frame_column(weights: tuple[float, ...], frames: list[int], like: Tensor) ->
     return like.new_tensor([weights[min(frame, len(weights) - 1)] for frame in frames])[:, None]
 
 
-def place_mask(mask: Tensor, call: CallShape, spare: bool) -> LayerMask:
+def place_mask(mask: Tensor, call: CallShape, backbone: Backbone, spare: bool) -> LayerMask:
     """A mask on the call's device with the sizes its layers will ask for. With `spare` the last of a batch is held."""
     mask = mask.to(call.device, call.dtype)
     if mask.shape[0] > 1:
         frames = call.seen.frames(call.batch)
         mask = mask[[min(frame, mask.shape[0] - 1) for frame in frames] if spare else list(refuse_beyond(mask, frames))]
-    placed = LayerMask(cut_for_groups(mask, call), 1) if any(call.cuts) else LayerMask(mask, len(call.groups))
+    is_cut = any(call.cuts)
+    placed = LayerMask(cut_for_groups(mask, call, backbone.pixels), 1) if is_cut else LayerMask(mask, len(call.groups))
     if call.order is not None:
         placed = placed.in_order(call.order)
-    placed.prepare_levels((call.size[1], call.size[2]))
+    placed.prepare_all(backbone.grids((call.size[1], call.size[2])))
     return placed
 
 
@@ -358,15 +362,15 @@ def refuse_beyond(mask: Tensor, frames: tuple[int, ...]) -> tuple[int, ...]:
     return frames
 
 
-def cut_for_groups(mask: Tensor, call: CallShape) -> Tensor:
+def cut_for_groups(mask: Tensor, call: CallShape, pixels: int) -> Tensor:
     """Each conditioning's own part of a mask, (G · b, h, w)."""
     whole = Cut.box(0, 0, *call.latent)
-    rows = [cut_mask(mask, cut or whole, call.latent).expand(call.batch, -1, -1) for cut in call.cuts]
+    rows = [cut_mask(mask, cut or whole, call.latent, pixels).expand(call.batch, -1, -1) for cut in call.cuts]
     return torch.cat(rows)
 
 
 def is_compiled(model: comfy.model_base.BaseModel, options: dict[str, Any]) -> bool:
-    """Whether the UNet runs through torch.compile, by the host's wrapper or as a compiled module."""
+    """Whether the model runs through torch.compile, by the host's wrapper or as a compiled module."""
     wrappers = options.get("wrappers", {}).get(WrappersMP.APPLY_MODEL, {})
     return bool(wrappers.get(COMPILE_KEY)) or hasattr(model.diffusion_model, "_orig_mod")
 

@@ -6,7 +6,7 @@ the host's `clone()` shares these objects between the models of a graph.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from comfy.model_patcher import ModelPatcher
@@ -14,20 +14,19 @@ from comfy.patcher_extension import CallbacksMP, WrappersMP
 from torch import Tensor
 
 from ...adapters.fit import match_layers, narrowing_of
-from ...attention.decoupled import Added, CrossAttentionPatch, TextAttention
-from ...backbones.unet import Place
+from ...backbones.backbone import Place
 from ...errors import IPAdapterError
 from ...prompts.prompt import ImagePrompt
 from ...strength.layers import weigh_layers
 from ...strength.strength import Strength
 from ..adapters.adapter import Adapter
 from ..adapters.lora import add_lora
+from ..backbones.attachment import attachment_of
 from ..backbones.replaced import own_attentions, refuse_replaced
 from .application import Application, Target, make_applications
 from .calls import RUN_KEY, CallRows, Run
 from .roles import Roles
 from .step_clock import clock_for
-from .text_attention import host_text_attention
 from .watch import RunCounter, Watch, tell
 from .windows import timings_of
 
@@ -72,11 +71,10 @@ def rows_of(model: ModelPatcher) -> CallRows:
 def attach(model: ModelPatcher, rows: CallRows) -> ModelPatcher:
     """A clone with a patch in every layer and the wrappers that feed it."""
     clone, applications = model.clone(), rows.applications
-    for place in places_of(applications):
-        there = standing_at(clone, place)
-        clone.set_model_attn2_replace(rows.patch(place, text_attention_of(there), added_to(there)), *place)
+    attachment = attachment_of(applications[0].layers)
+    attachment.attach(clone, places_of(applications), rows.patch)
     clone.remove_callbacks_with_key(CallbacksMP.ON_CLONE, KEY)
-    clone.add_callback_with_key(CallbacksMP.ON_CLONE, KEY, own_patches)
+    clone.add_callback_with_key(CallbacksMP.ON_CLONE, KEY, attachment.own_patches)
     wrappers: tuple[tuple[str, Callable[..., Any]], ...] = (
         (WrappersMP.SAMPLER_SAMPLE, sample_run(applications)),
         (WrappersMP.PREDICT_NOISE, count_call),
@@ -91,35 +89,6 @@ def attach(model: ModelPatcher, rows: CallRows) -> ModelPatcher:
 def places_of(applications: tuple[Application, ...]) -> tuple[Place, ...]:
     """Every layer that some application reaches, once."""
     return tuple(dict.fromkeys(layer.place for app in applications for layer in app.layers))
-
-
-def own_patches(model: ModelPatcher, clone: ModelPatcher) -> None:
-    """The host's ON_CLONE callback: patches of its own for a clone, so that what is added there stays there."""
-    for place, patch in patches_of(clone.model_options["transformer_options"]).items():
-        if isinstance(patch, CrossAttentionPatch):
-            clone.set_model_attn2_replace(patch.around(patch.text), *place)
-
-
-def patches_of(options: dict[str, Any]) -> dict[Any, Any]:
-    """What stands in the place of text attentions, by layer or by block."""
-    return options.get("patches_replace", {}).get("attn2", {})
-
-
-def standing_at(model: ModelPatcher, place: Place) -> Any:
-    """What stands at a layer in the place of its own attention; None where there is nothing."""
-    return patches_of(model.model_options["transformer_options"]).get(place)
-
-
-def text_attention_of(there: Any) -> TextAttention:
-    """What attends to the text at a layer: another pack's patch where there is one, else the host's own function."""
-    if isinstance(there, CrossAttentionPatch):
-        return there.text
-    return there or host_text_attention
-
-
-def added_to(there: Any) -> Sequence[Added]:
-    """What other packs have added to a patch of ours."""
-    return there.added if isinstance(there, CrossAttentionPatch) else ()
 
 
 def sample_run(applications: tuple[Application, ...]) -> Callable[..., Any]:
@@ -140,7 +109,7 @@ def sample_run(applications: tuple[Application, ...]) -> Callable[..., Any]:
         refuse_batches(applications, noise.shape[0])
         refuse_replaced(guider.model_patcher)
         options = extra_args["model_options"]["transformer_options"]
-        keep_patches_of_blocks(options)
+        attachment_of(applications[0].layers).settle(options)
         clock = clock_for(executor.class_obj, sigmas.tolist()) if needs_clock(applications) else None
         sigmas_known = clock.sigmas if clock and clock.keeps else ()
         timings = timings_of(applications, guider.inner_model.model_sampling, sigmas_known)
@@ -182,21 +151,3 @@ def refuse_batches(applications: tuple[Application, ...], batch: int) -> None:
                 f"the mask of '{app.name}' is a batch of {app.mask.shape[0]}, but {batch} picture(s) are sampled: "
                 f"give one mask, or {batch}."
             )
-
-
-def keep_patches_of_blocks(options: dict[str, Any]) -> None:
-    """Attend to the text as another pack's patch for a whole block does, before ours or behind it.
-
-    The host asks for a layer's patch first, and such a pack for the block's: on SD1.5 theirs would be lost. A patch
-    that stands at a layer below ours goes before one for its block, as without ours.
-    """
-    patches = patches_of(options)
-    found = {
-        place: patch.around(block)
-        for place, patch in patches.items()
-        if isinstance(patch, CrossAttentionPatch)
-        and patch.text is host_text_attention
-        and (block := patches.get(place[:2])) is not None
-    }
-    if found:
-        options["patches_replace"] = options["patches_replace"] | {"attn2": patches | found}

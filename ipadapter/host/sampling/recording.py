@@ -14,7 +14,6 @@ from ...attention.decoupled import (
     Added,
     Branch,
     Branches,
-    CrossAttentionPatch,
     TextAttention,
     add_image,
     branches_at,
@@ -22,14 +21,15 @@ from ...attention.decoupled import (
     join_heads,
 )
 from ...attention.maps import AttentionRecord, Gathering, Sight, Subject, shares_of
-from ...attention.masks import Cut, LayerMask
+from ...attention.masks import Cut
 from ...attention.packing import POSITIVE
-from ...backbones.unet import CrossAttentionLayer, Place, find_layers
+from ...backbones.backbone import BlockName, CrossAttentionLayer, Place
+from ...backbones.known import backbone_of, find_layers
 from ...errors import IPAdapterError
 from ...images.masks import Size
-from ...strength.layers import levels_of, transformers_of
-from ...strength.presets import Block
+from ...strength.layers import transformers_of
 from ..backbones.replaced import own_attentions
+from ..backbones.unet import CrossAttentionPatch, grid_of, within
 from .application import Application
 from .calls import CallRows, CallShape, is_compiled
 from .patching import attach, rows_of
@@ -62,15 +62,15 @@ def record_image_prompt(model: ModelPatcher) -> tuple[ModelPatcher, AttentionRec
 
 @dataclass(frozen=True)
 class Levels:
-    """A UNet's levels: each block's, and how many layers each has, in the order in which they run."""
+    """A model's levels: each block's, and how many layers each has, in the order in which they run."""
 
-    by_block: Mapping[Block, str]
+    by_block: Mapping[BlockName, str]
     layers: Mapping[str, int]
 
     @staticmethod
     def of(layers: tuple[CrossAttentionLayer, ...]) -> Levels:
-        by_block = levels_of(layers)
-        found = [by_block[layer.place[:2]] for layer in layers]
+        by_block = backbone_of(layers).levels_of(layers)
+        found = [by_block[layer.block] for layer in layers]
         order = dict.fromkeys(by_block[block] for block in transformers_of(layers))
         return Levels(by_block, {level: found.count(level) for level in order})
 
@@ -229,7 +229,7 @@ class RecordingPatch(CrossAttentionPatch):
     def attend(self, q: Tensor, k: Tensor, v: Tensor, extra_options: dict[str, Any]) -> Tensor:
         out = super().attend(q, k, v, extra_options)
         if not branches_at(self.place, q, extra_options):
-            self.measure(self.place, out, [], positions_of(extra_options))
+            self.measure(self.place, out, [], grid_of(extra_options))
         return out
 
     def add_branches(
@@ -237,23 +237,17 @@ class RecordingPatch(CrossAttentionPatch):
     ) -> Tensor:
         """Measure what is added, and add it."""
         images = [image_attention(query, branch) for branch in branches]
-        parts = zip(images, branches, strict=True)
-        added = [join_heads(within(image, branch.mask, options)) for image, branch in parts]
-        self.measure(self.place, join_heads(text), added, positions_of(options))
-        for image, branch in zip(images, branches, strict=True):
-            text = add_image(text, image, branch.mask, options)
+        masks = [within(branch.mask, options) for branch in branches]
+        added = [join_heads(masked(image, mask)) for image, mask in zip(images, masks, strict=True)]
+        self.measure(self.place, join_heads(text), added, grid_of(options))
+        for image, mask in zip(images, masks, strict=True):
+            text = add_image(text, image, mask)
         return text
 
     def around(self, text: TextAttention) -> RecordingPatch:
         return RecordingPatch(self.place, text, self.call_end, self.measure, self.added)
 
 
-def positions_of(options: dict[str, Any]) -> Size:
-    """Height and width of a layer's activations."""
-    height, width = options["activations_shape"][-2:]
-    return height, width
-
-
-def within(image: Tensor, mask: LayerMask | None, options: dict[str, Any]) -> Tensor:
+def masked(image: Tensor, mask: Tensor | None) -> Tensor:
     """What a branch adds within its mask, (R, H, L, d)."""
-    return image if mask is None else image * mask.at(options["activations_shape"])
+    return image if mask is None else image * mask

@@ -9,7 +9,7 @@ from typing import Any
 
 from comfy_execution.utils import get_executing_context
 
-from ...backbones.unet import Place
+from ...backbones.backbone import Place
 from ..notes import show_text
 
 

@@ -14,8 +14,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import comfy.ldm.modules.attention
-import comfy.ldm.modules.diffusionmodules.openaimodel
 import comfy.model_management
 import comfy.model_sampling
 import comfy.samplers
@@ -25,14 +23,17 @@ from comfy.quant_ops import QuantizedTensor
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from ...attention.decoupled import CALL_KEY, Branches, CallBranches, CrossAttentionPatch
-from ...backbones.unet import CrossAttentionLayer, find_blocks, find_layers
+from ...attention.decoupled import CALL_KEY, Branches, CallBranches
+from ...backbones.backbone import CrossAttentionLayer
+from ...backbones.known import connect, find_blocks, find_layers, no_layers
 from ...errors import IPAdapterError
 from ...training.fresh import LayerWeights
 from ...training.module import Text
 from ...training.objective import Prediction
+from ..backbones.attachment import attachment_of
 from ..backbones.replaced import own_attentions
-from ..sampling.patching import applications_of, keep_patches_of_blocks, standing_at, text_attention_of
+from ..backbones.unet import REPEATABLE, CrossAttentionPatch
+from ..sampling.patching import applications_of
 
 # By the host's class, the most derived first; None is a kind that the paper's loss says nothing about.
 PREDICTIONS: dict[type, Prediction | None] = {
@@ -43,10 +44,6 @@ PREDICTIONS: dict[type, Prediction | None] = {
     comfy.model_sampling.X0: None,
     comfy.model_sampling.IMG_TO_IMG_FLOW: None,
 }
-CHECKPOINTED = (
-    comfy.ldm.modules.attention.BasicTransformerBlock,
-    comfy.ldm.modules.diffusionmodules.openaimodel.ResBlock,
-)
 
 
 @dataclass(frozen=True)
@@ -73,7 +70,7 @@ class FrozenUNet:
 
     def layer_weights(self) -> LayerWeights:
         """W_k and W_v of every layer, LoRAs included, in float32."""
-        attentions: list[Any] = [block.module.attn2 for block in find_blocks(self.patcher.model.diffusion_model)]
+        attentions: list[Any] = [block.attention for block in find_blocks(self.patcher.model.diffusion_model)]
         return [(plain(attention.to_k.weight), plain(attention.to_v.weight)) for attention in attentions]
 
     def load(self) -> None:
@@ -125,8 +122,8 @@ def trainable_layers(model: ModelPatcher) -> tuple[CrossAttentionLayer, ...]:
         layers = find_layers(unet)
     if not layers:
         raise IPAdapterError(
-            f"the model ({type(model.model.diffusion_model).__name__}) has no UNet cross-attention layers to train an "
-            "adapter for: connect an SD1.5, SD2.1, SDXL or Kolors model."
+            f"the model ({type(model.model.diffusion_model).__name__}) has no {no_layers()} to train an adapter for: "
+            f"{connect()}."
         )
     if applications_of(model):
         raise IPAdapterError(
@@ -181,12 +178,17 @@ def patched_options(
 ) -> dict[str, Any]:
     """The model's options with the sampler's own attention patch in every layer."""
     clone = model.clone()
-    for layer in layers:
-        patch = CrossAttentionPatch(layer.place, text_attention_of(standing_at(clone, layer.place)), lambda: None)
-        clone.set_model_attn2_replace(patch, *layer.place)
-    keep_patches_of_blocks(clone.model_options["transformer_options"])
+    attachment = attachment_of(layers)
+    attachment.attach(
+        clone, [layer.place for layer in layers], lambda place, text, added: CrossAttentionPatch(place, text, nothing)
+    )
+    attachment.settle(clone.model_options["transformer_options"])
     comfy.samplers.cast_to_load_options(clone.model_options, device=device, dtype=model.model_dtype())
     return clone.model_options["transformer_options"]
+
+
+def nothing() -> None:
+    """What ends with a call: a run of training makes nothing for it."""
 
 
 def make_ordinary(model: nn.Module) -> None:
@@ -215,7 +217,7 @@ def in_training() -> Iterator[None]:
 @contextmanager
 def checkpointed(unet: nn.Module) -> Iterator[None]:
     """Recompute each transformer and residual block in the backward pass instead of keeping what it computed."""
-    blocks = [module for module in unet.modules() if isinstance(module, CHECKPOINTED)]
+    blocks = [module for module in unet.modules() if isinstance(module, REPEATABLE)]
     for block in blocks:
         block.forward = recomputed(block.forward)
     try:

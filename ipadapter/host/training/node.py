@@ -16,7 +16,7 @@ from ...adapters.fit import match_layers
 from ...adapters.module import IPAdapter
 from ...adapters.provenance import Provenance
 from ...adapters.spec import AdapterSpec
-from ...backbones.unet import CrossAttentionLayer
+from ...backbones.backbone import CrossAttentionLayer
 from ...errors import IPAdapterError
 from ...training.fresh import continued, new_adapter, new_spec
 from ...training.loop import DivergedError, train

@@ -1,0 +1,41 @@
+"""How image prompts get into the host's sampling of a kind of model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+from comfy.model_patcher import ModelPatcher
+
+from ...attention.decoupled import Added, TextAttention
+from ...backbones.backbone import Backbone, CrossAttentionLayer, Place
+from ...backbones.known import backbone_of
+from ...backbones.unet import UNET
+from . import unet
+
+# Makes what stands at a place, around the text attention there and what other packs have added.
+MakePatch = Callable[[Place, TextAttention, Sequence[Added]], Any]
+
+
+class Attachment(Protocol):
+    """What a `Backbone` is to the host."""
+
+    def attach(self, model: ModelPatcher, places: Sequence[Place], make: MakePatch) -> None:
+        """Put a patch at every place of a model, around what stands there."""
+
+    def own_patches(self, model: ModelPatcher, clone: ModelPatcher) -> None:
+        """The host's ON_CLONE callback: patches of its own for a clone, so that what is added there stays there."""
+
+    def settle(self, options: dict[str, Any]) -> None:
+        """When a run begins: stand beside what other nodes have put in since."""
+
+    def row_patches(self, options: dict[str, Any]) -> Sequence[Any]:
+        """Patches of other packs that may hand a layer other rows than the call has."""
+
+
+ATTACHMENTS: dict[Backbone, Attachment] = {UNET: unet.ATTACHMENT}
+
+
+def attachment_of(layers: Sequence[CrossAttentionLayer]) -> Attachment:
+    """That of the kind of model that layers stand in."""
+    return ATTACHMENTS[backbone_of(layers)]
