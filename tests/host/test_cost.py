@@ -229,7 +229,7 @@ def storage_of_run(strength, batch: int) -> int:
     (rows,) = model.get_wrappers(WrappersMP.APPLY_MODEL, KEY)
 
     def look(executor, *args, **kwargs):
-        dials = [dial for made in rows.made.values() for dial in made.dials.values()]
+        dials = [dial for made in rows.made.values() for dial in made.rows.values()]
         kept = [tensor for dial in dials for tensor in (dial.still, dial.scaled, dial.rows) if tensor is not None]
         seen.append(
             sum({tensor.untyped_storage()._cdata: tensor.untyped_storage().nbytes() for tensor in kept}.values())

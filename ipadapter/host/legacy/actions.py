@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ...errors import IPAdapterError
 from ...faces.reading import FaceAnalysis
+from ...legacy.held import HELD
 from ...legacy.settings import OldSettings, strengths_of
 from ...library.finding import needs_encoder
 from ...prompts.prompt import UNKNOWN, ImagePrompt, Order, Overlap, Part, refuse_two_encoders
@@ -111,7 +112,7 @@ def apply_prompt(
 ) -> ModelPatcher:
     """A model that follows a prompt."""
     for strength in strengths_of(settings):
-        model = apply_image_prompt(model, without_lora(adapter), prompt, strength, mask, spare=True)
+        model = apply_image_prompt(model, without_lora(adapter), prompt, strength, mask, fitting=HELD)
     return model
 
 

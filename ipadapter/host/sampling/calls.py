@@ -4,25 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
 from typing import Any
 
 import comfy.model_base
 import torch
-from comfy.patcher_extension import WrappersMP
-from comfy_api.torch_helpers.torch_compile import COMPILE_KEY
 from torch import Tensor
 
+from ...attention.application import Application
 from ...attention.decoupled import CALL_KEY, Added, Branch, Branches, CallBranches, TextAttention
-from ...attention.masks import Cut, LayerMask, cut_mask
+from ...attention.masks import LayerMask
 from ...attention.packing import ABSENT, Packed, hide, unpack, with_nothing
-from ...backbones.backbone import Backbone, Place
-from ...backbones.known import backbone_of
-from ...errors import IPAdapterError
+from ...attention.rows import Dial, Rows
+from ...backbones.backbone import Place
 from ...images.masks import Size
 from ..backbones.attachment import attachment_of
 from ..backbones.unet import CrossAttentionPatch
-from .application import Application
+from .call_shape import CallShape, frame_column, place_mask
+from .compiled import is_compiled, mark_control
 from .frames import WHOLE, Seen, refuse_mismatch, seen_by
 from .roles import Group, Roles, groups_by_position
 from .rows import Order, RowPatch, groups_by_text, origins
@@ -48,67 +46,19 @@ class Run:
 
 
 @dataclass(frozen=True)
-class CallShape:
-    """All that a model call's branches depend on, besides the levels of curves."""
+class Moment:
+    """When a call is made: who acts at which level, and the noise level, for whoever asks."""
 
-    device: torch.device
-    dtype: torch.dtype
-    groups: tuple[Group, ...]  # one for each block of rows
-    active: tuple[int, ...]
-    size: tuple[int, ...]  # (rows, height, width)
-    latent: Size  # the whole picture's
-    seen: Seen
-    order: Order | None = None  # for each row of a layer the call's, where they are not the same
-
-    @property
-    def batch(self) -> int:
-        """Pictures of each conditioning."""
-        return self.size[0] // len(self.groups)
-
-    @property
-    def cuts(self) -> list[Cut | None]:
-        """The part of the picture that each conditioning sees, where it is not the whole: its area of the window."""
-        window = self.seen.cut(self.latent)
-        return [group.cut.within(window) if group.cut and window else group.cut or window for group in self.groups]
-
-
-class Dial:
-    """K' and V' of one application for calls of one shape, at a level that may change from call to call.
-
-    Made from `still` and `scaled` (G, N), it holds a row for each picture: (G · pictures, N).
-    """
-
-    def __init__(self, still: Tensor, scaled: Tensor | None, pictures: int) -> None:
-        self.still = spread(still, pictures)
-        self.scaled = None if scaled is None else spread(scaled, pictures)
-        self.turned = spread(still if scaled is None else still + scaled, pictures).contiguous()
-        self.rows = self.turned.flatten(0, 1)
-        self.level = 1.0
-
-    @property
-    def size(self) -> int:
-        """Bytes, of what it is made from too."""
-        held = [one.untyped_storage() for one in (self.still, self.scaled, self.turned) if one is not None]
-        return sum({storage.data_ptr(): storage.nbytes() for storage in held}.values())
-
-    def turn(self, level: float) -> None:
-        """Bring the rows to a level, in place: the branches are views of them."""
-        if self.scaled is not None and level != self.level:
-            torch.add(self.still, self.scaled, alpha=level, out=self.turned)
-            self.level = level
-
-
-def spread(rows: Tensor, pictures: int) -> Tensor:
-    """Each row once for each picture: (G, N) to (G, pictures, N), a view."""
-    return rows.unsqueeze(1).expand(-1, pictures, -1)
+    levels: Acting
+    sigma: Callable[[], float]
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """Branches for calls of one shape, and the dials of the applications in them."""
+    """Branches for calls of one shape, and the rows that they are views of, by application."""
 
     branches: Branches
-    dials: Mapping[int, Dial]
+    rows: Mapping[int, Rows]
     size: int  # bytes
 
 
@@ -146,10 +96,10 @@ class CallRows:
         **kwargs: Any,
     ) -> Tensor:
         options = transformer_options or {}
-        levels = self.levels(executor.class_obj, t, options)
-        call = self.shape(executor.class_obj, x, c_crossattn, options, tuple(index for index, _ in levels))
-        arrange = self.arranging(call, levels, c_crossattn, options)
-        made, compiled = self.branches(call, levels), is_compiled(executor.class_obj, options)
+        moment = Moment(self.levels(executor.class_obj, t, options), lambda: float(t.flatten()[0]))
+        call = self.shape(executor.class_obj, x, c_crossattn, options, tuple(index for index, _ in moment.levels))
+        arrange = self.arranging(call, moment, c_crossattn, options)
+        made, compiled = self.branches(call, moment), is_compiled(executor.class_obj, options)
         watch: Watch = options[RUN_KEY].watch if RUN_KEY in options else Watch()
         watch.expect(() if compiled else made, self.is_stretched(call))
         branches = CallBranches(len(x), made, arrange, None if compiled else watch.asked)
@@ -196,7 +146,7 @@ class CallRows:
         return self.told[key]
 
     def arranging(
-        self, call: CallShape, levels: Acting, text: Tensor | None, options: dict[str, Any]
+        self, call: CallShape, moment: Moment, text: Tensor | None, options: dict[str, Any]
     ) -> Callable[[Tensor, dict[str, Any]], Branches]:
         """What makes branches for a layer that another pack's patches hand more rows than the call has."""
         patches = attachment_of(self.applications[0].layers).row_patches(options)
@@ -207,16 +157,16 @@ class CallRows:
             if key not in self.orders:
                 told = given | {"cond_or_uncond": list(places)}
                 self.orders[key] = order_of(call, patches, query, text, told)
-            return self.branches(replace(call, order=self.orders[key]), levels)
+            return self.branches(replace(call, order=self.orders[key]), moment)
 
         return arrange
 
-    def branches(self, call: CallShape, levels: Acting) -> Branches:
+    def branches(self, call: CallShape, moment: Moment) -> Branches:
         """The branches of a call, made once for all calls of its shape."""
         prepared = self.made.get(call) or self.keep(call, self.make(call))
-        for index, level in levels:
-            if index in prepared.dials:
-                prepared.dials[index].turn(level)
+        for index, level in moment.levels:
+            if index in prepared.rows:
+                prepared.rows[index].turn(level, moment.sigma)
         return prepared.branches
 
     def keep(self, call: CallShape, prepared: Prepared) -> Prepared:
@@ -240,16 +190,16 @@ class CallRows:
         """Branches of every layer for calls of this shape."""
         branches: dict[Place, tuple[Branch, ...]] = {}
         masks: list[LayerMask] = []
-        dials = {index: self.dial(index, call) for index in self.meant(call)}
-        for index, dial in dials.items():
+        rows = {index: self.rows(index, call) for index in self.meant(call)}
+        for index, turned in rows.items():
             app = self.applications[index]
-            mask = None if app.mask is None else place_mask(app.mask, call, backbone_of(app.layers), app.spare)
+            mask = None if app.mask is None else place_mask(app, app.mask, call)
             masks += [mask] if mask else []
-            pairs, hidden = unpack(dial.rows, app.layers, app.tokens), self.hidden(app, call)
+            pairs, hidden = unpack(turned.rows, app.layers, app.tokens), self.hidden(app, call)
             for layer, pair, behind in zip(app.layers, pairs, hidden, strict=True):
                 branches[layer.place] = (*branches.get(layer.place, ()), Branch(*pair, mask, behind))
-        size = sum(dial.size for dial in dials.values()) + sum(mask.size for mask in masks)
-        return Prepared(branches, dials, size)
+        size = sum(one.size for one in rows.values()) + sum(mask.size for mask in masks)
+        return Prepared(branches, rows, size)
 
     def meant(self, call: CallShape) -> tuple[int, ...]:
         """The applications that some row of a call follows; those bound to other conditionings are left out."""
@@ -259,7 +209,7 @@ class CallRows:
             if any(group.role_for(self.applications[index].bound) != ABSENT for group in call.groups)
         )
 
-    def dial(self, index: int, call: CallShape) -> Dial:
+    def rows(self, index: int, call: CallShape) -> Rows:
         """An application's rows for a call: one for each picture of each conditioning, in the layer's order."""
         app, packed = self.applications[index], self.place(index, call)
         sources, pictures = sources_of(app, call)
@@ -334,57 +284,3 @@ def order_of(
 def is_batch(mask: Tensor | None) -> bool | None:
     """Whether a mask is one for each picture; None for no mask."""
     return None if mask is None else mask.shape[0] > 1
-
-
-def frame_column(weights: tuple[float, ...], frames: list[int], like: Tensor) -> Tensor:
-    """Each row's weight by its picture, (R, 1); past the last weight the last one stays."""
-    return like.new_tensor([weights[min(frame, len(weights) - 1)] for frame in frames])[:, None]
-
-
-def place_mask(mask: Tensor, call: CallShape, backbone: Backbone, spare: bool) -> LayerMask:
-    """A mask on the call's device with the sizes its layers will ask for. With `spare` the last of a batch is held."""
-    mask = mask.to(call.device, call.dtype)
-    if mask.shape[0] > 1:
-        frames = call.seen.frames(call.batch)
-        mask = mask[[min(frame, mask.shape[0] - 1) for frame in frames] if spare else list(refuse_beyond(mask, frames))]
-    is_cut = any(call.cuts)
-    placed = LayerMask(cut_for_groups(mask, call, backbone.pixels), 1) if is_cut else LayerMask(mask, len(call.groups))
-    if call.order is not None:
-        placed = placed.in_order(call.order)
-    placed.prepare_all(backbone.grids((call.size[1], call.size[2])))
-    return placed
-
-
-def refuse_beyond(mask: Tensor, frames: tuple[int, ...]) -> tuple[int, ...]:
-    """A batch of masks has one for every picture of a call."""
-    if max(frames) >= mask.shape[0]:
-        raise IPAdapterError(f"a batch of {mask.shape[0]} masks met {len(frames)} pictures in one call of the model.")
-    return frames
-
-
-def cut_for_groups(mask: Tensor, call: CallShape, pixels: int) -> Tensor:
-    """Each conditioning's own part of a mask, (G · b, h, w)."""
-    whole = Cut.box(0, 0, *call.latent)
-    rows = [cut_mask(mask, cut or whole, call.latent, pixels).expand(call.batch, -1, -1) for cut in call.cuts]
-    return torch.cat(rows)
-
-
-def is_compiled(model: comfy.model_base.BaseModel, options: dict[str, Any]) -> bool:
-    """Whether the model runs through torch.compile, by the host's wrapper or as a compiled module."""
-    wrappers = options.get("wrappers", {}).get(WrappersMP.APPLY_MODEL, {})
-    return bool(wrappers.get(COMPILE_KEY)) or hasattr(model.diffusion_model, "_orig_mod")
-
-
-@cache
-def control_type(structure: str) -> type[dict[str, Any]]:
-    """A dictionary type of its own for each structure."""
-    return type("MarkedControl", (dict,), {"structure": structure})
-
-
-def mark_control(control: dict[str, Any] | None, structure: str) -> dict[str, Any]:
-    """ControlNet's residuals, or none, in a dictionary whose type tells the structure.
-
-    The host compiles without guards on transformer_options, so a change of structure there (a window that closes, an
-    adapter more or less) would go unseen and stale code would run. The type of `control` is guarded.
-    """
-    return control_type(structure)(control or {})

@@ -14,8 +14,8 @@ from comfy.patcher_extension import CallbacksMP, WrappersMP
 from torch import Tensor
 
 from ...adapters.fit import match_layers, narrowing_of
+from ...attention.application import EXACT, Application, Fitting, Target
 from ...backbones.backbone import Place
-from ...errors import IPAdapterError
 from ...prompts.prompt import ImagePrompt
 from ...strength.layers import weigh_layers
 from ...strength.strength import Strength
@@ -23,7 +23,7 @@ from ..adapters.adapter import Adapter
 from ..adapters.lora import add_lora
 from ..backbones.attachment import attachment_of
 from ..backbones.replaced import own_attentions, refuse_replaced
-from .application import Application, Target, make_applications
+from .application import make_applications
 from .calls import RUN_KEY, CallRows, Run
 from .roles import Roles
 from .step_clock import clock_for
@@ -40,18 +40,18 @@ def apply_image_prompt(
     strength: Strength,
     mask: Tensor | None = None,
     bound: str | None = None,
-    spare: bool = False,
+    fitting: Fitting = EXACT,
 ) -> ModelPatcher:
     """A model that follows the prompt; the one given is untouched. Weight 0 patches nothing.
 
     The LoRA of a FaceID adapter acts in every layer and step. With `bound` only conditionings that carry this name
-    follow the prompt. With `spare` frames and masks may be of another number than the pictures, as in old graphs.
+    follow the prompt. `fitting` deals frames and masks out to pictures.
     Raises IPAdapterError where adapter, model, encoder and mask do not fit each other.
     """
     dtype = model.model.get_dtype_inference()
     with own_attentions(model) as unet:
         layers, narrow = match_layers(adapter.spec, unet), narrowing_of(adapter.spec, unet)
-    target = Target(layers, weigh_layers(strength.layers, layers), strength, dtype, bound, narrow, spare)
+    target = Target(layers, weigh_layers(strength.layers, layers), strength, dtype, bound, narrow, fitting)
     made, rows = make_applications(adapter, prompt, target, mask), rows_of(model)
     if not made:
         return model.clone()
@@ -106,7 +106,8 @@ def sample_run(applications: tuple[Application, ...]) -> Callable[..., Any]:
         *args: Any,
         **kwargs: Any,
     ) -> Any:
-        refuse_batches(applications, noise.shape[0])
+        for app in applications:
+            app.fitting.refuse(app, noise.shape[0])
         refuse_replaced(guider.model_patcher)
         options = extra_args["model_options"]["transformer_options"]
         attachment_of(applications[0].layers).settle(options)
@@ -135,19 +136,3 @@ def count_call(executor: Any, x: Tensor, timestep: Tensor, options: dict[str, An
 def needs_clock(applications: tuple[Application, ...]) -> bool:
     """Whether calls differ with the time."""
     return any(not app.strength.always or app.strength.curves for app in applications)
-
-
-def refuse_batches(applications: tuple[Application, ...], batch: int) -> None:
-    """A batch of masks must have one for each picture; frames must not be more than pictures."""
-    for app in (app for app in applications if not app.spare):
-        frames = max(app.packed.positives, len(app.frames or ()))
-        if frames > batch:
-            raise IPAdapterError(
-                f"the image prompt of '{app.name}' has {frames} frames, but {batch} picture(s) are sampled: sample as "
-                "many, or give fewer frames (the last one is held)."
-            )
-        if app.mask is not None and app.mask.shape[0] not in (1, batch):
-            raise IPAdapterError(
-                f"the mask of '{app.name}' is a batch of {app.mask.shape[0]}, but {batch} picture(s) are sampled: "
-                f"give one mask, or {batch}."
-            )

@@ -10,6 +10,7 @@ from comfy.model_patcher import ModelPatcher
 from comfy.patcher_extension import WrappersMP
 from torch import Tensor
 
+from ...attention.application import Application
 from ...attention.decoupled import (
     Added,
     Branch,
@@ -30,11 +31,11 @@ from ...images.masks import Size
 from ...strength.layers import transformers_of
 from ..backbones.replaced import own_attentions
 from ..backbones.unet import CrossAttentionPatch, grid_of, within
-from .application import Application
-from .calls import CallRows, CallShape, is_compiled
+from .call_shape import CallShape
+from .calls import CallRows, Moment
+from .compiled import is_compiled
 from .patching import attach, rows_of
 from .step_clock import StepClock, clock_for
-from .windows import Acting
 
 KEY = "ip_adapter_record"
 
@@ -169,10 +170,10 @@ class RecordingRows(CallRows):
     def patch(self, place: Place, text: TextAttention, added: Sequence[Added]) -> RecordingPatch:
         return RecordingPatch(place, text, self.release, self.measure, added)
 
-    def branches(self, call: CallShape, levels: Acting) -> Branches:
+    def branches(self, call: CallShape, moment: Moment) -> Branches:
         refuse_repeated(call)
         self.view = View.of(call, self.meant(call), self.applications)
-        return super().branches(call, levels)
+        return super().branches(call, moment)
 
     def measure(self, place: Place, text: Tensor, images: list[Tensor], activations: Size) -> None:
         """Gather what a layer has added in a call. Outside a sampling run there is nothing to gather for."""

@@ -13,8 +13,8 @@ from typing import Any
 
 from torch import Tensor
 
+from ...attention.application import Application
 from ...strength.strength import Strength
-from .application import Application
 from .step_clock import StepClock
 
 
