@@ -85,16 +85,10 @@ def test_no_other_help_pages_are_shipped():
     assert {*docs.rglob("*.md")} == {help_page(*page) for page in PAGES}
 
 
-def test_the_readme_quotes_errors_that_exist(source):
-    quotes = quoted_errors(troubleshooting())
+def test_the_page_on_troubleshooting_quotes_errors_that_exist(source):
+    quotes = quoted_errors((ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8"))
     assert len(quotes) >= 8
     assert [quote for quote in quotes if not all(piece in source for piece in quote.split(" … "))] == []
-
-
-def troubleshooting() -> str:
-    """The README's section of that name."""
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    return text.partition("\n## Troubleshooting\n")[2].partition("\n## ")[0]
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)
