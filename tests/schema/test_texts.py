@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from urllib.parse import unquote
 
 import pytest
 
@@ -22,13 +21,9 @@ from tests.schema.texts import (
     quoted_errors,
     sections,
     sentences_of_the_source,
-    shipped_files,
 )
 
 PAGES = [(node_id, language) for node_id in NODE_IDS for language in LOCALES]
-DOCUMENTS = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")
-LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)|<img[^>]+src=\"([^\"]+)\"")
-HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
 
 
 @pytest.fixture(scope="session")
@@ -89,29 +84,6 @@ def test_the_page_on_troubleshooting_quotes_errors_that_exist(source):
     quotes = quoted_errors((ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8"))
     assert len(quotes) >= 8
     assert [quote for quote in quotes if not all(piece in source for piece in quote.split(" … "))] == []
-
-
-@pytest.mark.parametrize("document", DOCUMENTS)
-def test_links_point_to_what_is_there(document):
-    text = (ROOT / document).read_text(encoding="utf-8")
-    targets = [unquote(link or image) for link, image in LINK.findall(text)]
-    local = [target for target in targets if not target.startswith(("https://", "http://"))]
-    assert [target for target in local if not leads_somewhere(document, target)] == []
-
-
-def leads_somewhere(document: str, target: str) -> bool:
-    """Whether a relative link names a committed file or folder, or a heading of the document."""
-    path, _, anchor = target.partition("#")
-    if anchor:
-        headings = HEADING.findall((ROOT / (path or document)).read_text(encoding="utf-8"))
-        return anchor in map(anchor_of, headings)
-    folder = path.rstrip("/") + "/"
-    return any(file == path or file.startswith(folder) for file in shipped_files())
-
-
-def anchor_of(heading: str) -> str:
-    """As the usual renderers of Markdown name it."""
-    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
 
 
 def test_every_workflow_is_in_the_readme():
