@@ -101,4 +101,4 @@ def test_make_hands_on_a_host_from_the_command_line_only():
 
     assert "--host" not in commands() and "--host" not in commands(HOST="x86_64-conda-linux-gnu")
     assert "--host" not in commands("HOST=")
-    assert commands("HOST=0.24.0").count('--host "0.24.0"') == 4
+    assert commands("HOST=0.24.0").count('--host "0.24.0"') == 5
