@@ -110,4 +110,10 @@ def test_everything_a_user_needs_is_packed(archive):
 
 
 def test_tests_tools_and_laboratory_are_not_packed(archive):
-    assert sorted(name for name in archive if name.startswith(("tests/", "tools/", "lab/", ".ci/"))) == []
+    assert sorted(name for name in archive if name.startswith(("tests/", "tools/", "lab/"))) == []
+
+
+def test_how_the_repository_is_kept_is_not_packed(archive):
+    kept = {name for name in shipped_files() if name.startswith(".")} | {"Makefile"}
+    assert {".comfyignore", ".editorconfig", ".github/PULL_REQUEST_TEMPLATE.md", ".pre-commit-config.yaml"} < kept
+    assert sorted(name for name in archive if name.startswith(".") or name in kept) == []
