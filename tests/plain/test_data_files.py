@@ -95,12 +95,22 @@ def test_pages_that_the_forms_lead_to_are_there():
     assert pages and [page for page in pages if not (ROOT / page).is_file()] == []
 
 
+def lint_commands() -> list[str]:
+    """What `make lint` gives to the environment's Python."""
+    make = (ROOT / "Makefile").read_text(encoding="utf-8")
+    return re.findall(r"\$\(VENV\) (-.*)", make.partition("\nlint:")[2].partition("\n\n")[0])
+
+
 def test_before_a_commit_runs_what_lint_runs():
     asked = [hook["entry"] for hook in read(".pre-commit-config.yaml")["repos"][0]["hooks"]]
     checks = [entry for entry in asked if not entry.startswith(MORE_HOOKS)]
-    make = (ROOT / "Makefile").read_text(encoding="utf-8")
-    lint = re.findall(r"\$\(VENV\) (-.*)", make.partition("\nlint:")[2].partition("\n\n")[0])
-    assert len(checks) == len(lint) > 3
-    for entry, command in zip(checks, lint, strict=True):
+    assert len(checks) == len(lint_commands()) > 3
+    for entry, command in zip(checks, lint_commands(), strict=True):
         words = command.removesuffix(" .").replace(" --check", "")
         assert entry.startswith(f"python tools/environment.py run {words}"), entry
+
+
+def test_every_system_runs_what_lint_runs():
+    steps = read(".github/workflows/tests.yml")["jobs"]["quick"]["steps"]
+    runs = [step.get("run") for step in steps]
+    assert [run for run in lint_commands() if f"python tools/environment.py --host none run {run}" not in runs] == []
