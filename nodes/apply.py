@@ -13,9 +13,10 @@ from ..ipadapter.host.node import Node
 from ..ipadapter.host.sampling.conditioning import carrying
 from ..ipadapter.host.sampling.patching import apply_image_prompt
 from ..ipadapter.prompts.prompt import ImagePrompt
-from ..ipadapter.strength.presets import LINEAR, PRESETS
+from ..ipadapter.strength.presets import LINEAR
 from ..ipadapter.strength.strength import Scaling, Strength, StrengthParts, make_strength, window_fault
-from .sockets import CATEGORY, ImagePromptSocket, IPAdapterSocket, StrengthSocket
+from . import inputs
+from .sockets import CATEGORY, IPAdapterSocket, StrengthSocket
 
 
 def prompt_inputs() -> list[io.Input]:
@@ -23,42 +24,31 @@ def prompt_inputs() -> list[io.Input]:
     return [
         io.Model.Input("model", tooltip="Any checkpoint of the family the adapter was made for, LoRAs included."),
         IPAdapterSocket.Input("ip_adapter", tooltip="From Load IP-Adapter."),
-        ImagePromptSocket.Input("image_prompt", tooltip="From Encode Image Prompt."),
+        inputs.image_prompt(),
     ]
 
 
 def strength_inputs() -> list[io.Input]:
     """How strongly, when, in which layers."""
     return [
-        io.Float.Input(
+        inputs.weight(
             "weight",
-            default=1.0,
-            min=-5.0,
-            max=5.0,
-            step=0.05,
-            tooltip="λ of the paper: 1 for an image prompt alone, about 0.5 beside a text prompt, 0 for none.",
+            1.0,
+            "λ of the paper: 1 for an image prompt alone, about 0.5 beside a text prompt, 0 for none.",
         ),
-        io.Float.Input(
-            "start_at", default=0.0, min=0.0, max=1.0, step=0.001, tooltip="When it begins: 0 is the first step."
-        ),
-        io.Float.Input(
-            "end_at", default=1.0, min=0.0, max=1.0, step=0.001, tooltip="When it ends: 1 is the last step."
-        ),
-        io.Combo.Input(
+        *inputs.window(),
+        inputs.layer_preset(
             "layers",
-            options=list(PRESETS),
-            default=LINEAR,
-            optional=True,
-            tooltip="Which cross-attention layers follow it. linear is all alike, as in the paper; style transfer and "
+            "Which cross-attention layers follow it. linear is all alike, as in the paper; style transfer and "
             "composition are those that carry one or the other.",
-        ),
-        io.Combo.Input(
-            "scaling",
-            options=[scaling.value for scaling in Scaling],
-            default=Scaling.VALUES.value,
             optional=True,
-            tooltip="What the weight scales. V only is the paper's; K+V also makes the attention sharper or flatter; "
+        ),
+        inputs.choice(
+            "scaling",
+            Scaling.VALUES,
+            "What the weight scales. V only is the paper's; K+V also makes the attention sharper or flatter; "
             "C penalty weakens narrow layers.",
+            optional=True,
             advanced=True,
         ),
     ]
@@ -80,7 +70,15 @@ def place_inputs() -> list[io.Input]:
     ]
 
 
-class ApplyIPAdapter(Node):
+class NodeWithWindow(Node):
+    """A node whose window is looked at while it is typed."""
+
+    @classmethod
+    def validate_inputs(cls, start_at: float | None = None, end_at: float | None = None) -> bool | str:
+        return True if start_at is None or end_at is None else window_fault(start_at, end_at) or True
+
+
+class ApplyIPAdapter(NodeWithWindow):
     """Attach an image prompt to a model."""
 
     @classmethod
@@ -95,10 +93,6 @@ class ApplyIPAdapter(Node):
             inputs=[*prompt_inputs(), *strength_inputs(), *place_inputs()],
             outputs=[io.Model.Output("model", tooltip="The model with the image prompt.")],
         )
-
-    @classmethod
-    def validate_inputs(cls, start_at: float | None = None, end_at: float | None = None) -> bool | str:
-        return True if start_at is None or end_at is None else window_fault(start_at, end_at) or True
 
     @classmethod
     def execute(
@@ -118,7 +112,7 @@ class ApplyIPAdapter(Node):
         return io.NodeOutput(apply_image_prompt(model, ip_adapter, image_prompt, made, mask))
 
 
-class ApplyIPAdapterToConditioning(Node):
+class ApplyIPAdapterToConditioning(NodeWithWindow):
     """Attach an image prompt to some of a model's text prompts."""
 
     @classmethod
@@ -146,10 +140,6 @@ class ApplyIPAdapterToConditioning(Node):
                 io.Conditioning.Output("negative", tooltip="The negative text prompt with its counterpart."),
             ],
         )
-
-    @classmethod
-    def validate_inputs(cls, start_at: float | None = None, end_at: float | None = None) -> bool | str:
-        return True if start_at is None or end_at is None else window_fault(start_at, end_at) or True
 
     @classmethod
     def execute(

@@ -11,6 +11,7 @@ from ..ipadapter.host.api import ModelPatcher, io, ui
 from ..ipadapter.host.node import Node
 from ..ipadapter.host.sampling.attention_pictures import Look, picture_attention
 from ..ipadapter.host.sampling.recording import record_image_prompt
+from . import inputs
 from .sockets import CATEGORY, ImagePromptRecordSocket
 
 
@@ -43,6 +44,48 @@ class RecordImagePromptAttention(Node):
         return io.NodeOutput(*record_image_prompt(model))
 
 
+def step(name: str, default: int, tooltip: str) -> io.Int.Input:
+    """A step of the run."""
+    return inputs.whole(name, default, (0, LAST), tooltip)
+
+
+def selection_inputs() -> list[io.Input]:
+    """What of the record is read: layers, steps and prompts."""
+    return [
+        io.Combo.Input(
+            "layers",
+            options=[*GROUPS],
+            default=ALL,
+            tooltip="Which cross-attention layers: all, those of a part of the UNet, or those of one level. "
+            "Levels are counted as the UNet runs: input 1 is the finest, output 1 the coarsest. SD1.5 has "
+            "three, SDXL two.",
+        ),
+        step("start_step", 0, "The first step that is read. 0 is the first of the run."),
+        step("end_step", LAST, "The last step that is read, itself included. 10000 is the last of the run."),
+        inputs.whole(
+            "prompt",
+            0,
+            (0, 1000),
+            "Which image prompt, in the order in which they were applied; parts of one count singly. 0 "
+            "is all together.",
+        ),
+    ]
+
+
+def look_inputs() -> list[io.Input]:
+    """How the picture shows it."""
+    return [
+        inputs.fraction("opacity", 0.6, "How much the colours cover the picture. 1 shows the colours alone."),
+        io.Combo.Input(
+            "scale",
+            options=[*SCALES],
+            default=next(iter(SCALES)),
+            tooltip="What the colours run from and to; the bar below the picture has the numbers. The first "
+            "shows best where; the others make colours comparable: of one batch, and of any pictures.",
+        ),
+    ]
+
+
 class ImagePromptAttention(Node):
     """A heat map over the picture."""
 
@@ -58,55 +101,9 @@ class ImagePromptAttention(Node):
             is_output_node=True,
             inputs=[
                 ImagePromptRecordSocket.Input("record", tooltip="From Record Image Prompt Attention."),
-                io.Image.Input(
-                    "image",
-                    tooltip="The picture that the recorded model made, decoded. Its size may differ, its shape not.",
-                ),
-                io.Combo.Input(
-                    "layers",
-                    options=[*GROUPS],
-                    default=ALL,
-                    tooltip="Which cross-attention layers: all, those of a part of the UNet, or those of one level. "
-                    "Levels are counted as the UNet runs: input 1 is the finest, output 1 the coarsest. SD1.5 has "
-                    "three, SDXL two.",
-                ),
-                io.Int.Input(
-                    "start_step",
-                    default=0,
-                    min=0,
-                    max=LAST,
-                    tooltip="The first step that is read. 0 is the first of the run.",
-                ),
-                io.Int.Input(
-                    "end_step",
-                    default=LAST,
-                    min=0,
-                    max=LAST,
-                    tooltip="The last step that is read, itself included. 10000 is the last of the run.",
-                ),
-                io.Int.Input(
-                    "prompt",
-                    default=0,
-                    min=0,
-                    max=1000,
-                    tooltip="Which image prompt, in the order in which they were applied; parts of one count singly. 0 "
-                    "is all together.",
-                ),
-                io.Float.Input(
-                    "opacity",
-                    default=0.6,
-                    min=0.0,
-                    max=1.0,
-                    step=0.05,
-                    tooltip="How much the colours cover the picture. 1 shows the colours alone.",
-                ),
-                io.Combo.Input(
-                    "scale",
-                    options=[*SCALES],
-                    default=next(iter(SCALES)),
-                    tooltip="What the colours run from and to; the bar below the picture has the numbers. The first "
-                    "shows best where; the others make colours comparable: of one batch, and of any pictures.",
-                ),
+                inputs.image("The picture that the recorded model made, decoded. Its size may differ, its shape not."),
+                *selection_inputs(),
+                *look_inputs(),
             ],
             outputs=[
                 io.Image.Output("overlay", tooltip="The heat map over the picture, with its scale below."),

@@ -7,7 +7,18 @@ from ..ipadapter.host.node import Node
 from ..ipadapter.prompts.combining import Combination, combine_prompts
 from ..ipadapter.prompts.prompt import ImagePrompt
 from ..ipadapter.prompts.weights import read_weights
-from .sockets import CATEGORY, ImagePromptSocket
+from . import inputs
+from .sockets import CATEGORY
+
+ALIASES = ["ip adapter", "image prompt", "merge embeds", "average embeds", "interpolate", "IPAdapterCombineEmbeds"]
+
+
+def prompts_input() -> io.Autogrow.Input:
+    """As many prompts as are linked."""
+    row = io.Autogrow.TemplatePrefix(inputs.image_prompt(), prefix="image_prompt", min=2, max=10)
+    return io.Autogrow.Input(
+        "image_prompts", template=row, tooltip="Two to ten prompts, made with the same image encoder."
+    )
 
 
 class CombineImagePrompts(Node):
@@ -15,39 +26,21 @@ class CombineImagePrompts(Node):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        row = io.Autogrow.TemplatePrefix(
-            ImagePromptSocket.Input("image_prompt", tooltip="From Encode Image Prompt."),
-            prefix="image_prompt",
-            min=2,
-            max=10,
-        )
         return io.Schema(
             node_id="CombineImagePrompts",
             display_name="Combine Image Prompts",
             category=CATEGORY,
             description="Makes one image prompt of several, each with a weight: side by side, or mixed into one image.",
-            search_aliases=[
-                "ip adapter",
-                "image prompt",
-                "merge embeds",
-                "average embeds",
-                "interpolate",
-                "IPAdapterCombineEmbeds",
-            ],
+            search_aliases=ALIASES,
             inputs=[
-                io.Combo.Input(
+                inputs.choice(
                     "how",
-                    options=[how.value for how in Combination],
-                    default=Combination.CONCAT.value,
-                    tooltip="concat keeps all images side by side. The others mix their features into one image: "
+                    Combination.CONCAT,
+                    "concat keeps all images side by side. The others mix their features into one image: "
                     "average with the weights 0.7, 0.3 lies between two prompts, subtract takes the others away from "
                     "the first.",
                 ),
-                io.Autogrow.Input(
-                    "image_prompts",
-                    template=row,
-                    tooltip="Two to ten prompts, made with the same image encoder.",
-                ),
+                prompts_input(),
                 io.String.Input(
                     "weights",
                     default="",
@@ -55,7 +48,7 @@ class CombineImagePrompts(Node):
                     tooltip="One number for each prompt or for each image, such as 1, 0.5. Empty: 1 for each.",
                 ),
             ],
-            outputs=[ImagePromptSocket.Output("image_prompt", tooltip="For ApplyIPAdapter.")],
+            outputs=[inputs.image_prompt_output()],
         )
 
     @classmethod

@@ -12,9 +12,43 @@ from ..ipadapter.images.tiles import Tiling
 from ..ipadapter.prompts.prompt import Order
 from ..ipadapter.prompts.reading import Reading
 from ..ipadapter.prompts.weights import read_weights
-from .sockets import CATEGORY, ImagePromptSocket
+from . import inputs
+from .sockets import CATEGORY
 
 FITS: dict[str, Fit | Tiling] = {fit.value: fit for fit in (*Fit, *Tiling)}
+
+
+def fit_input() -> io.Combo.Input:
+    """How a picture becomes the square that the encoder sees."""
+    return io.Combo.Input(
+        "fit",
+        options=list(FITS),
+        default=Fit.CROP.value,
+        tooltip="How a picture that is not square becomes one: crop takes the middle, pad keeps all of it "
+        "with nothing around, stretch keeps all of it distorted. tiles reads all of it as several squares, "
+        "tiles in place lets each act where it lies in the picture.",
+    )
+
+
+def detail_inputs() -> list[io.Input]:
+    """A closer look at the picture."""
+    return [
+        inputs.whole(
+            "detail",
+            1,
+            (1, 4),
+            "Above 1 the picture is also read closely, as so many by so many tiles, which add detail.",
+            optional=True,
+            advanced=True,
+        ),
+        inputs.weight(
+            "detail_weight",
+            1.0,
+            "Weight of what the close look adds, beside the picture itself. 0 leaves it out.",
+            optional=True,
+            advanced=True,
+        ),
+    ]
 
 
 class EncodeImagePrompt(Node):
@@ -33,15 +67,8 @@ class EncodeImagePrompt(Node):
                 io.ClipVision.Input(
                     "clip_vision", tooltip="The image encoder the adapter was made for, most often ViT-H."
                 ),
-                io.Image.Input("image", tooltip="The reference, or a batch of references."),
-                io.Combo.Input(
-                    "fit",
-                    options=list(FITS),
-                    default=Fit.CROP.value,
-                    tooltip="How a picture that is not square becomes one: crop takes the middle, pad keeps all of it "
-                    "with nothing around, stretch keeps all of it distorted. tiles reads all of it as several squares, "
-                    "tiles in place lets each act where it lies in the picture.",
-                ),
+                inputs.image(),
+                fit_input(),
                 io.Image.Input(
                     "negative_image",
                     optional=True,
@@ -50,43 +77,11 @@ class EncodeImagePrompt(Node):
                 io.Mask.Input(
                     "mask", optional=True, tooltip="What of the reference counts: white does, black does not."
                 ),
-                io.Combo.Input(
-                    "order",
-                    options=[order.value for order in Order],
-                    default=Order.TOGETHER.value,
-                    optional=True,
-                    tooltip="Of a batch: together, all references speak to every picture; frame by frame, the first to "
-                    "the first picture, the second to the second.",
-                    advanced=True,
-                ),
-                io.String.Input(
-                    "weights",
-                    default="",
-                    optional=True,
-                    tooltip="One number for all references, or one for each, such as 1, 0.5. Empty: 1 for each.",
-                    advanced=True,
-                ),
-                io.Int.Input(
-                    "detail",
-                    default=1,
-                    min=1,
-                    max=4,
-                    optional=True,
-                    tooltip="Above 1 the picture is also read closely, as so many by so many tiles, which add detail.",
-                    advanced=True,
-                ),
-                io.Float.Input(
-                    "detail_weight",
-                    default=1.0,
-                    min=-5.0,
-                    max=5.0,
-                    step=0.05,
-                    optional=True,
-                    tooltip="Weight of what the close look adds, beside the picture itself. 0 leaves it out.",
-                    advanced=True,
-                ),
+                inputs.order_of("references"),
+                inputs.weights_of("references"),
+                *detail_inputs(),
             ],
-            outputs=[ImagePromptSocket.Output("image_prompt", tooltip="For ApplyIPAdapter.")],
+            outputs=[inputs.image_prompt_output()],
         )
 
     @classmethod

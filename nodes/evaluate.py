@@ -7,12 +7,42 @@ import json
 from torch import Tensor
 
 from ..ipadapter.host.api import ClipVisionModel, io, ui
-from ..ipadapter.host.encoders.open_clip import AUTO, architectures
 from ..ipadapter.host.evaluation.evaluator import Comparison, evaluate
-from ..ipadapter.host.files import ENCODERS, file_names, missing_file
+from ..ipadapter.host.files import ENCODERS, missing_file
 from ..ipadapter.host.node import Node
 from ..ipadapter.host.pictures import single_pictures
+from . import inputs
 from .sockets import CATEGORY
+
+
+def encoder_inputs() -> list[io.Input]:
+    """What CLIP-I and CLIP-T are measured with."""
+    return [
+        inputs.encoder_file(
+            "A file in models/clip_vision with both towers of an open_clip or CLIP model. The paper "
+            "measures with OpenAI's ViT-L/14. A file without a text tower does for CLIP-I."
+        ),
+        inputs.architecture(
+            "auto finds the architecture from the file's tensors, or from a .json of the same name "
+            "beside it. Choose a -quickgelu name for weights trained by OpenAI: no tensor tells the two apart."
+        ),
+    ]
+
+
+def caption_inputs() -> list[io.Input]:
+    """What CLIP-T compares the pictures with."""
+    return [
+        inputs.long_text(
+            "captions",
+            "What the pictures should show, one caption a line: one for all, one for each picture, or "
+            "one for each reference. Empty leaves CLIP-T out.",
+        ),
+        io.String.Input(
+            "caption_prefix",
+            default="",
+            tooltip="Put before every caption. CLIPScore's code has 'A photo depicts', most others nothing.",
+        ),
+    ]
 
 
 class EvaluateImagePrompt(Node):
@@ -38,31 +68,8 @@ class EvaluateImagePrompt(Node):
                     tooltip="The reference images: one for all pictures, one for each, or one for every block of as "
                     "many pictures, in their order (4 references and 8 pictures: the first two follow the first).",
                 ),
-                io.Combo.Input(
-                    "clip_name",
-                    options=file_names(ENCODERS),
-                    tooltip="A file in models/clip_vision with both towers of an open_clip or CLIP model. The paper "
-                    "measures with OpenAI's ViT-L/14. A file without a text tower does for CLIP-I.",
-                ),
-                io.Combo.Input(
-                    "architecture",
-                    options=[AUTO, *architectures()],
-                    default=AUTO,
-                    tooltip="auto finds the architecture from the file's tensors, or from a .json of the same name "
-                    "beside it. Choose a -quickgelu name for weights trained by OpenAI: no tensor tells the two apart.",
-                ),
-                io.String.Input(
-                    "captions",
-                    default="",
-                    multiline=True,
-                    tooltip="What the pictures should show, one caption a line: one for all, one for each picture, or "
-                    "one for each reference. Empty leaves CLIP-T out.",
-                ),
-                io.String.Input(
-                    "caption_prefix",
-                    default="",
-                    tooltip="Put before every caption. CLIPScore's code has 'A photo depicts', most others nothing.",
-                ),
+                *encoder_inputs(),
+                *caption_inputs(),
                 io.ClipVision.Input(
                     "dino",
                     optional=True,

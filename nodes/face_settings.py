@@ -8,9 +8,21 @@ from ..ipadapter.adapters.face_settings import FaceVersion
 from ..ipadapter.host.adapters.adapter import Adapter, with_face
 from ..ipadapter.host.api import io
 from ..ipadapter.host.node import Node
+from . import inputs
 from .sockets import CATEGORY, IPAdapterSocket
 
 AS_NAMED = "as the file is named"
+
+
+def version_input() -> io.Combo.Input:
+    """What no tensor tells."""
+    return io.Combo.Input(
+        "version",
+        options=[AS_NAMED, *(version.value for version in FaceVersion)],
+        default=AS_NAMED,
+        tooltip="The version of FaceID Plus, which no tensor tells: v2 where the file's name says v2, and "
+        "for SDXL and Kolors; else v1.",
+    )
 
 
 class FaceIDSettings(Node):
@@ -28,29 +40,19 @@ class FaceIDSettings(Node):
             search_aliases=["faceid", "face id lora", "weight_faceidv2", "lora strength"],
             inputs=[
                 IPAdapterSocket.Input("ip_adapter", tooltip="A FaceID adapter, from Load or Find IP-Adapter."),
-                io.Combo.Input(
-                    "version",
-                    options=[AS_NAMED, *(version.value for version in FaceVersion)],
-                    default=AS_NAMED,
-                    tooltip="The version of FaceID Plus, which no tensor tells: v2 where the file's name says v2, and "
-                    "for SDXL and Kolors; else v1.",
-                ),
-                io.Float.Input(
+                version_input(),
+                inputs.number(
                     "structure",
-                    default=1.0,
-                    min=-1.0,
-                    max=5.0,
-                    step=0.05,
-                    tooltip="FaceID Plus v2: how much the picture of the face counts beside who it is. Lower leaves "
+                    1.0,
+                    (-1.0, 5.0),
+                    "FaceID Plus v2: how much the picture of the face counts beside who it is. Lower leaves "
                     "hair, pose and light to the text.",
                 ),
-                io.Float.Input(
+                inputs.number(
                     "lora_weight",
-                    default=1.0,
-                    min=-2.0,
-                    max=2.0,
-                    step=0.05,
-                    tooltip="How strongly the LoRA in the adapter's file acts. 0 where Load LoRA loads it.",
+                    1.0,
+                    (-2.0, 2.0),
+                    "How strongly the LoRA in the adapter's file acts. 0 where Load LoRA loads it.",
                 ),
             ],
             outputs=[IPAdapterSocket.Output("ip_adapter", tooltip="The adapter with these settings.")],

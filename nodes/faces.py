@@ -12,7 +12,8 @@ from ..ipadapter.host.faces.reading import FaceReading, encode_faces
 from ..ipadapter.host.node import Node
 from ..ipadapter.prompts.prompt import Order
 from ..ipadapter.prompts.weights import read_weights
-from .sockets import CATEGORY, ImagePromptSocket, InsightFaceSocket
+from . import inputs
+from .sockets import CATEGORY, InsightFaceSocket
 
 
 class LoadInsightFace(Node):
@@ -57,6 +58,21 @@ class LoadInsightFace(Node):
         return io.NodeOutput(open_pack(model_name, provider))
 
 
+def face_inputs() -> list[io.Input]:
+    """Which face of a picture, and what is seen of it."""
+    return [
+        inputs.whole("face", 0, (0, 99), "Which face of each picture, by size: 0 is the largest.", optional=True),
+        inputs.choice(
+            "crop",
+            Crop.ALIGNED,
+            "What FaceID Plus sees of the face: aligned turns and scales it as it was trained; square "
+            "cuts it out as it is, for Kolors.",
+            optional=True,
+            advanced=True,
+        ),
+    ]
+
+
 class EncodeFacePrompt(Node):
     """Make an image prompt of a face."""
 
@@ -71,49 +87,19 @@ class EncodeFacePrompt(Node):
             search_aliases=["faceid", "face id", "ip adapter", "IPAdapterFaceID", "portrait"],
             inputs=[
                 InsightFaceSocket.Input("insightface", tooltip="From Load InsightFace or Find IP-Adapter."),
-                io.Image.Input("image", tooltip="A picture with a face, or a batch of them."),
+                inputs.image("A picture with a face, or a batch of them."),
                 io.ClipVision.Input(
                     "clip_vision",
                     optional=True,
                     tooltip="The image encoder that FaceID Plus adapters read the face with, most often ViT-H. Other "
                     "FaceID adapters need none.",
                 ),
-                io.Int.Input(
-                    "face",
-                    default=0,
-                    min=0,
-                    max=99,
-                    optional=True,
-                    tooltip="Which face of each picture, by size: 0 is the largest.",
-                ),
-                io.Combo.Input(
-                    "crop",
-                    options=[crop.value for crop in Crop],
-                    default=Crop.ALIGNED.value,
-                    optional=True,
-                    tooltip="What FaceID Plus sees of the face: aligned turns and scales it as it was trained; square "
-                    "cuts it out as it is, for Kolors.",
-                    advanced=True,
-                ),
-                io.Combo.Input(
-                    "order",
-                    options=[order.value for order in Order],
-                    default=Order.TOGETHER.value,
-                    optional=True,
-                    tooltip="Of a batch: together, all faces speak to every picture; frame by frame, the first to the "
-                    "first picture, the second to the second.",
-                    advanced=True,
-                ),
-                io.String.Input(
-                    "weights",
-                    default="",
-                    optional=True,
-                    tooltip="One number for all faces, or one for each, such as 1, 0.5. Empty: 1 for each.",
-                    advanced=True,
-                ),
+                *face_inputs(),
+                inputs.order_of("faces"),
+                inputs.weights_of("faces"),
             ],
             outputs=[
-                ImagePromptSocket.Output("image_prompt", tooltip="For Apply IP-Adapter."),
+                inputs.image_prompt_output("For Apply IP-Adapter."),
                 io.Image.Output("face_image", tooltip="The faces that were read, as the image encoder sees them."),
             ],
         )

@@ -13,6 +13,24 @@ from ..ipadapter.library.kinds import TITLES
 from .sockets import CATEGORY, InsightFaceSocket, IPAdapterSocket
 
 
+def found_outputs() -> list[io.Output]:
+    """What was found, and the model."""
+    return [
+        io.Model.Output(
+            "model",
+            tooltip="The model that was given: unchanged, or with the LoRA file of a FaceID adapter that has "
+            "lost its own.",
+        ),
+        IPAdapterSocket.Output("ip_adapter", tooltip="For Apply IP-Adapter. It carries its image encoder."),
+        io.ClipVision.Output(
+            "clip_vision", tooltip="The image encoder, for Encode Image Prompt; nothing where only faces count."
+        ),
+        InsightFaceSocket.Output(
+            "insightface", tooltip="What faces are read with, for Encode Face Prompt; nothing for other kinds."
+        ),
+    ]
+
+
 class FindIPAdapter(Node):
     """Find an adapter and its encoder by kind."""
 
@@ -37,20 +55,7 @@ class FindIPAdapter(Node):
                     "kinds recognise a person and need the package insightface.",
                 ),
             ],
-            outputs=[
-                io.Model.Output(
-                    "model",
-                    tooltip="The model that was given: unchanged, or with the LoRA file of a FaceID adapter that has "
-                    "lost its own.",
-                ),
-                IPAdapterSocket.Output("ip_adapter", tooltip="For Apply IP-Adapter. It carries its image encoder."),
-                io.ClipVision.Output(
-                    "clip_vision", tooltip="The image encoder, for Encode Image Prompt; nothing where only faces count."
-                ),
-                InsightFaceSocket.Output(
-                    "insightface", tooltip="What faces are read with, for Encode Face Prompt; nothing for other kinds."
-                ),
-            ],
+            outputs=found_outputs(),
             hidden=[io.Hidden.unique_id],
         )
 

@@ -8,7 +8,21 @@ from ..ipadapter.drawing.contact_sheet import draw_sheet, lay_out, read_labels
 from ..ipadapter.host.api import io, ui
 from ..ipadapter.host.node import Node
 from ..ipadapter.host.pictures import from_pil, single_pictures, to_pil
+from . import inputs
 from .sockets import CATEGORY
+
+
+def label_inputs() -> list[io.Input]:
+    """What is written on the sheet."""
+    return [
+        inputs.long_text(
+            "column_labels", "Written above the columns, such as weights: one a line, or separated by commas."
+        ),
+        inputs.long_text(
+            "row_labels", "Written beside the rows, such as names of references: one a line, or separated by commas."
+        ),
+        io.String.Input("title", default="", tooltip="Written above all."),
+    ]
 
 
 class ImagePromptGrid(Node):
@@ -27,32 +41,18 @@ class ImagePromptGrid(Node):
             is_output_node=True,
             inputs=[
                 io.Image.Input("images", tooltip="The pictures, row by row: a batch, or a list of any sizes."),
-                io.Int.Input(
+                inputs.whole(
                     "columns",
-                    default=0,
-                    min=0,
-                    max=256,
-                    tooltip="Pictures in a row. 0 takes as many as there are column labels, or makes a square.",
+                    0,
+                    (0, 256),
+                    "Pictures in a row. 0 takes as many as there are column labels, or makes a square.",
                 ),
-                io.String.Input(
-                    "column_labels",
-                    default="",
-                    multiline=True,
-                    tooltip="Written above the columns, such as weights: one a line, or separated by commas.",
-                ),
-                io.String.Input(
-                    "row_labels",
-                    default="",
-                    multiline=True,
-                    tooltip="Written beside the rows, such as names of references: one a line, or separated by commas.",
-                ),
-                io.String.Input("title", default="", tooltip="Written above all."),
-                io.Int.Input(
+                *label_inputs(),
+                inputs.whole(
                     "cell_size",
-                    default=0,
-                    min=0,
-                    max=4096,
-                    tooltip="Long side of a picture on the sheet in pixels. 0 keeps the size of the largest.",
+                    0,
+                    (0, 4096),
+                    "Long side of a picture on the sheet in pixels. 0 keeps the size of the largest.",
                 ),
                 io.Image.Input(
                     "references",

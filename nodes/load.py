@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from ..ipadapter.host.adapters.adapter import open_adapter
 from ..ipadapter.host.api import io
-from ..ipadapter.host.encoders.open_clip import AUTO, architectures, open_encoder
+from ..ipadapter.host.encoders.open_clip import open_encoder
 from ..ipadapter.host.files import ADAPTERS, ENCODERS, file_fingerprint, file_names, missing_file
 from ..ipadapter.host.node import Node
+from . import inputs
 from .sockets import CATEGORY, IPAdapterSocket
 
 
@@ -58,13 +59,10 @@ class LoadOpenCLIPVision(Node):
             "CLIP_VISION can. For ViT-H, bigG and L in the usual files, Load CLIP Vision does as well.",
             search_aliases=["open_clip", "clip vision", "image encoder"],
             inputs=[
-                io.Combo.Input("clip_name", options=file_names(ENCODERS), tooltip="A file in models/clip_vision."),
-                io.Combo.Input(
-                    "architecture",
-                    options=[AUTO, *architectures()],
-                    default=AUTO,
-                    tooltip="auto finds the architecture from the file's tensors. Choose a -quickgelu name for weights "
-                    "trained by OpenAI: no tensor tells the two apart.",
+                inputs.encoder_file("A file in models/clip_vision."),
+                inputs.architecture(
+                    "auto finds the architecture from the file's tensors. Choose a -quickgelu name for weights "
+                    "trained by OpenAI: no tensor tells the two apart."
                 ),
             ],
             outputs=[io.ClipVision.Output("clip_vision", tooltip="An image encoder.")],

@@ -20,7 +20,8 @@ from ..ipadapter.host.prompts.files import (
     thumbnail_of,
 )
 from ..ipadapter.prompts.prompt import ImagePrompt
-from .sockets import CATEGORY, ImagePromptSocket
+from . import inputs
+from .sockets import CATEGORY
 
 
 def shown(path: Path, text: str) -> dict[str, Any]:
@@ -44,12 +45,8 @@ class SaveImagePrompt(Node):
             search_aliases=["save embeds", "IPAdapterSaveEmbeds", "store image prompt", "ipadpt"],
             is_output_node=True,
             inputs=[
-                ImagePromptSocket.Input("image_prompt", tooltip="From Encode Image Prompt."),
-                io.String.Input(
-                    "filename_prefix",
-                    default="image_prompts/prompt",
-                    tooltip="In the output folder; a number is added.",
-                ),
+                inputs.image_prompt(),
+                inputs.filename_prefix("image_prompts/prompt"),
                 io.Image.Input(
                     "image",
                     optional=True,
@@ -90,7 +87,7 @@ class LoadImagePrompt(Node):
                     "adapters of the Plus family need to know.",
                 ),
             ],
-            outputs=[ImagePromptSocket.Output("image_prompt", tooltip="For Apply IP-Adapter.")],
+            outputs=[inputs.image_prompt_output("For Apply IP-Adapter.")],
         )
 
     @classmethod

@@ -8,7 +8,27 @@ from ..ipadapter.host.api import io
 from ..ipadapter.host.node import Node
 from ..ipadapter.images.noise import Noise, make_noise
 from ..ipadapter.images.references import Crop, prepare_reference
+from . import inputs
 from .sockets import CATEGORY
+
+
+def square_inputs() -> list[io.Input]:
+    """The square that is cut out, and its size."""
+    return [
+        inputs.choice(
+            "crop",
+            Crop.CENTER,
+            "The part that becomes the square. to mask takes what the mask marks, pad keeps all and "
+            "adds grey, none keeps all in its shape.",
+        ),
+        inputs.whole(
+            "size",
+            224,
+            (0, 4096),
+            "Side of the square in pixels: 224 for most image encoders, 336 for that of Kolors. 0 "
+            "keeps the size, which tiles and detail need.",
+        ),
+    ]
 
 
 class PrepareReferenceImage(Node):
@@ -24,37 +44,14 @@ class PrepareReferenceImage(Node):
             "and sharpens it.",
             search_aliases=["ip adapter", "crop reference", "sharpen", "prep image", "PrepImageForClipVision"],
             inputs=[
-                io.Image.Input("image", tooltip="The reference, or a batch of references."),
-                io.Combo.Input(
-                    "crop",
-                    options=[crop.value for crop in Crop],
-                    default=Crop.CENTER.value,
-                    tooltip="The part that becomes the square. to mask takes what the mask marks, pad keeps all and "
-                    "adds grey, none keeps all in its shape.",
-                ),
-                io.Int.Input(
-                    "size",
-                    default=224,
-                    min=0,
-                    max=4096,
-                    tooltip="Side of the square in pixels: 224 for most image encoders, 336 for that of Kolors. 0 "
-                    "keeps the size, which tiles and detail need.",
-                ),
-                io.Float.Input(
-                    "sharpening",
-                    default=0.0,
-                    min=0.0,
-                    max=1.0,
-                    step=0.05,
-                    tooltip="0 is none. Brings back what resizing takes from fine detail.",
-                ),
-                io.Float.Input(
+                inputs.image(),
+                *square_inputs(),
+                inputs.fraction("sharpening", 0.0, "0 is none. Brings back what resizing takes from fine detail."),
+                inputs.number(
                     "margin",
-                    default=0.1,
-                    min=0.0,
-                    max=2.0,
-                    step=0.05,
-                    tooltip="With to mask: what is left on each side of what is marked, as a part of its size.",
+                    0.1,
+                    (0.0, 2.0),
+                    "With to mask: what is left on each side of what is marked, as a part of its size.",
                 ),
                 io.Mask.Input("mask", optional=True, tooltip="What counts, and what to mask crops to."),
             ],
@@ -72,6 +69,27 @@ class PrepareReferenceImage(Node):
         return io.NodeOutput(made.image, made.mask)
 
 
+def noise_inputs() -> list[io.Input]:
+    """What noise, how much, and how fine."""
+    return [
+        inputs.choice(
+            "type",
+            Noise.FADE,
+            "fade mixes noise in, dissolve puts it in some of the pixels, gaussian adds it, shuffle "
+            "moves the picture's own pixels about.",
+        ),
+        inputs.fraction("strength", 1.0, "0 leaves the picture as it is, 1 is all noise."),
+        io.Float.Input(
+            "blur",
+            default=0.0,
+            min=0.0,
+            max=32.0,
+            step=0.5,
+            tooltip="Standard deviation in pixels of a blur over the result.",
+        ),
+    ]
+
+
 class ImagePromptNoise(Node):
     """Make noise, most often for the negative image."""
 
@@ -85,44 +103,10 @@ class ImagePromptNoise(Node):
             "to move away from noise or from a picture's colours.",
             search_aliases=["ip adapter", "noise", "negative image", "IPAdapterNoise"],
             inputs=[
-                io.Combo.Input(
-                    "type",
-                    options=[kind.value for kind in Noise],
-                    default=Noise.FADE.value,
-                    tooltip="fade mixes noise in, dissolve puts it in some of the pixels, gaussian adds it, shuffle "
-                    "moves the picture's own pixels about.",
-                ),
-                io.Float.Input(
-                    "strength",
-                    default=1.0,
-                    min=0.0,
-                    max=1.0,
-                    step=0.05,
-                    tooltip="0 leaves the picture as it is, 1 is all noise.",
-                ),
-                io.Float.Input(
-                    "blur",
-                    default=0.0,
-                    min=0.0,
-                    max=32.0,
-                    step=0.5,
-                    tooltip="Standard deviation in pixels of a blur over the result.",
-                ),
-                io.Int.Input(
-                    "seed",
-                    default=0,
-                    min=0,
-                    max=0xFFFFFFFFFFFFFFFF,
-                    control_after_generate=io.ControlAfterGenerate.fixed,
-                    tooltip="The same seed makes the same noise.",
-                ),
-                io.Int.Input(
-                    "size",
-                    default=224,
-                    min=8,
-                    max=4096,
-                    tooltip="Side in pixels of the noise where no image is connected.",
-                    advanced=True,
+                *noise_inputs(),
+                inputs.seed("The same seed makes the same noise.", control=io.ControlAfterGenerate.fixed),
+                inputs.whole(
+                    "size", 224, (8, 4096), "Side in pixels of the noise where no image is connected.", advanced=True
                 ),
                 io.Image.Input(
                     "image", optional=True, tooltip="What the noise is mixed into. Without it: a grey square."

@@ -11,6 +11,7 @@ from ..ipadapter.host.node import Node
 from ..ipadapter.host.sampling.conditioning import within
 from ..ipadapter.prompts.prompt import ImagePrompt, Overlap
 from ..ipadapter.prompts.regions import add_region, in_range, place_in_region
+from . import inputs
 from .sockets import CATEGORY, ImagePromptSocket
 
 
@@ -28,21 +29,13 @@ class ImagePromptRegion(Node):
             "adapter. Join the texts with Conditioning (Combine).",
             search_aliases=["regional prompting", "regional conditioning", "attention mask", "attention couple"],
             inputs=[
-                ImagePromptSocket.Input("image_prompt", tooltip="What belongs in this region."),
+                inputs.image_prompt("What belongs in this region."),
                 io.Mask.Input("mask", tooltip="The region: white is inside; soft edges fade. One, or one a picture."),
-                io.Float.Input(
-                    "weight",
-                    default=1.0,
-                    min=-5.0,
-                    max=5.0,
-                    step=0.05,
-                    tooltip="Of this region, multiplied by the weight of ApplyIPAdapter.",
-                ),
-                io.Combo.Input(
+                inputs.weight("weight", 1.0, "Of this region, multiplied by the weight of ApplyIPAdapter."),
+                inputs.choice(
                     "overlap",
-                    options=[overlap.value for overlap in Overlap],
-                    default=Overlap.SHARE.value,
-                    tooltip="Where regions lie over each other: share gives each its part, so that together they are "
+                    Overlap.SHARE,
+                    "Where regions lie over each other: share gives each its part, so that together they are "
                     "as strong as one; add lets each act in full.",
                 ),
                 ImagePromptSocket.Input("regions", optional=True, tooltip="The regions before this one."),
@@ -50,7 +43,7 @@ class ImagePromptRegion(Node):
                 io.Conditioning.Input("negative", optional=True, tooltip="What this region shall not show."),
             ],
             outputs=[
-                ImagePromptSocket.Output("image_prompt", tooltip="All regions so far: for ApplyIPAdapter."),
+                inputs.image_prompt_output("All regions so far: for ApplyIPAdapter."),
                 io.Conditioning.Output("positive", tooltip="The text for this region only."),
                 io.Conditioning.Output("negative", tooltip="The negative text for this region only."),
             ],

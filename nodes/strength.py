@@ -15,8 +15,8 @@ from ..ipadapter.host.pictures import from_pil
 from ..ipadapter.strength.curve import Interpolation, read_keyframes, tabulate
 from ..ipadapter.strength.frames import UNTIL_THE_END, Timing, frame_weights
 from ..ipadapter.strength.layers import LayerRule, LevelRule, PresetRule, read_layer_weights, weigh_layers
-from ..ipadapter.strength.presets import LINEAR, PRESETS
 from ..ipadapter.strength.strength import StrengthParts
+from . import inputs
 from .sockets import STRENGTH, StrengthSocket
 
 LEVEL_INPUTS = tuple(level.replace(" ", "_") for level in UNET.levels)
@@ -31,6 +31,41 @@ def strength_input() -> io.Input:
 
 def strength_output() -> io.Output:
     return StrengthSocket.Output("strength", tooltip="For ApplyIPAdapter, or for another strength node.")
+
+
+def layer_weight_inputs() -> list[io.Input]:
+    """A preset, a slider for each level, and weights that are typed."""
+    return [
+        inputs.layer_preset(
+            "preset",
+            "linear is every layer alike, as in the paper; style transfer and composition take those "
+            "layers that carry one or the other.",
+        ),
+        inputs.number(
+            "second_weight",
+            1.0,
+            (-10.0, 10.0),
+            "The second weight of presets that have two, as a multiple of the first: the composition "
+            "in style and composition, the boost of the precise ones.",
+            advanced=True,
+        ),
+        *(slider(name) for name in LEVEL_INPUTS),
+        inputs.long_text(
+            "weights",
+            "Weights by layer, such as 3: 0.5, 6: 1 (transformers counted as they run), output 1: 0.8, "
+            "input 8.3: 0.2 (one layer of a transformer), middle: 0, all: 1. Layers that no entry names get 0; "
+            "the later entry counts. Empty: not used.",
+            advanced=True,
+        ),
+    ]
+
+
+def slider(name: str) -> io.Input:
+    """One level's weight."""
+    where = name.replace("_", " ")
+    missing = "; a model without it does not read this" if name.endswith("3") else ""
+    tooltip = f"Multiplies the layers of {where}, levels counted as the UNet runs them{missing}."
+    return inputs.weight(name, 1.0, tooltip, advanced=True)
 
 
 class ImagePromptLayers(Node):
@@ -48,33 +83,7 @@ class ImagePromptLayers(Node):
             search_aliases=["layer weights", "mad scientist", "weight type", "style transfer", "block weights"],
             inputs=[
                 io.Model.Input("model", tooltip="The model whose layers are meant."),
-                io.Combo.Input(
-                    "preset",
-                    options=list(PRESETS),
-                    default=LINEAR,
-                    tooltip="linear is every layer alike, as in the paper; style transfer and composition take those "
-                    "layers that carry one or the other.",
-                ),
-                io.Float.Input(
-                    "second_weight",
-                    default=1.0,
-                    min=-10.0,
-                    max=10.0,
-                    step=0.05,
-                    tooltip="The second weight of presets that have two, as a multiple of the first: the composition "
-                    "in style and composition, the boost of the precise ones.",
-                    advanced=True,
-                ),
-                *(slider(name) for name in LEVEL_INPUTS),
-                io.String.Input(
-                    "weights",
-                    default="",
-                    multiline=True,
-                    tooltip="Weights by layer, such as 3: 0.5, 6: 1 (transformers counted as they run), output 1: 0.8, "
-                    "input 8.3: 0.2 (one layer of a transformer), middle: 0, all: 1. Layers that no entry names get 0; "
-                    "the later entry counts. Empty: not used.",
-                    advanced=True,
-                ),
+                *layer_weight_inputs(),
                 strength_input(),
             ],
             outputs=[
@@ -102,26 +111,28 @@ class ImagePromptLayers(Node):
         return io.NodeOutput(made, picture, ui=ui.PreviewImage(picture, cls=cls))
 
 
-def slider(name: str) -> io.Input:
-    """One level's weight."""
-    where = name.replace("_", " ")
-    missing = "; a model without it does not read this" if name.endswith("3") else ""
-    return io.Float.Input(
-        name,
-        default=1.0,
-        min=-5.0,
-        max=5.0,
-        step=0.05,
-        tooltip=f"Multiplies the layers of {where}, levels counted as the UNet runs them{missing}.",
-        advanced=True,
-    )
-
-
 def rules_of(preset: str, second: float, typed: str, levels: Mapping[str, float]) -> list[LayerRule]:
     """What the node's inputs say; a typed text only where there is one."""
     by_level = {level: levels[name] for level, name in zip(UNET.levels, LEVEL_INPUTS, strict=True)}
     rules: list[LayerRule] = [PresetRule(preset, second), LevelRule(by_level)]
     return [*rules, read_layer_weights(typed)] if typed.strip() else rules
+
+
+def keyframe_inputs() -> list[io.Input]:
+    """A curve that is typed."""
+    return [
+        inputs.long_text(
+            "keyframes",
+            "Position: weight, separated by commas or lines. Positions are those of start_at and "
+            "end_at: 0 is the first step, 1 the last; percent will do too (50%: 0.3).",
+            "0: 1, 1: 0",
+        ),
+        inputs.choice(
+            "interpolation",
+            Interpolation.LINEAR,
+            "How the weight goes from one keyframe to the next; step keeps it until the next.",
+        ),
+    ]
 
 
 class ImagePromptCurve(Node):
@@ -138,37 +149,9 @@ class ImagePromptCurve(Node):
             "prompt twice, each time with other layers.",
             search_aliases=["weight schedule", "keyframes", "timestep", "curve", "prompt scheduling"],
             inputs=[
-                io.String.Input(
-                    "keyframes",
-                    default="0: 1, 1: 0",
-                    multiline=True,
-                    tooltip="Position: weight, separated by commas or lines. Positions are those of start_at and "
-                    "end_at: 0 is the first step, 1 the last; percent will do too (50%: 0.3).",
-                ),
-                io.Combo.Input(
-                    "interpolation",
-                    options=[one.value for one in Interpolation],
-                    default=Interpolation.LINEAR.value,
-                    tooltip="How the weight goes from one keyframe to the next; step keeps it until the next.",
-                ),
-                io.Float.Input(
-                    "low",
-                    default=0.0,
-                    min=-5.0,
-                    max=5.0,
-                    step=0.05,
-                    tooltip="The weight at the bottom of the connected curve.",
-                    advanced=True,
-                ),
-                io.Float.Input(
-                    "high",
-                    default=1.0,
-                    min=-5.0,
-                    max=5.0,
-                    step=0.05,
-                    tooltip="The weight at the top of the connected curve.",
-                    advanced=True,
-                ),
+                *keyframe_inputs(),
+                inputs.weight("low", 0.0, "The weight at the bottom of the connected curve.", advanced=True),
+                inputs.weight("high", 1.0, "The weight at the top of the connected curve.", advanced=True),
                 io.Custom("CURVE").Input(
                     "curve",
                     optional=True,
@@ -197,6 +180,20 @@ class ImagePromptCurve(Node):
         return io.NodeOutput(made, picture, ui=ui.PreviewImage(picture, cls=cls))
 
 
+def timing_inputs() -> list[io.Input]:
+    """The weights, how they follow each other, and for how many frames."""
+    return [
+        inputs.long_text(
+            "weights",
+            "Numbers, separated by commas or lines. custom takes one a frame; the other timings go "
+            "from the first to the last.",
+            "1, 0",
+        ),
+        inputs.choice("timing", Timing.LINEAR, "How the weight goes from the first number to the last."),
+        inputs.whole("frames", 16, (1, 9999), "How many frames; custom has as many as are typed."),
+    ]
+
+
 class ImagePromptFrames(Node):
     """A weight for each picture of a batch."""
 
@@ -210,46 +207,11 @@ class ImagePromptFrames(Node):
             "comparing weights in one batch. Past the last frame the last weight stays.",
             search_aliases=["frame weights", "weights by frame", "animation", "batch weights", "fade"],
             inputs=[
-                io.String.Input(
-                    "weights",
-                    default="1, 0",
-                    multiline=True,
-                    tooltip="Numbers, separated by commas or lines. custom takes one a frame; the other timings go "
-                    "from the first to the last.",
-                ),
-                io.Combo.Input(
-                    "timing",
-                    options=[timing.value for timing in Timing],
-                    default=Timing.LINEAR.value,
-                    tooltip="How the weight goes from the first number to the last.",
-                ),
-                io.Int.Input(
-                    "frames", default=16, min=1, max=9999, tooltip="How many frames; custom has as many as are typed."
-                ),
-                io.Int.Input(
-                    "start_frame",
-                    default=0,
-                    min=0,
-                    max=UNTIL_THE_END,
-                    tooltip="Until here the first weight stays.",
-                    advanced=True,
-                ),
-                io.Int.Input(
-                    "end_frame",
-                    default=UNTIL_THE_END,
-                    min=0,
-                    max=UNTIL_THE_END,
-                    tooltip="From here on the last weight stays.",
-                    advanced=True,
-                ),
-                io.Int.Input(
-                    "seed",
-                    default=0,
-                    min=0,
-                    max=0xFFFFFFFFFFFFFFFF,
-                    control_after_generate=True,
-                    tooltip="For the timing random: the same seed draws the same weights.",
-                    advanced=True,
+                *timing_inputs(),
+                inputs.frame("start_frame", 0, "Until here the first weight stays.", advanced=True),
+                inputs.frame("end_frame", UNTIL_THE_END, "From here on the last weight stays.", advanced=True),
+                inputs.seed(
+                    "For the timing random: the same seed draws the same weights.", control=True, advanced=True
                 ),
                 strength_input(),
             ],

@@ -14,9 +14,53 @@ from ..ipadapter.host.training.data import graph_pictures
 from ..ipadapter.host.training.node import PRECISIONS, train_adapter
 from ..ipadapter.host.training.watching import Watch
 from ..ipadapter.training.recipe import Drops, Recipe
+from . import inputs
 from .sockets import CATEGORY, IPAdapterSocket
 
 LossMap = io.Custom("LOSS_MAP")
+
+
+def material_inputs() -> list[io.Input]:
+    """What is learned from."""
+    return [
+        io.Model.Input("model", tooltip="The model the adapter is for. It is not changed."),
+        io.ClipVision.Input("clip_vision", tooltip="The image encoder the adapter will need ever after."),
+        io.Image.Input("images", tooltip="The pictures, as a list or a batch."),
+        io.Latent.Input("latents", tooltip="The same pictures through the VAE, from Make Training Dataset."),
+        io.Conditioning.Input(
+            "positive",
+            tooltip="Their captions, one for each picture or one for all, from Make Training Dataset.",
+        ),
+        io.Conditioning.Input(
+            "negative", tooltip="CLIP Text Encode with an empty text: what a dropped caption becomes."
+        ),
+    ]
+
+
+def learner_inputs() -> list[io.Input]:
+    """What the adapter will be."""
+    return [
+        io.Combo.Input(
+            "kind",
+            options=list(TRAINABLE),
+            default=BASE.title,
+            tooltip="base follows the picture's meaning; plus reads its details, with more tokens.",
+        ),
+        inputs.whole("tokens", 0, (0, 1024), "Image tokens. 0: 4 for base, 16 for plus."),
+    ]
+
+
+def optimizer_inputs() -> list[io.Input]:
+    """How long and how fast it learns."""
+    return [
+        inputs.whole("steps", 1000, (1, 10_000_000), "Optimizer steps."),
+        inputs.whole("batch_size", 1, (1, 1024), "Pictures a forward pass."),
+        inputs.whole("grad_accumulation", 1, (1, 1024), "Forward passes an optimizer step."),
+        io.Float.Input(
+            "learning_rate", default=1e-4, min=1e-8, max=1.0, step=1e-6, round=1e-8, tooltip="Of AdamW, fixed."
+        ),
+        io.Float.Input("weight_decay", default=0.01, min=0.0, max=1.0, step=0.001, tooltip="Of AdamW.", advanced=True),
+    ]
 
 
 def probability(name: str, what: str) -> io.Float.Input:
@@ -31,6 +75,20 @@ def probability(name: str, what: str) -> io.Float.Input:
         "most 1; CFG needs them above 0.",
         advanced=True,
     )
+
+
+def cost_inputs() -> list[io.Input]:
+    """What it takes of time and memory."""
+    return [
+        io.Combo.Input(
+            "dtype",
+            options=list(PRECISIONS),
+            default="auto",
+            tooltip="What the model computes in. auto is the model's own, but bf16 or fp32 in place of fp16. "
+            "The adapter itself learns in fp32.",
+        ),
+        io.Boolean.Input("gradient_checkpointing", default=True, tooltip="Less memory for about a third more time."),
+    ]
 
 
 class TrainIPAdapter(Node):
@@ -48,55 +106,16 @@ class TrainIPAdapter(Node):
             search_aliases=["ip adapter", "train image prompt", "finetune"],
             is_input_list=True,
             inputs=[
-                io.Model.Input("model", tooltip="The model the adapter is for. It is not changed."),
-                io.ClipVision.Input("clip_vision", tooltip="The image encoder the adapter will need ever after."),
-                io.Image.Input("images", tooltip="The pictures, as a list or a batch."),
-                io.Latent.Input("latents", tooltip="The same pictures through the VAE, from Make Training Dataset."),
-                io.Conditioning.Input(
-                    "positive",
-                    tooltip="Their captions, one for each picture or one for all, from Make Training Dataset.",
-                ),
-                io.Conditioning.Input(
-                    "negative", tooltip="CLIP Text Encode with an empty text: what a dropped caption becomes."
-                ),
-                io.Combo.Input(
-                    "kind",
-                    options=list(TRAINABLE),
-                    default=BASE.title,
-                    tooltip="base follows the picture's meaning; plus reads its details, with more tokens.",
-                ),
-                io.Int.Input("tokens", default=0, min=0, max=1024, tooltip="Image tokens. 0: 4 for base, 16 for plus."),
-                io.Int.Input("steps", default=1000, min=1, max=10_000_000, tooltip="Optimizer steps."),
-                io.Int.Input("batch_size", default=1, min=1, max=1024, tooltip="Pictures a forward pass."),
-                io.Int.Input(
-                    "grad_accumulation", default=1, min=1, max=1024, tooltip="Forward passes an optimizer step."
-                ),
-                io.Float.Input(
-                    "learning_rate", default=1e-4, min=1e-8, max=1.0, step=1e-6, round=1e-8, tooltip="Of AdamW, fixed."
-                ),
-                io.Float.Input(
-                    "weight_decay", default=0.01, min=0.0, max=1.0, step=0.001, tooltip="Of AdamW.", advanced=True
-                ),
+                *material_inputs(),
+                *learner_inputs(),
+                *optimizer_inputs(),
                 probability("drop_text", "caption"),
                 probability("drop_image", "image prompt"),
                 probability("drop_both", "caption and image prompt"),
-                io.Combo.Input(
-                    "dtype",
-                    options=list(PRECISIONS),
-                    default="auto",
-                    tooltip="What the model computes in. auto is the model's own, but bf16 or fp32 in place of fp16. "
-                    "The adapter itself learns in fp32.",
-                ),
-                io.Boolean.Input(
-                    "gradient_checkpointing", default=True, tooltip="Less memory for about a third more time."
-                ),
-                io.Int.Input(
-                    "seed",
-                    default=0,
-                    min=0,
-                    max=0xFFFFFFFFFFFFFFFF,
-                    control_after_generate=io.ControlAfterGenerate.fixed,
-                    tooltip="Of the projection's first weights, the order of the pictures, the noise and the drops.",
+                *cost_inputs(),
+                inputs.seed(
+                    "Of the projection's first weights, the order of the pictures, the noise and the drops.",
+                    control=io.ControlAfterGenerate.fixed,
                 ),
                 IPAdapterSocket.Input("ip_adapter", optional=True, tooltip="An adapter to go on from."),
             ],
@@ -173,11 +192,7 @@ class SaveIPAdapter(Node):
             is_output_node=True,
             inputs=[
                 IPAdapterSocket.Input("ip_adapter", tooltip="From Train IP-Adapter."),
-                io.String.Input(
-                    "filename_prefix",
-                    default="ipadapter/ip-adapter",
-                    tooltip="In the output folder; a number is added.",
-                ),
+                inputs.filename_prefix("ipadapter/ip-adapter"),
                 io.String.Input(
                     "license",
                     default="",
