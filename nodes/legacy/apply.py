@@ -28,8 +28,49 @@ from ...ipadapter.legacy.migration.old_nodes import FACE_PRESETS, PROVIDERS
 from ...ipadapter.legacy.settings import OldSettings
 from ...ipadapter.prompts.prompt import Order
 from ...ipadapter.strength.strength import Scaling
+from .. import inputs as shared
 from ..sockets import IPAdapterSocket
 from . import inputs
+from .schema import stand_in
+
+
+def layer_inputs() -> list[io.Input]:
+    """Weights by layer, and the second weights of some weight types."""
+    tooltip = "The second weight of the weight type '{}', which alone reads it."
+    return [
+        shared.long_text(
+            "layer_weights",
+            "Weights by layer in place of weight_type, such as 3:1, 6:0.5. Empty: weight_type counts.",
+            optional=True,
+        ),
+        shared.weight("style_boost", 1.0, tooltip.format(BOOSTED_STYLE), optional=True),
+        shared.weight("composition_boost", 0.0, tooltip.format(BOOSTED_COMPOSITION), optional=True),
+    ]
+
+
+def detail_inputs() -> list[io.Input]:
+    """A closer look at the references."""
+    return [
+        shared.whole(
+            "enhance_tiles",
+            1,
+            (1, 16),
+            "Above 1 the references are also read in so many by so many pieces.",
+            optional=True,
+        ),
+        shared.fraction("enhance_ratio", 1.0, "How much the pieces count.", optional=True),
+    ]
+
+
+def face_inputs() -> list[io.Input]:
+    """What of a FaceID adapter can be weighed."""
+    plus = "FaceID Plus v2: how much the picture of the face counts beside who it is."
+    return [
+        shared.number("weight_faceidv2", 1.0, (-1.0, 5.0), plus, optional=True),
+        shared.number(
+            "weight_kolors", 1.0, (-1.0, 5.0), "Kolors' FaceID: what its tokens are multiplied by.", optional=True
+        ),
+    ]
 
 
 class LegacyIPAdapter(Node):
@@ -37,85 +78,21 @@ class LegacyIPAdapter(Node):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return stand_in(
             node_id="LegacyIPAdapter",
-            display_name="IPAdapter (compatibility)",
-            category=inputs.COMPATIBILITY,
-            description="Stands in graphs made for ComfyUI_IPAdapter_plus. In new graphs use Encode Image Prompt and "
-            "Apply IP-Adapter.",
+            display_name="IPAdapter",
+            description="In new graphs use Encode Image Prompt and Apply IP-Adapter.",
             search_aliases=["IPAdapter", "IPAdapterAdvanced", "IPAdapterFaceID", "IPAdapterMS"],
-            is_deprecated=True,
             inputs=[
-                inputs.model(),
-                inputs.ipadapter(),
-                inputs.image(),
-                inputs.weight(),
-                inputs.weight_type(),
-                *inputs.window(),
+                *inputs.model_and_adapter(),
+                shared.image(),
+                *inputs.strength(),
                 inputs.combine_embeds(),
-                inputs.embeds_scaling(),
-                inputs.order(),
-                inputs.middle_block(),
-                io.String.Input(
-                    "layer_weights",
-                    default="",
-                    multiline=True,
-                    optional=True,
-                    tooltip="Weights by layer in place of weight_type, such as 3:1, 6:0.5. Empty: weight_type counts.",
-                ),
-                *(
-                    io.Float.Input(
-                        name,
-                        default=default,
-                        min=-5.0,
-                        max=5.0,
-                        step=0.05,
-                        optional=True,
-                        tooltip=f"The second weight of the weight type '{kind}', which alone reads it.",
-                    )
-                    for name, default, kind in (
-                        ("style_boost", 1.0, BOOSTED_STYLE),
-                        ("composition_boost", 0.0, BOOSTED_COMPOSITION),
-                    )
-                ),
-                io.Int.Input(
-                    "enhance_tiles",
-                    default=1,
-                    min=1,
-                    max=16,
-                    optional=True,
-                    tooltip="Above 1 the references are also read in so many by so many pieces.",
-                ),
-                io.Float.Input(
-                    "enhance_ratio",
-                    default=1.0,
-                    min=0.0,
-                    max=1.0,
-                    step=0.05,
-                    optional=True,
-                    tooltip="How much the pieces count.",
-                ),
-                io.Float.Input(
-                    "weight_faceidv2",
-                    default=1.0,
-                    min=-1.0,
-                    max=5.0,
-                    step=0.05,
-                    optional=True,
-                    tooltip="FaceID Plus v2: how much the picture of the face counts beside who it is.",
-                ),
-                io.Float.Input(
-                    "weight_kolors",
-                    default=1.0,
-                    min=-1.0,
-                    max=5.0,
-                    step=0.05,
-                    optional=True,
-                    tooltip="Kolors' FaceID: what its tokens are multiplied by.",
-                ),
-                inputs.image_negative(),
-                inputs.attn_mask(),
-                inputs.clip_vision(),
+                *inputs.manner(),
+                *layer_inputs(),
+                *detail_inputs(),
+                *face_inputs(),
+                *inputs.surroundings(),
                 inputs.insightface(),
             ],
             outputs=[
@@ -173,14 +150,11 @@ class LegacyIPAdapterFaceIDLoader(Node):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return stand_in(
             node_id="LegacyIPAdapterFaceIDLoader",
-            display_name="IPAdapter Unified Loader FaceID (compatibility)",
-            category=inputs.COMPATIBILITY,
-            description="Stands in graphs made for ComfyUI_IPAdapter_plus. In new graphs use Find IP-Adapter; Apply "
-            "IP-Adapter puts the LoRA on the model.",
+            display_name="IPAdapter Unified Loader FaceID",
+            description="In new graphs use Find IP-Adapter; Apply IP-Adapter puts the LoRA on the model.",
             search_aliases=["IPAdapterUnifiedLoaderFaceID", "faceid"],
-            is_deprecated=True,
             inputs=[
                 inputs.model(),
                 io.Combo.Input(
@@ -221,36 +195,19 @@ class LegacyIPAdapterTiled(Node):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return stand_in(
             node_id="LegacyIPAdapterTiled",
-            display_name="IPAdapter Tiled (compatibility)",
-            category=inputs.COMPATIBILITY,
-            description="Stands in graphs made for ComfyUI_IPAdapter_plus. In new graphs use Encode Image Prompt with "
-            "fit set to tiles in place, and Apply IP-Adapter.",
+            display_name="IPAdapter Tiled",
+            description="In new graphs use Encode Image Prompt with fit set to tiles in place, and Apply IP-Adapter.",
             search_aliases=["IPAdapterTiled", "IPAdapterTiledBatch", "tiles"],
-            is_deprecated=True,
             inputs=[
-                inputs.model(),
-                inputs.ipadapter(),
-                inputs.image("A reference of any shape, with the proportions of the output."),
-                inputs.weight(),
-                inputs.weight_type(),
-                *inputs.window(),
-                io.Float.Input(
-                    "sharpening",
-                    default=0.0,
-                    min=0.0,
-                    max=1.0,
-                    step=0.05,
-                    tooltip="How much the tiles are sharpened.",
-                ),
+                *inputs.model_and_adapter(),
+                shared.image("A reference of any shape, with the proportions of the output."),
+                *inputs.strength(),
+                shared.fraction("sharpening", 0.0, "How much the tiles are sharpened."),
                 inputs.combine_embeds(),
-                inputs.embeds_scaling(),
-                inputs.order(),
-                inputs.middle_block(),
-                inputs.image_negative(),
-                inputs.attn_mask(),
-                inputs.clip_vision(),
+                *inputs.manner(),
+                *inputs.surroundings(),
             ],
             outputs=[
                 inputs.model_output(),
@@ -292,32 +249,25 @@ class LegacyIPAdapterStyleComposition(Node):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return stand_in(
             node_id="LegacyIPAdapterStyleComposition",
-            display_name="IPAdapter Style & Composition (compatibility)",
-            category=inputs.COMPATIBILITY,
-            description="Stands in graphs made for ComfyUI_IPAdapter_plus. In new graphs use Apply IP-Adapter twice, "
-            "once with the layers of style transfer and once with those of composition.",
+            display_name="IPAdapter Style & Composition",
+            description="In new graphs use Apply IP-Adapter twice, once with the layers of style transfer and once "
+            "with those of composition.",
             search_aliases=["IPAdapterStyleComposition", "IPAdapterStyleCompositionBatch", "style transfer"],
-            is_deprecated=True,
             inputs=[
-                inputs.model(),
-                inputs.ipadapter(),
-                inputs.image("The reference for the style.", "image_style"),
-                inputs.image("The reference for the composition.", "image_composition"),
+                *inputs.model_and_adapter(),
+                shared.image("The reference for the style.", "image_style"),
+                shared.image("The reference for the composition.", "image_composition"),
                 inputs.weight("weight_style", "How strongly the style acts. A list has a weight for each frame."),
                 inputs.weight("weight_composition", "How strongly the composition acts."),
                 io.Boolean.Input(
                     "expand_style", default=False, tooltip="Whether the style acts in all layers but composition's."
                 ),
-                *inputs.window(),
+                *shared.window(),
                 inputs.combine_embeds("average"),
-                inputs.embeds_scaling(),
-                inputs.order(),
-                inputs.middle_block(),
-                inputs.image_negative(),
-                inputs.attn_mask(),
-                inputs.clip_vision(),
+                *inputs.manner(),
+                *inputs.surroundings(),
             ],
             outputs=[inputs.model_output()],
         )

@@ -15,8 +15,10 @@ from ...ipadapter.legacy.migration.old_nodes import COMBINE_EMBEDS
 from ...ipadapter.legacy.settings import OldSettings
 from ...ipadapter.prompts.prompt import ImagePrompt, Order
 from ...ipadapter.strength.strength import Scaling
+from .. import inputs as shared
 from ..sockets import ImagePromptSocket
 from . import inputs
+from .schema import stand_in
 
 
 class LegacyIPAdapterEncoder(Node):
@@ -24,16 +26,14 @@ class LegacyIPAdapterEncoder(Node):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return stand_in(
             node_id="LegacyIPAdapterEncoder",
-            display_name="IPAdapter Encoder (compatibility)",
-            category=inputs.COMPATIBILITY,
-            description="Stands in graphs made for ComfyUI_IPAdapter_plus. In new graphs use Encode Image Prompt.",
+            display_name="IPAdapter Encoder",
+            description="In new graphs use Encode Image Prompt.",
             search_aliases=["IPAdapterEncoder", "encode embeds", "image embeds"],
-            is_deprecated=True,
             inputs=[
                 inputs.ipadapter(),
-                inputs.image(),
+                shared.image(),
                 io.Float.Input(
                     "weight",
                     default=1.0,
@@ -69,13 +69,11 @@ class LegacyIPAdapterCombineEmbeds(Node):
     @classmethod
     def define_schema(cls) -> io.Schema:
         more = [inputs.embeds(f"embed{number}", "Another image prompt.", optional=True) for number in range(2, 6)]
-        return io.Schema(
+        return stand_in(
             node_id="LegacyIPAdapterCombineEmbeds",
-            display_name="IPAdapter Combine Embeds (compatibility)",
-            category=inputs.COMPATIBILITY,
-            description="Stands in graphs made for ComfyUI_IPAdapter_plus. In new graphs use Combine Image Prompts.",
+            display_name="IPAdapter Combine Embeds",
+            description="In new graphs use Combine Image Prompts.",
             search_aliases=["IPAdapterCombineEmbeds", "combine embeds", "average embeds"],
-            is_deprecated=True,
             inputs=[
                 inputs.embeds("embed1", "An image prompt."),
                 io.Combo.Input(
@@ -107,23 +105,16 @@ class LegacyIPAdapterEmbeds(Node):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return stand_in(
             node_id="LegacyIPAdapterEmbeds",
-            display_name="IPAdapter Embeds (compatibility)",
-            category=inputs.COMPATIBILITY,
-            description="Stands in graphs made for ComfyUI_IPAdapter_plus. In new graphs use Apply IP-Adapter.",
+            display_name="IPAdapter Embeds",
+            description="In new graphs use Apply IP-Adapter.",
             search_aliases=["IPAdapterEmbeds", "IPAdapterEmbedsBatch", "apply embeds"],
-            is_deprecated=True,
             inputs=[
-                inputs.model(),
-                inputs.ipadapter(),
+                *inputs.model_and_adapter(),
                 inputs.embeds("pos_embed", "The image prompt."),
-                inputs.weight(),
-                inputs.weight_type(),
-                *inputs.window(),
-                inputs.embeds_scaling(),
-                inputs.order(),
-                inputs.middle_block(),
+                *inputs.strength(),
+                *inputs.manner(),
                 inputs.embeds("neg_embed", "An image prompt to move away from.", optional=True),
                 inputs.attn_mask(),
                 inputs.clip_vision("The image encoder that made the embeds, where their file does not say it."),

@@ -1,4 +1,4 @@
-"""Inputs that several of these nodes have."""
+"""Inputs that several of these nodes have, beside those that they share with the others."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from ...ipadapter.legacy.migration.new_nodes import WEIGHT_TYPES
 from ...ipadapter.legacy.migration.old_nodes import COMBINE
 from ...ipadapter.prompts.prompt import Order
 from ...ipadapter.strength.strength import Scaling
-from ..sockets import CATEGORY, ImagePromptSocket, InsightFaceSocket, IPAdapterSocket
+from ..inputs import choice, number, window
+from ..sockets import ImagePromptSocket, InsightFaceSocket, IPAdapterSocket
 
-COMPATIBILITY = f"{CATEGORY}/compatibility"
 ParamsSocket = io.Custom("IPADAPTER_PARAMS")
 StrategySocket = io.Custom("WEIGHTS_STRATEGY")
 
@@ -22,17 +22,13 @@ def ipadapter() -> IPAdapterSocket.Input:
     return IPAdapterSocket.Input("ipadapter", tooltip="From Load IP-Adapter or Find IP-Adapter.")
 
 
-def image(tooltip: str = "The reference, or a batch of references.", name: str = "image") -> io.Image.Input:
-    return io.Image.Input(name, tooltip=tooltip)
-
-
 def embeds(name: str, tooltip: str, optional: bool = False) -> ImagePromptSocket.Input:
     return ImagePromptSocket.Input(name, optional=optional, tooltip=tooltip)
 
 
 def weight(name: str = "weight", tooltip: str | None = None) -> io.Float.Input:
     usual = "How strongly it acts. A list of weights has one for each frame."
-    return io.Float.Input(name, default=1.0, min=-1.0, max=5.0, step=0.05, tooltip=tooltip or usual)
+    return number(name, 1.0, (-1.0, 5.0), tooltip or usual)
 
 
 def weight_type() -> io.Combo.Input:
@@ -42,17 +38,6 @@ def weight_type() -> io.Combo.Input:
         default=WEIGHT_TYPES[0],
         tooltip="In which layers it acts, and how strongly in each.",
     )
-
-
-def window() -> list[io.Float.Input]:
-    return [
-        io.Float.Input(
-            "start_at", default=0.0, min=0.0, max=1.0, step=0.001, tooltip="When it begins: 0 is the first step."
-        ),
-        io.Float.Input(
-            "end_at", default=1.0, min=0.0, max=1.0, step=0.001, tooltip="When it ends: 1 is the last step."
-        ),
-    ]
 
 
 def combine_embeds(default: str = COMBINE[0]) -> io.Combo.Input:
@@ -66,22 +51,15 @@ def combine_embeds(default: str = COMBINE[0]) -> io.Combo.Input:
 
 
 def embeds_scaling() -> io.Combo.Input:
-    return io.Combo.Input(
-        "embeds_scaling",
-        options=[scaling.value for scaling in Scaling],
-        default=Scaling.VALUES.value,
-        optional=True,
-        tooltip="What the weight scales. V only is the paper's.",
-    )
+    return choice("embeds_scaling", Scaling.VALUES, "What the weight scales. V only is the paper's.", optional=True)
 
 
 def order() -> io.Combo.Input:
-    return io.Combo.Input(
+    return choice(
         "order",
-        options=[order.value for order in Order],
-        default=Order.TOGETHER.value,
+        Order.TOGETHER,
+        "Whether every picture sees all references, or the first picture the first one, and so on.",
         optional=True,
-        tooltip="Whether every picture sees all references, or the first picture the first one, and so on.",
     )
 
 
@@ -112,6 +90,26 @@ def insightface() -> InsightFaceSocket.Input:
     return InsightFaceSocket.Input(
         "insightface", optional=True, tooltip="What FaceID adapters read faces with, where no loader found it."
     )
+
+
+def model_and_adapter() -> list[io.Input]:
+    """What the image prompt is given to."""
+    return [model(), ipadapter()]
+
+
+def strength() -> list[io.Input]:
+    """How strongly it acts, in which layers and when."""
+    return [weight(), weight_type(), *window()]
+
+
+def manner() -> list[io.Input]:
+    """What the weight scales, and which pictures and layers follow."""
+    return [embeds_scaling(), order(), middle_block()]
+
+
+def surroundings() -> list[io.Input]:
+    """What the reference may have beside it."""
+    return [image_negative(), attn_mask(), clip_vision()]
 
 
 def model_output() -> io.Model.Output:

@@ -13,7 +13,9 @@ from ...ipadapter.host.legacy.reading import OldReading
 from ...ipadapter.host.node import Node
 from ...ipadapter.legacy.settings import OldSettings
 from ...ipadapter.strength.strength import Scaling
+from .. import inputs as shared
 from . import inputs
+from .schema import stand_in
 
 Regions = tuple[RegionParams, ...]
 
@@ -23,26 +25,17 @@ class LegacyIPAdapterRegion(Node):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return stand_in(
             node_id="LegacyIPAdapterRegion",
-            display_name="IPAdapter Regional Conditioning (compatibility)",
-            category=inputs.COMPATIBILITY,
-            description="Stands in graphs made for ComfyUI_IPAdapter_plus. In new graphs use Image Prompt Region.",
+            display_name="IPAdapter Regional Conditioning",
+            description="In new graphs use Image Prompt Region.",
             search_aliases=["IPAdapterRegionalConditioning", "regional conditioning", "regional prompt"],
-            is_deprecated=True,
             inputs=[
-                inputs.image(),
+                shared.image(),
                 inputs.weight("image_weight", "How strongly the reference acts."),
-                io.Float.Input(
-                    "prompt_weight",
-                    default=1.0,
-                    min=0.0,
-                    max=10.0,
-                    step=0.05,
-                    tooltip="How strongly the text prompts act within the mask.",
-                ),
+                shared.number("prompt_weight", 1.0, (0.0, 10.0), "How strongly the text prompts act within the mask."),
                 inputs.weight_type(),
-                *inputs.window(),
+                *shared.window(),
                 io.Mask.Input("mask", optional=True, tooltip="Where it acts; everywhere without one."),
                 io.Conditioning.Input("positive", optional=True, tooltip="A text prompt for the same place."),
                 io.Conditioning.Input("negative", optional=True, tooltip="A negative text prompt for the same place."),
@@ -78,14 +71,11 @@ class LegacyIPAdapterCombineParams(Node):
     @classmethod
     def define_schema(cls) -> io.Schema:
         names = [f"params_{number}" for number in range(1, 6)]
-        return io.Schema(
+        return stand_in(
             node_id="LegacyIPAdapterCombineParams",
-            display_name="IPAdapter Combine Params (compatibility)",
-            category=inputs.COMPATIBILITY,
-            description="Stands in graphs made for ComfyUI_IPAdapter_plus. In new graphs connect one Image Prompt "
-            "Region to the next.",
+            display_name="IPAdapter Combine Params",
+            description="In new graphs connect one Image Prompt Region to the next.",
             search_aliases=["IPAdapterCombineParams", "combine params", "combine regions"],
-            is_deprecated=True,
             inputs=[
                 inputs.ParamsSocket.Input(name, optional=index > 1, tooltip="A reference with its place, or several.")
                 for index, name in enumerate(names)
@@ -110,17 +100,13 @@ class LegacyIPAdapterFromParams(Node):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return stand_in(
             node_id="LegacyIPAdapterFromParams",
-            display_name="IPAdapter from Params (compatibility)",
-            category=inputs.COMPATIBILITY,
-            description="Stands in graphs made for ComfyUI_IPAdapter_plus. In new graphs use Image Prompt Region and "
-            "Apply IP-Adapter.",
+            display_name="IPAdapter from Params",
+            description="In new graphs use Image Prompt Region and Apply IP-Adapter.",
             search_aliases=["IPAdapterFromParams", "apply regions", "regional conditioning"],
-            is_deprecated=True,
             inputs=[
-                inputs.model(),
-                inputs.ipadapter(),
+                *inputs.model_and_adapter(),
                 inputs.ParamsSocket.Input("ipadapter_params", tooltip="References with their places."),
                 inputs.combine_embeds(),
                 inputs.embeds_scaling(),

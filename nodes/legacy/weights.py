@@ -12,11 +12,41 @@ from ...ipadapter.host.node import Node
 from ...ipadapter.legacy.schedule import Method, prompt_schedule
 from ...ipadapter.legacy.weights_strategy import WeightsStrategy, schedule_of
 from ...ipadapter.strength.frames import UNTIL_THE_END, Timing
+from .. import inputs as shared
 from . import inputs
+from .schema import stand_in
 
 
-def frames(name: str, default: int, tooltip: str) -> io.Int.Input:
-    return io.Int.Input(name, default=default, min=0, max=UNTIL_THE_END, optional=True, tooltip=tooltip)
+def timing_inputs() -> list[io.Input]:
+    """The weights, and how they follow each other."""
+    return [
+        shared.long_text(
+            "weights",
+            "Numbers with commas between them; all timings but custom read the first and the last.",
+            "1.0, 0.0",
+            optional=True,
+        ),
+        shared.choice(
+            "timing",
+            Timing.LINEAR,
+            "How the weights go from the first to the last; custom takes them as they are.",
+            optional=True,
+        ),
+    ]
+
+
+FRAMES = {
+    "frames": (0, "How many weights there are for each picture, but for custom; 2 or more."),
+    "start_frame": (0, "Where the weights begin to change."),
+    "end_frame": (UNTIL_THE_END, "Where the last weight is reached."),
+    "add_starting_frames": (0, "How often the first picture is put before the others."),
+    "add_ending_frames": (0, "How often the last picture is put behind the others."),
+}
+
+
+def frame_inputs() -> list[io.Input]:
+    """How many frames there are of what."""
+    return [shared.frame(name, default, tooltip, optional=True) for name, (default, tooltip) in FRAMES.items()]
 
 
 class LegacyIPAdapterWeights(Node):
@@ -24,39 +54,19 @@ class LegacyIPAdapterWeights(Node):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return stand_in(
             node_id="LegacyIPAdapterWeights",
-            display_name="IPAdapter Weights (compatibility)",
-            category=inputs.COMPATIBILITY,
-            description="Stands in graphs made for ComfyUI_IPAdapter_plus. In new graphs use Image Prompt Frames.",
+            display_name="IPAdapter Weights",
+            description="In new graphs use Image Prompt Frames.",
             search_aliases=["IPAdapterWeights", "IPAdapterWeightsFromStrategy", "weights by frame", "animation"],
-            is_deprecated=True,
             inputs=[
-                io.String.Input(
-                    "weights",
-                    default="1.0, 0.0",
-                    multiline=True,
-                    optional=True,
-                    tooltip="Numbers with commas between them; all timings but custom read the first and the last.",
-                ),
-                io.Combo.Input(
-                    "timing",
-                    options=[timing.value for timing in Timing],
-                    default=Timing.LINEAR.value,
-                    optional=True,
-                    tooltip="How the weights go from the first to the last; custom takes them as they are.",
-                ),
-                frames("frames", 0, "How many weights there are for each picture, but for custom; 2 or more."),
-                frames("start_frame", 0, "Where the weights begin to change."),
-                frames("end_frame", UNTIL_THE_END, "Where the last weight is reached."),
-                frames("add_starting_frames", 0, "How often the first picture is put before the others."),
-                frames("add_ending_frames", 0, "How often the last picture is put behind the others."),
-                io.Combo.Input(
+                *timing_inputs(),
+                *frame_inputs(),
+                shared.choice(
                     "method",
-                    options=[method.value for method in Method],
-                    default=Method.FULL.value,
+                    Method.FULL,
+                    "Whether the pictures follow one another, or fade from image_1 to image_2.",
                     optional=True,
-                    tooltip="Whether the pictures follow one another, or fade from image_1 to image_2.",
                 ),
                 inputs.StrategySocket.Input(
                     "weights_strategy", optional=True, tooltip="Settings of another such node, in place of these."
@@ -103,18 +113,12 @@ class LegacyIPAdapterCombineWeights(Node):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return stand_in(
             node_id="LegacyIPAdapterCombineWeights",
-            display_name="IPAdapter Combine Weights (compatibility)",
-            category=inputs.COMPATIBILITY,
-            description="Stands in graphs made for ComfyUI_IPAdapter_plus. In new graphs type all weights into Image "
-            "Prompt Frames.",
+            display_name="IPAdapter Combine Weights",
+            description="In new graphs type all weights into Image Prompt Frames.",
             search_aliases=["IPAdapterCombineWeights", "combine weights", "weights by frame"],
-            is_deprecated=True,
-            inputs=[
-                io.Float.Input(name, default=0.0, min=0.0, max=1.0, step=0.05, tooltip="A weight, or a list of them.")
-                for name in ("weights_1", "weights_2")
-            ],
+            inputs=[shared.fraction(name, 0.0, "A weight, or a list of them.") for name in ("weights_1", "weights_2")],
             outputs=[
                 io.Float.Output("weights", tooltip="One list of both."),
                 io.Int.Output("count", tooltip="How many there are."),
@@ -133,17 +137,14 @@ class LegacyIPAdapterPromptSchedule(Node):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return stand_in(
             node_id="LegacyIPAdapterPromptSchedule",
-            display_name="Prompt Schedule From Weights Strategy (compatibility)",
-            category=inputs.COMPATIBILITY,
-            description="Stands in graphs made for ComfyUI_IPAdapter_plus. Writes a prompt for each picture as nodes "
-            "for prompt schedules read it.",
+            display_name="Prompt Schedule From Weights Strategy",
+            description="Writes a prompt for each picture as nodes for prompt schedules read it.",
             search_aliases=["IPAdapterPromptScheduleFromWeightsStrategy", "prompt schedule", "animation"],
-            is_deprecated=True,
             inputs=[
                 inputs.StrategySocket.Input("weights_strategy", tooltip="From IPAdapter Weights."),
-                io.String.Input("prompt", default="", multiline=True, tooltip="A line for each picture."),
+                shared.long_text("prompt", "A line for each picture."),
             ],
             outputs=[io.String.Output("prompt_schedule", tooltip="Frames and their prompts.")],
         )
