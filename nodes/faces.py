@@ -99,7 +99,7 @@ class EncodeFacePrompt(Node):
                 inputs.weights_of("faces"),
             ],
             outputs=[
-                inputs.image_prompt_output("For Apply IP-Adapter."),
+                inputs.image_prompt_output(),
                 io.Image.Output("face_image", tooltip="The faces that were read, as the image encoder sees them."),
             ],
         )

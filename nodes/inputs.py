@@ -99,7 +99,7 @@ def image_prompt(tooltip: str = "From Encode Image Prompt.") -> ImagePromptSocke
     return ImagePromptSocket.Input("image_prompt", tooltip=tooltip)
 
 
-def image_prompt_output(tooltip: str = "For ApplyIPAdapter.") -> ImagePromptSocket.Output:
+def image_prompt_output(tooltip: str = "For Apply IP-Adapter.") -> ImagePromptSocket.Output:
     return ImagePromptSocket.Output("image_prompt", tooltip=tooltip)
 
 

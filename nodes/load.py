@@ -30,7 +30,7 @@ class LoadIPAdapter(Node):
                     tooltip="A file in models/ipadapter (or a folder of that name in extra_model_paths.yaml).",
                 )
             ],
-            outputs=[IPAdapterSocket.Output("ip_adapter", tooltip="For ApplyIPAdapter.")],
+            outputs=[IPAdapterSocket.Output("ip_adapter", tooltip="For Apply IP-Adapter.")],
         )
 
     @classmethod

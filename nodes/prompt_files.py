@@ -87,7 +87,7 @@ class LoadImagePrompt(Node):
                     "adapters of the Plus family need to know.",
                 ),
             ],
-            outputs=[inputs.image_prompt_output("For Apply IP-Adapter.")],
+            outputs=[inputs.image_prompt_output()],
         )
 
     @classmethod

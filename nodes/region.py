@@ -31,7 +31,7 @@ class ImagePromptRegion(Node):
             inputs=[
                 inputs.image_prompt("What belongs in this region."),
                 io.Mask.Input("mask", tooltip="The region: white is inside; soft edges fade. One, or one a picture."),
-                inputs.weight("weight", 1.0, "Of this region, multiplied by the weight of ApplyIPAdapter."),
+                inputs.weight("weight", 1.0, "Of this region, multiplied by the weight of Apply IP-Adapter."),
                 inputs.choice(
                     "overlap",
                     Overlap.SHARE,
@@ -43,7 +43,7 @@ class ImagePromptRegion(Node):
                 io.Conditioning.Input("negative", optional=True, tooltip="What this region shall not show."),
             ],
             outputs=[
-                inputs.image_prompt_output("All regions so far: for ApplyIPAdapter."),
+                inputs.image_prompt_output("All regions so far: for Apply IP-Adapter."),
                 io.Conditioning.Output("positive", tooltip="The text for this region only."),
                 io.Conditioning.Output("negative", tooltip="The negative text for this region only."),
             ],

@@ -30,7 +30,7 @@ def strength_input() -> io.Input:
 
 
 def strength_output() -> io.Output:
-    return StrengthSocket.Output("strength", tooltip="For ApplyIPAdapter, or for another strength node.")
+    return StrengthSocket.Output("strength", tooltip="For Apply IP-Adapter, or for another strength node.")
 
 
 def layer_weight_inputs() -> list[io.Input]:

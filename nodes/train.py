@@ -120,7 +120,7 @@ class TrainIPAdapter(Node):
                 IPAdapterSocket.Input("ip_adapter", optional=True, tooltip="An adapter to go on from."),
             ],
             outputs=[
-                IPAdapterSocket.Output("ip_adapter", tooltip="For ApplyIPAdapter and Save IP-Adapter."),
+                IPAdapterSocket.Output("ip_adapter", tooltip="For Apply IP-Adapter and Save IP-Adapter."),
                 LossMap.Output("loss_map", tooltip="For Plot Loss Graph."),
             ],
             hidden=[io.Hidden.unique_id],

@@ -149,7 +149,7 @@ def branches_at(place: Place, query: Tensor, options: dict[str, Any]) -> tuple[B
     if call is None:
         raise IPAdapterError(
             "the model was called past ComfyUI's apply_model, so the image prompt could not be prepared: a node "
-            "between ApplyIPAdapter and the sampler replaces the model's forward."
+            "between Apply IP-Adapter and the sampler replaces the model's forward."
         )
     return call.at(place, query, options)
 

@@ -34,8 +34,8 @@ def maps_of(record: AttentionRecord) -> AttentionMaps:
     """What is in a record. Raises IPAdapterError where nothing is."""
     if record.maps is None:
         raise IPAdapterError(
-            "record is empty: sample first, with the model that RecordImagePromptAttention gives, and connect the "
-            "picture that comes of it to image."
+            "record is empty: sample first, with the model that Record Image Prompt Attention gives, and connect "
+            "the picture that comes of it to image."
         )
     return record.maps
 

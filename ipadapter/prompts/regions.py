@@ -41,7 +41,9 @@ def masks_of(parts: Sequence[Part], mask: Tensor | None) -> list[Tensor | None]:
 def refuse_outside(mask: Tensor) -> Tensor:
     """A region has to meet the mask for all of them."""
     if is_blank(mask):
-        raise IPAdapterError("a region lies outside the mask of ApplyIPAdapter: paint the mask where the regions are.")
+        raise IPAdapterError(
+            "a region lies outside the mask of Apply IP-Adapter: paint the mask where the regions are."
+        )
     return mask
 
 

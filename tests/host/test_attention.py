@@ -363,8 +363,8 @@ def test_an_empty_record_and_a_model_without_an_image_prompt_are_refused():
     _, record = record_image_prompt(applied())
     assert "sample first" in message(lambda: node(record, decoded()))
     base = make_pair(MICRO).host
-    assert "ApplyIPAdapter" in message(lambda: RecordImagePromptAttention.execute(base))
-    assert "ApplyIPAdapter" in message(lambda: record_image_prompt(applied(strength=Strength(0.0))))
+    assert "Apply IP-Adapter" in message(lambda: RecordImagePromptAttention.execute(base))
+    assert "Apply IP-Adapter" in message(lambda: record_image_prompt(applied(strength=Strength(0.0))))
 
 
 def test_a_prompt_bound_to_one_conditioning_is_recorded_where_calls_are_apart():

@@ -83,7 +83,7 @@ def test_one_prompt_in_two_regions_acts_where_they_meet():
 
 REFUSED = {
     "lies outside the region its image prompt has": lambda: place_in_region(region(left()), 1 - left(), 1, Overlap.ADD),
-    "lies outside the mask of ApplyIPAdapter": lambda: masks_of(parts(region(left())), 1 - left()),
+    "lies outside the mask of Apply IP-Adapter": lambda: masks_of(parts(region(left())), 1 - left()),
     "batches of 2 and 3": lambda: masks_of(parts(region(left().repeat(2, 1, 1)), region(left().repeat(3, 1, 1))), None),
     "mask is empty": lambda: region(torch.zeros(1, 8, 8)),
     "mask holds NaN": lambda: region(torch.full((1, 8, 8), float("nan"))),

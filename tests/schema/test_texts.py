@@ -75,6 +75,14 @@ def test_a_translated_page_explains_the_same_errors(node_id):
     assert len({tuple(quoted_errors(page)) for page in pages}) == 1
 
 
+def test_a_sentence_names_a_node_as_users_see_it(source):
+    pages = [help_page(*page).read_text(encoding="utf-8") for page in PAGES]
+    locales = [text for language in LOCALES for text in leaves(locale(language))]
+    lines = [line for text in (source, *pages, *locales) for line in text.splitlines() if " " in line]
+    ids = re.compile(rf"\b({'|'.join(NODE_IDS)})\b")
+    assert [line for line in lines if ids.search(line)] == []
+
+
 def test_no_other_help_pages_are_shipped():
     docs = ROOT / "web" / "docs"
     assert {*docs.rglob("*.md")} == {help_page(*page) for page in PAGES}

@@ -48,7 +48,7 @@ def record_image_prompt(model: ModelPatcher) -> tuple[ModelPatcher, AttentionRec
     applications = rows_of(model).applications
     if not applications:
         raise IPAdapterError(
-            "model has no image prompt to record: put this node after ApplyIPAdapter, with a weight other than 0."
+            "model has no image prompt to record: put this node after Apply IP-Adapter, with a weight other than 0."
         )
     with own_attentions(model) as unet:
         record, levels = AttentionRecord(), Levels.of(find_layers(unet))
@@ -124,8 +124,8 @@ def refuse_compiled(model: Any, options: dict[str, Any]) -> None:
     """Compiled code is made once, and would not see that it is to record."""
     if is_compiled(model, options):
         raise IPAdapterError(
-            "RecordImagePromptAttention cannot look into a model that TorchCompileModel has compiled: bypass one of "
-            "the two nodes."
+            "Record Image Prompt Attention cannot look into a model that TorchCompileModel has compiled: bypass one "
+            "of the two nodes."
         )
 
 
@@ -198,8 +198,8 @@ def refuse_repeated(call: CallShape) -> None:
     """Refuse rows that another pack repeats: each region's attention would count as the whole picture's."""
     if call.order is not None:
         raise IPAdapterError(
-            "RecordImagePromptAttention cannot record beside a node that repeats rows for regional prompts: bypass one "
-            "of the two."
+            "Record Image Prompt Attention cannot record beside a node that repeats rows for regional prompts: bypass "
+            "one of the two."
         )
 
 
@@ -207,7 +207,7 @@ def refuse_other_positions(text: Tensor, activations: Size) -> None:
     """Refuse a layer whose positions are not those of its activations."""
     if text.shape[1] != activations[0] * activations[1]:
         raise IPAdapterError(
-            f"RecordImagePromptAttention met a layer of {text.shape[1]} positions for activations of "
+            f"Record Image Prompt Attention met a layer of {text.shape[1]} positions for activations of "
             f"{activations[0]} × {activations[1]}, so it cannot tell where these are: a node such as token merging "
             "changes them; bypass it while recording."
         )

@@ -24,7 +24,7 @@ RowPatch = Callable[[Tensor, Tensor, Tensor, Options], tuple[Tensor, Tensor, Ten
 Order = tuple[int, ...]  # for each of a layer's rows, the row of the call that it is
 
 EXACT = 256  # up to which every type has every whole number
-INSTEAD = "use one of the two, for example with masks on ApplyIPAdapter in place of regional prompts"
+INSTEAD = "use one of the two, for example with masks on Apply IP-Adapter in place of regional prompts"
 
 
 def groups_by_text(
@@ -100,7 +100,7 @@ def only_order(could_be: list[list[Group]], orders: list[list[Group]]) -> list[G
     fitting = {tuple(one) for one in orders if all(g in c for g, c in zip(one, could_be, strict=True))}
     if len(fitting) != 1 or not all(could_be):
         raise IPAdapterError(
-            f"a node between ApplyIPAdapter and the sampler calls the model on {len(could_be)} rows and does not say "
+            f"a node between Apply IP-Adapter and the sampler calls the model on {len(could_be)} rows and does not say "
             "whose they are (a tiled sampler, say), and their texts do not tell, because the positive and the negative "
             f"prompt are the same or are changed on the way: give them different texts, or {INSTEAD}."
         )

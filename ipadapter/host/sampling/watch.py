@@ -67,7 +67,7 @@ def missed(meant: set[Place], reached: set[Place]) -> str:
     effect = f"acted in only {len(reached)} of {len(meant)} layers" if reached else "had no effect"
     return (
         f"IP-Adapter: the image prompt {effect}, because a later node replaces the attention of the others; put "
-        "ApplyIPAdapter after that node."
+        "Apply IP-Adapter after that node."
     )
 
 

@@ -127,8 +127,8 @@ def trainable_layers(model: ModelPatcher) -> tuple[CrossAttentionLayer, ...]:
         )
     if applications_of(model):
         raise IPAdapterError(
-            "the model already follows an image prompt: connect it from before ApplyIPAdapter, and an adapter to go "
-            "on from to ip_adapter."
+            "the model already follows an image prompt: connect it from before Apply IP-Adapter, and an adapter to "
+            "go on from to ip_adapter."
         )
     return layers
 
