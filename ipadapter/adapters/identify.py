@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
 
-from ..backbones.known import SUPPORTED
+from ..backbones.known import ONLY
 from ..errors import IPAdapterError
 from .checkpoint import Checkpoint, shape
 from .face_settings import FaceSettings, FaceVersion
@@ -39,7 +39,6 @@ def has(*patterns: str) -> Callable[[set[str]], bool]:
     return lambda keys: all(any(pattern.match(key) for key in keys) for pattern in compiled)
 
 
-ONLY = f"only {SUPPORTED} are supported"
 FOREIGN = (
     Foreign(
         f"an XLabs FLUX IP-Adapter; {ONLY}",

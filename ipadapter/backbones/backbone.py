@@ -73,8 +73,8 @@ class Backbone(Protocol):
         """Weights by layer that are known by name for it alone."""
 
     @property
-    def shapes(self) -> Mapping[str, str]:
-        """The shapes that presets know tables for, with what users call them."""
+    def tables(self) -> str:
+        """What presets that are tables are defined for, in a sentence."""
 
     @property
     def pixels(self) -> int:
@@ -96,7 +96,7 @@ class Backbone(Protocol):
         """Each block's level."""
 
     def shape_of(self, layers: Sequence[CrossAttentionLayer]) -> str | None:
-        """Which of `shapes` a model has."""
+        """Which table of such a preset a model has; None for none."""
 
     def grids(self, latent: Grid) -> tuple[Grid, ...]:
         """The sizes that activations have for a latent picture."""

@@ -12,7 +12,10 @@ from .bases import BaseModel
 from .unet import UNET
 
 BACKBONES: tuple[Backbone, ...] = (UNET,)
-SUPPORTED = " and ".join(backbone.supported for backbone in BACKBONES)
+# In sentences of what is refused.
+ONLY = f"only {' and '.join(backbone.supported for backbone in BACKBONES)} are supported"
+NO_LAYERS = f"has no {' or '.join(backbone.layers_called for backbone in BACKBONES)} layers"
+CONNECT = f"connect {', or '.join(backbone.models for backbone in BACKBONES)}"
 
 
 def backbone_of(layers: Sequence[CrossAttentionLayer]) -> Backbone:
@@ -49,15 +52,5 @@ def require_layers(model: nn.Module, wish: str) -> tuple[CrossAttentionLayer, ..
     """A model's layers. Raises IPAdapterError, with what is wished for, where it is of no known kind."""
     layers = find_layers(model)
     if not layers:
-        raise IPAdapterError(f"{wish}, but this model ({type(model).__name__}) has no {no_layers()}: {connect()}.")
+        raise IPAdapterError(f"{wish}, but this model ({type(model).__name__}) {NO_LAYERS}: {CONNECT}.")
     return layers
-
-
-def no_layers() -> str:
-    """What a model of no known kind has not."""
-    return f"{' or '.join(backbone.layers_called for backbone in BACKBONES)} layers"
-
-
-def connect() -> str:
-    """What to do about it."""
-    return f"connect {', or '.join(backbone.models for backbone in BACKBONES)}"

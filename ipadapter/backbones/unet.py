@@ -35,7 +35,7 @@ class UNet:
     single = frozenset({"middle"})
     levels = ("input 1", "input 2", "input 3", "middle", "output 1", "output 2", "output 3")
     presets = unet_presets.PRESETS
-    shapes = {"sd15": "SD1.5 (16 transformers)", "sdxl": "SDXL (11)"}
+    tables = "are defined for SD1.5 (16 transformers) and SDXL (11)"
     pixels = 8
     names = {"input": "in", "middle": "mid", "output": "out"}
 

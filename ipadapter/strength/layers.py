@@ -129,7 +129,7 @@ def _(preset: ByShape, layers: Sequence[CrossAttentionLayer], name: str) -> list
     table = preset.tables.get(backbone.shape_of(layers) or "")
     if table is None:
         raise IPAdapterError(
-            f"the layer weights '{name}' are defined for {' and '.join(backbone.shapes.values())}, but this model has "
+            f"the layer weights '{name}' {backbone.tables}, but this model has "
             f"{len(transformers_of(layers))}: choose a preset such as linear or ease in, or type weights by layer."
         )
     return [table.blocks.get(layer.block, table.rest) for layer in layers]

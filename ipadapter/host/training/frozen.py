@@ -25,7 +25,7 @@ from torch.utils.checkpoint import checkpoint
 
 from ...attention.decoupled import CALL_KEY, Branches, CallBranches
 from ...backbones.backbone import CrossAttentionLayer
-from ...backbones.known import connect, find_blocks, find_layers, no_layers
+from ...backbones.known import CONNECT, NO_LAYERS, find_blocks, find_layers
 from ...errors import IPAdapterError
 from ...training.fresh import LayerWeights
 from ...training.module import Text
@@ -122,8 +122,7 @@ def trainable_layers(model: ModelPatcher) -> tuple[CrossAttentionLayer, ...]:
         layers = find_layers(unet)
     if not layers:
         raise IPAdapterError(
-            f"the model ({type(model.model.diffusion_model).__name__}) has no {no_layers()} to train an adapter for: "
-            f"{connect()}."
+            f"the model ({type(model.model.diffusion_model).__name__}) {NO_LAYERS} to train an adapter for: {CONNECT}."
         )
     if applications_of(model):
         raise IPAdapterError(
