@@ -14,13 +14,14 @@ from ..adapters.provenance import Provenance
 from ..adapters.spec import AdapterSpec
 from ..backbones.backbone import CrossAttentionLayer
 from ..backbones.bases import PUBLISHED, BaseModel
+from ..encoders.published import Encoder
 from ..errors import IPAdapterError
 from ..files.headers import read_header
 from ..prompts.prompt import Feature
 from .catalogue import ListedFile, Survey, listed
 from .encoders import identify_encoder
 from .kinds import Preset, public_file
-from .published import ADAPTER_FOLDER, ENCODER_FOLDER, Encoder, Traits, encoder_for
+from .published import ADAPTER_FOLDER, ENCODER_FOLDER, Traits, encoder_for
 
 
 @dataclass(frozen=True)
