@@ -16,7 +16,7 @@ from .face_settings import FaceIDSettings
 from .faces import EncodeFacePrompt, LoadInsightFace
 from .find import DescribeIPAdapter, FindIPAdapter
 from .grid import ImagePromptGrid
-from .legacy import COMPATIBILITY_NODES
+from .legacy import LEGACY_NODES
 from .load import LoadIPAdapter, LoadOpenCLIPVision
 from .prompt_files import LoadImagePrompt, SaveImagePrompt
 from .reference import ImagePromptNoise, PrepareReferenceImage
@@ -61,5 +61,5 @@ class IPAdapterExtension(ComfyExtension):
             SaveIPAdapter,
             EvaluateImagePrompt,
             ImagePromptGrid,
-            *COMPATIBILITY_NODES,
+            *LEGACY_NODES,
         ]

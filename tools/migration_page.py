@@ -44,7 +44,7 @@ def row(rule: Rule, numbers: dict[str, int]) -> str:
     fixed = [f"`{name}` = {value}" for name, value in rule.fixed.items()]
     dropped = [f"`{name}`" for name in rule.dropped]
     told = sorted(numbers[note.text] for note in rule.notes)
-    cells = (f"`{rule.old}`", f"`{rule.new}`", *map(", ".join, (renamed + fixed, dropped, map(str, told))))
+    cells = (f"`{rule.legacy}`", f"`{rule.new}`", *map(", ".join, (renamed + fixed, dropped, map(str, told))))
     return "| " + " | ".join(cells) + " |"
 
 

@@ -26,7 +26,7 @@ WITHOUT_MIDDLE = "all: 1, middle: 0"
 
 
 @dataclass(frozen=True)
-class OldSettings:
+class LegacySettings:
     """How strongly an old node applies its images. A list of weights has one for each frame."""
 
     weight: float | Sequence[float] = 1.0
@@ -41,14 +41,14 @@ class OldSettings:
     composition_boost: float = 0.0
 
 
-SECOND_WEIGHT: dict[str, Callable[[OldSettings], float]] = {
+SECOND_WEIGHT: dict[str, Callable[[LegacySettings], float]] = {
     "style and composition": lambda settings: 1.0,
     BOOSTED_STYLE: lambda settings: settings.style_boost,
     BOOSTED_COMPOSITION: lambda settings: settings.composition_boost,
 }
 
 
-def strengths_of(settings: OldSettings) -> tuple[Strength, ...]:
+def strengths_of(settings: LegacySettings) -> tuple[Strength, ...]:
     """One strength, or two for layers that do not meet. Raises IPAdapterError for what cannot be read."""
     plain = Strength(1.0, settings.start_at, settings.end_at, middle_rules(settings), scaling=settings.scaling)
     if settings.layer_weights.strip():
@@ -72,12 +72,12 @@ def preset_of(weight_type: str) -> str:
     return name
 
 
-def middle_rules(settings: OldSettings) -> tuple[LayerRule, ...]:
+def middle_rules(settings: LegacySettings) -> tuple[LayerRule, ...]:
     """Nothing, or what leaves the middle block out."""
     return () if settings.middle_block else (read_layer_weights(WITHOUT_MIDDLE),)
 
 
-def with_weight(strength: Strength, settings: OldSettings, rule: LayerRule) -> Strength:
+def with_weight(strength: Strength, settings: LegacySettings, rule: LayerRule) -> Strength:
     """The weight, by frame where there is one for each and pictures go frame by frame, else the first."""
     weights = read_weights(settings.weight)
     layers = (rule, *strength.layers)

@@ -17,7 +17,7 @@ from .weights import (
     LegacyIPAdapterWeights,
 )
 
-COMPATIBILITY_NODES: list[type[io.ComfyNode]] = [
+LEGACY_NODES: list[type[io.ComfyNode]] = [
     LegacyIPAdapter,
     LegacyIPAdapterTiled,
     LegacyIPAdapterStyleComposition,

@@ -19,13 +19,13 @@ from ...ipadapter.host.legacy.actions import (
     read_tiles,
     weigh_faces,
 )
-from ...ipadapter.host.legacy.reading import OldReading
+from ...ipadapter.host.legacy.reading import LegacyReading
 from ...ipadapter.host.library.finding import fingerprint
 from ...ipadapter.host.node import Node
 from ...ipadapter.host.notes import show_text
 from ...ipadapter.legacy.migration.new_nodes import BOOSTED_COMPOSITION, BOOSTED_STYLE
 from ...ipadapter.legacy.migration.old_nodes import FACE_PRESETS, PROVIDERS
-from ...ipadapter.legacy.settings import OldSettings
+from ...ipadapter.legacy.settings import LegacySettings
 from ...ipadapter.prompts.prompt import Order
 from ...ipadapter.strength.strength import Scaling
 from .. import inputs as shared
@@ -127,7 +127,7 @@ class LegacyIPAdapter(Node):
         clip_vision: ClipVisionModel | None = None,
         insightface: FaceAnalysis | None = None,
     ) -> io.NodeOutput:
-        settings = OldSettings(
+        settings = LegacySettings(
             weight,
             weight_type,
             start_at,
@@ -139,7 +139,7 @@ class LegacyIPAdapter(Node):
             style_boost,
             composition_boost,
         )
-        reading = OldReading(combine_embeds, Order(order), enhance_tiles, enhance_ratio)
+        reading = LegacyReading(combine_embeds, Order(order), enhance_tiles, enhance_ratio)
         adapter = weigh_faces(ipadapter, weight_faceidv2, weight_kolors)
         seen = Sources(adapter, clip_vision, image_negative, insightface).see(image, reading)
         return io.NodeOutput(apply_prompt(model, adapter, seen.prompt, settings, attn_mask), seen.pictures)
@@ -235,10 +235,10 @@ class LegacyIPAdapterTiled(Node):
         attn_mask: Tensor | None = None,
         clip_vision: ClipVisionModel | None = None,
     ) -> io.NodeOutput:
-        settings = OldSettings(
+        settings = LegacySettings(
             weight, weight_type, start_at, end_at, Scaling(embeds_scaling), Order(order), middle_block
         )
-        reading = OldReading(combine_embeds, Order(order))
+        reading = LegacyReading(combine_embeds, Order(order))
         tiles = read_tiles(Sources(ipadapter, clip_vision, image_negative), image, reading, sharpening)
         followed = apply_prompt(model, ipadapter, tiles.prompt, settings, attn_mask)
         return io.NodeOutput(followed, tiles.images, tiles.masks)
@@ -292,7 +292,7 @@ class LegacyIPAdapterStyleComposition(Node):
         attn_mask: Tensor | None = None,
         clip_vision: ClipVisionModel | None = None,
     ) -> io.NodeOutput:
-        settings = OldSettings(
+        settings = LegacySettings(
             start_at=start_at,
             end_at=end_at,
             scaling=Scaling(embeds_scaling),
@@ -304,7 +304,7 @@ class LegacyIPAdapterStyleComposition(Node):
             Sources(ipadapter, clip_vision, image_negative),
             (image_style, image_composition),
             StyleAndComposition(weight_style, weight_composition, expand_style),
-            OldReading(combine_embeds, Order(order)),
+            LegacyReading(combine_embeds, Order(order)),
             settings,
             attn_mask,
         )

@@ -12,7 +12,7 @@ from ...ipadapter.host.legacy.actions import Sources, apply_prompt, combine_embe
 from ...ipadapter.host.node import Node
 from ...ipadapter.host.prompts.files import with_encoder
 from ...ipadapter.legacy.migration.old_nodes import COMBINE_EMBEDS
-from ...ipadapter.legacy.settings import OldSettings
+from ...ipadapter.legacy.settings import LegacySettings
 from ...ipadapter.prompts.prompt import ImagePrompt, Order
 from ...ipadapter.strength.strength import Scaling
 from .. import inputs as shared
@@ -139,7 +139,7 @@ class LegacyIPAdapterEmbeds(Node):
         attn_mask: Tensor | None = None,
         clip_vision: ClipVisionModel | None = None,
     ) -> io.NodeOutput:
-        settings = OldSettings(
+        settings = LegacySettings(
             weight, weight_type, start_at, end_at, Scaling(embeds_scaling), Order(order), middle_block
         )
         prompt = pair_prompts(with_encoder(pos_embed, clip_vision or ipadapter.clip_vision), neg_embed, Order(order))

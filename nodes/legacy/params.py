@@ -9,9 +9,9 @@ from torch import Tensor
 from ...ipadapter.host.adapters.adapter import Adapter
 from ...ipadapter.host.api import ClipVisionModel, ModelPatcher, io
 from ...ipadapter.host.legacy.actions import RegionParams, Sources, apply_regions, place_text
-from ...ipadapter.host.legacy.reading import OldReading
+from ...ipadapter.host.legacy.reading import LegacyReading
 from ...ipadapter.host.node import Node
-from ...ipadapter.legacy.settings import OldSettings
+from ...ipadapter.legacy.settings import LegacySettings
 from ...ipadapter.strength.strength import Scaling
 from .. import inputs as shared
 from . import inputs
@@ -129,7 +129,7 @@ class LegacyIPAdapterFromParams(Node):
         image_negative: Tensor | None = None,
         clip_vision: ClipVisionModel | None = None,
     ) -> io.NodeOutput:
-        settings = OldSettings(scaling=Scaling(embeds_scaling), middle_block=middle_block)
+        settings = LegacySettings(scaling=Scaling(embeds_scaling), middle_block=middle_block)
         sources = Sources(ipadapter, clip_vision, image_negative)
-        reading = OldReading(combine_embeds)
+        reading = LegacyReading(combine_embeds)
         return io.NodeOutput(apply_regions(model, sources, ipadapter_params, reading, settings))

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from tests.adapters import random_adapter
 from tests.image_prompts import face_prompt, image_prompt
-from tests.old_graphs import graph_of
+from tests.legacy_graphs import graph_of
 
 ROOT = Path(__file__).resolve().parents[2]
 FAMILIES: dict[str, dict[str, int]] = {

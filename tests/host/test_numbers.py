@@ -22,7 +22,7 @@ from pack.ipadapter.host.faces.models import register_face_folder
 from pack.ipadapter.host.files import register_adapter_folder
 from pack.ipadapter.host.node import Node, number_inputs
 from pack.ipadapter.host.sampling.patching import apply_image_prompt
-from pack.ipadapter.legacy.settings import OldSettings, strengths_of
+from pack.ipadapter.legacy.settings import LegacySettings, strengths_of
 from pack.ipadapter.legacy.weights_strategy import WeightsStrategy, schedule_of
 from pack.ipadapter.prompts.prompt import Part
 from pack.ipadapter.prompts.reading import Reading
@@ -137,7 +137,7 @@ TEXTS: dict[tuple[str, str], Callable[[str], object]] = {
     ("ImagePromptCurve", "keyframes"): read_curve,
     ("ImagePromptLayers", "weights"): read_layers,
     ("LegacyIPAdapterWeights", "weights"): lambda text: schedule_of(WeightsStrategy(text), 0),
-    ("LegacyIPAdapter", "layer_weights"): lambda text: strengths_of(OldSettings(layer_weights=text)),
+    ("LegacyIPAdapter", "layer_weights"): lambda text: strengths_of(LegacySettings(layer_weights=text)),
 }
 NOT_NUMBERS = {
     "filename_prefix",
@@ -195,7 +195,7 @@ def test_a_window_that_is_none_is_refused_while_it_is_typed_and_when_it_is_linke
     assert "start_at" in told or "end_at" in told
     for name in ("ApplyIPAdapter", "ApplyIPAdapterToConditioning"):
         assert NODES[name].validate_inputs(start_at=start, end_at=end) == told
-    assert "_at" in sentence_of(lambda: strengths_of(OldSettings(start_at=start, end_at=end)))
+    assert "_at" in sentence_of(lambda: strengths_of(LegacySettings(start_at=start, end_at=end)))
 
 
 BAD = [math.nan, math.inf, -math.inf, 1001.0, -2000, 10**400, "1", None]

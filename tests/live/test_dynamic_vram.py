@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ipadapter.legacy.migration.old_nodes import OLD_NODES
+from ipadapter.legacy.migration.legacy_nodes import LEGACY_FORMS
 from tests.live.conftest import studio_of
 from tests.live.shipped import NAMES, drawn, quick
 from tests.live.studio import Studio
-from tests.live.test_old_nodes import keep_embeds, runnable
+from tests.live.test_legacy_nodes import keep_embeds, runnable
 from tests.live.training_pictures import put_training_pictures
 from tools.server import running
 
@@ -59,7 +59,7 @@ def test_a_shipped_workflow_that_depends_on_how_weights_are_stored_runs(name: st
     assert dynamic.run(quick(name, dynamic)).pictures
 
 
-@pytest.mark.parametrize("kind", sorted(OLD_NODES))
+@pytest.mark.parametrize("kind", sorted(LEGACY_FORMS))
 def test_a_graph_of_an_old_node_runs(kind: str, dynamic: Studio) -> None:
     graph = runnable(kind, dynamic.photo)
     outcome = dynamic.run(graph).outcome

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.live.studio import Studio
-from tests.schema.texts import COMPATIBILITY, CURRENT, NODE_IDS
+from tests.schema.texts import CURRENT, LEGACY, NODE_IDS
 
 pytestmark = pytest.mark.live
 
@@ -31,7 +31,7 @@ def test_everything_has_a_tooltip(name: str, ours: dict[str, Any]) -> None:
     assert len(node["output_tooltips"]) == len(node["output"]) and all(node["output_tooltips"])
 
 
-@pytest.mark.parametrize("name", COMPATIBILITY)
+@pytest.mark.parametrize("name", LEGACY)
 def test_a_node_for_old_graphs_is_not_offered_for_new_ones(name: str, ours: dict[str, Any]) -> None:
     assert ours[name]["deprecated"] and ours[name]["category"] == "IP-Adapter/compatibility"
 

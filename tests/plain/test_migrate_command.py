@@ -13,7 +13,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from ipadapter.commands.migrate.command import main
-from tests.old_graphs import graph_of
+from tests.legacy_graphs import graph_of
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -8,13 +8,13 @@ import json
 import pytest
 
 from ipadapter.legacy.migration.api_format import migrate_prompt
-from ipadapter.legacy.migration.old_nodes import OLD_NODES
+from ipadapter.legacy.migration.legacy_nodes import LEGACY_FORMS
 from ipadapter.legacy.migration.rules import RULES
 from ipadapter.legacy.migration.ui_format import migrate_workflow
-from tests.old_graphs import OldGraph, faults, graph_of, to_prompt
+from tests.legacy_graphs import LegacyGraph, faults, graph_of, to_prompt
 from tools.migration_page import PAGE, make_page
 
-OLD = sorted(OLD_NODES)
+LEGACY = sorted(LEGACY_FORMS)
 
 
 def node_of(graph, kind: str) -> dict:
@@ -27,26 +27,26 @@ def notes(changes) -> str:
     return " ".join(note for change in changes for note in change.notes)
 
 
-@pytest.mark.parametrize("kind", OLD)
+@pytest.mark.parametrize("kind", LEGACY)
 def test_every_old_node_has_a_rule_whose_inputs_the_new_node_has(kind):
     rule = RULES[kind]
     known = set(rule.new_form.inputs)
     assert {*rule.inputs.values(), *rule.fixed} <= known
-    assert set(rule.inputs) | set(rule.dropped) == set(rule.old_form.inputs)
-    assert len(rule.new_form.outputs) >= len(rule.old_form.outputs)
+    assert set(rule.inputs) | set(rule.dropped) == set(rule.legacy_form.inputs)
+    assert len(rule.new_form.outputs) >= len(rule.legacy_form.outputs)
 
 
-@pytest.mark.parametrize("kind", OLD)
+@pytest.mark.parametrize("kind", LEGACY)
 def test_an_option_of_an_old_node_is_one_of_the_new(kind):
     rule = RULES[kind]
     new = {widget.name: widget.options for widget in rule.new_form.widgets if widget.options}
-    for widget in rule.old_form.widgets:
+    for widget in rule.legacy_form.widgets:
         target = rule.inputs.get(widget.name, "")
         assert target not in new or set(widget.options) <= set(new[target]) or not widget.options
 
 
 @pytest.mark.parametrize("optional", [True, False], ids=["all linked", "only what is needed"])
-@pytest.mark.parametrize("kind", OLD)
+@pytest.mark.parametrize("kind", LEGACY)
 def test_both_formats_become_the_same_graph(kind, optional):
     graph = graph_of(kind, optional)
     workflow, changes, _ = migrate_workflow(graph.ui)
@@ -56,17 +56,17 @@ def test_both_formats_become_the_same_graph(kind, optional):
         key: (node["class_type"], node["inputs"]) for key, node in drawn.items()
     }
     assert [change.old for change in changes] == [change.old for change in api_changes]
-    assert not [node for node in drawn.values() if node["class_type"] in OLD_NODES]
+    assert not [node for node in drawn.values() if node["class_type"] in LEGACY_FORMS]
 
 
-@pytest.mark.parametrize("kind", OLD)
+@pytest.mark.parametrize("kind", LEGACY)
 def test_links_are_named_at_both_ends_and_have_one_type(kind):
     graph = graph_of(kind)
     assert faults(graph.ui) == []
     assert faults(migrate_workflow(graph.ui)[0]) == []
 
 
-@pytest.mark.parametrize("kind", OLD)
+@pytest.mark.parametrize("kind", LEGACY)
 def test_migrating_twice_changes_nothing_more(kind):
     once = migrate_workflow(graph_of(kind).ui)[0]
     twice, changes, _ = migrate_workflow(once)
@@ -75,7 +75,7 @@ def test_migrating_twice_changes_nothing_more(kind):
     assert migrate_prompt(prompt)[:2] == (prompt, ())
 
 
-@pytest.mark.parametrize("kind", OLD)
+@pytest.mark.parametrize("kind", LEGACY)
 def test_what_was_given_and_nodes_of_others_stay_as_they_are(kind):
     graph = graph_of(kind)
     given, api = graph.ui, graph.api
@@ -119,9 +119,9 @@ def test_a_node_saved_before_a_widget_was_added_has_its_default():
 
 
 def test_a_linked_widget_keeps_its_link():
-    graph = OldGraph()
-    weights = graph.add_old("IPAdapterWeights")
-    apply = graph.add_old("IPAdapterBatch")
+    graph = LegacyGraph()
+    weights = graph.add_legacy("IPAdapterWeights")
+    apply = graph.add_legacy("IPAdapterBatch")
     graph.nodes[apply][2]["weight"] = (weights, 0)
     workflow = migrate_workflow(graph.ui)[0]
     slot = next(slot for slot in node_of(workflow, "LegacyIPAdapter")["inputs"] if slot["name"] == "weight")

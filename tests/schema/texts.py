@@ -38,7 +38,7 @@ CURRENT = (
     "SaveImagePrompt",
     "TrainIPAdapter",
 )
-COMPATIBILITY = (  # nodes in the place of another pack's, for graphs of before
+LEGACY = (  # nodes in the place of another pack's, for graphs of before
     "LegacyIPAdapter",
     "LegacyIPAdapterCombineEmbeds",
     "LegacyIPAdapterCombineParams",
@@ -53,7 +53,7 @@ COMPATIBILITY = (  # nodes in the place of another pack's, for graphs of before
     "LegacyIPAdapterTiled",
     "LegacyIPAdapterWeights",
 )
-NODE_IDS = tuple(sorted((*CURRENT, *COMPATIBILITY)))
+NODE_IDS = tuple(sorted((*CURRENT, *LEGACY)))
 LOCALES = ("en", "zh")
 GOLDEN = Path(__file__).with_name("object_info.json")
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from ...errors import IPAdapterError
 from ...faces.reading import FaceAnalysis
 from ...legacy.held import HELD
-from ...legacy.settings import OldSettings, strengths_of
+from ...legacy.settings import LegacySettings, strengths_of
 from ...library.finding import needs_encoder
 from ...prompts.prompt import UNKNOWN, ImagePrompt, Order, Overlap, Part, refuse_two_encoders
 from ...prompts.regions import place_in_region
@@ -23,7 +23,7 @@ from ..faces.reading import FaceReading, encode_faces
 from ..library.finding import FINDER, Found, load_found
 from ..sampling.conditioning import Conditioning, within
 from ..sampling.patching import apply_image_prompt
-from .reading import OldReading, combine_images, cut_tiles, read_images, times
+from .reading import LegacyReading, combine_images, cut_tiles, read_images, times
 
 
 @dataclass(frozen=True)
@@ -57,11 +57,11 @@ class Sources:
             )
         return found
 
-    def see(self, image: Tensor, reading: OldReading) -> Seen:
+    def see(self, image: Tensor, reading: LegacyReading) -> Seen:
         """References as a prompt, by their faces where the adapter reads faces."""
         return SEE[self.adapter.spec.reads_face](self, image, reading)
 
-    def read(self, image: Tensor, reading: OldReading) -> ImagePrompt:
+    def read(self, image: Tensor, reading: LegacyReading) -> ImagePrompt:
         """References as a prompt."""
         return self.see(image, reading).prompt
 
@@ -74,12 +74,12 @@ class Seen:
     pictures: Tensor
 
 
-def see_images(sources: Sources, image: Tensor, reading: OldReading) -> Seen:
+def see_images(sources: Sources, image: Tensor, reading: LegacyReading) -> Seen:
     """Whole pictures."""
     return Seen(read_images(sources.encoder, image, reading, sources.negative), image)
 
 
-def see_faces(sources: Sources, image: Tensor, reading: OldReading) -> Seen:
+def see_faces(sources: Sources, image: Tensor, reading: LegacyReading) -> Seen:
     """The largest face of each picture."""
     clip_vision = sources.encoder if needs_encoder(sources.adapter.spec) else None
     made = encode_faces(sources.faces, image, clip_vision, FaceReading(order=reading.order), sources.negative)
@@ -88,7 +88,7 @@ def see_faces(sources: Sources, image: Tensor, reading: OldReading) -> Seen:
     return Seen(combine_images((made.prompt,), reading.combine), made.crops)
 
 
-SEE: dict[bool, Callable[[Sources, Tensor, OldReading], Seen]] = {False: see_images, True: see_faces}
+SEE: dict[bool, Callable[[Sources, Tensor, LegacyReading], Seen]] = {False: see_images, True: see_faces}
 
 
 def weigh_faces(adapter: Adapter, structure: float, narrowed: float) -> Adapter:
@@ -108,7 +108,7 @@ def load_face_adapter(model: ModelPatcher, preset: str, lora: float, provider: s
 
 
 def apply_prompt(
-    model: ModelPatcher, adapter: Adapter, prompt: ImagePrompt, settings: OldSettings, mask: Tensor | None = None
+    model: ModelPatcher, adapter: Adapter, prompt: ImagePrompt, settings: LegacySettings, mask: Tensor | None = None
 ) -> ModelPatcher:
     """A model that follows a prompt."""
     for strength in strengths_of(settings):
@@ -120,8 +120,8 @@ def apply_images(
     model: ModelPatcher,
     sources: Sources,
     image: Tensor,
-    reading: OldReading,
-    settings: OldSettings,
+    reading: LegacyReading,
+    settings: LegacySettings,
     mask: Tensor | None = None,
 ) -> ModelPatcher:
     """A model that follows references."""
@@ -137,7 +137,7 @@ class Tiles:
     masks: Tensor  # (T, H, W)
 
 
-def read_tiles(sources: Sources, image: Tensor, reading: OldReading, sharpening: float) -> Tiles:
+def read_tiles(sources: Sources, image: Tensor, reading: LegacyReading, sharpening: float) -> Tiles:
     """Every tile as a part with its place in the picture."""
     made = cut_tiles(image, sharpening)
     prompts = [place_in_region(sources.read(tile, reading), mask, 1.0, Overlap.SHARE) for tile, mask in made]
@@ -161,8 +161,8 @@ def apply_style_and_composition(
     sources: Sources,
     images: tuple[Tensor, Tensor],
     weights: StyleAndComposition,
-    reading: OldReading,
-    settings: OldSettings,
+    reading: LegacyReading,
+    settings: LegacySettings,
     mask: Tensor | None = None,
 ) -> ModelPatcher:
     """One picture in the layers of style, or in all others too, and another in those of composition."""
@@ -177,7 +177,7 @@ def apply_style_and_composition(
 
 def encode_pair(sources: Sources, image: Tensor, weight: float, mask: Tensor | None) -> tuple[ImagePrompt, ImagePrompt]:
     """References with their features multiplied by a weight, and what stands for no image."""
-    prompt = read_images(sources.encoder, image, OldReading(), None, mask)
+    prompt = read_images(sources.encoder, image, LegacyReading(), None, mask)
     weighed = tuple(replace(part, positive=times(part.positive, weight)) for part in prompt.parts)
     return replace(prompt, parts=weighed), replace(prompt, parts=(Part(prompt.nothing),))
 
@@ -216,8 +216,8 @@ def apply_regions(
     model: ModelPatcher,
     sources: Sources,
     regions: Sequence[RegionParams],
-    reading: OldReading,
-    settings: OldSettings,
+    reading: LegacyReading,
+    settings: LegacySettings,
 ) -> ModelPatcher:
     """A model that follows each reference in its place."""
     for region in regions:

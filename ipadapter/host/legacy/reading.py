@@ -16,7 +16,7 @@ from ..encoders.encoder import encode_references
 
 
 @dataclass(frozen=True)
-class OldReading:
+class LegacyReading:
     """What becomes of a batch of references. With `detail` n > 1 each is read in n x n pieces too."""
 
     combine: str = Combination.CONCAT.value
@@ -28,7 +28,7 @@ class OldReading:
 def read_images(
     clip_vision: comfy.clip_vision.ClipVisionModel,
     image: Tensor,
-    reading: OldReading,
+    reading: LegacyReading,
     negative: Tensor | None = None,
     mask: Tensor | None = None,
 ) -> ImagePrompt:
@@ -40,7 +40,7 @@ def read_images(
     return read if reading.order is Order.FRAME_BY_FRAME else combine_images((read,), reading.combine)
 
 
-def enhance(features: ImageFeatures, images: int, reading: OldReading) -> ImageFeatures:
+def enhance(features: ImageFeatures, images: int, reading: LegacyReading) -> ImageFeatures:
     """Whole images and their pieces: of one image both, one after the other; of several a mixture of each."""
     whole, pieces, ratio = features[:images], features[images:], reading.detail_weight
     if images == 1 and reading.order is Order.TOGETHER:

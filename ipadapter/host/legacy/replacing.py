@@ -29,10 +29,10 @@ def replacement(rule: Rule) -> io.NodeReplace:
     filled = [{"new_id": new, "set_value": value} for new, value in rule.filled.items()]
     return io.NodeReplace(
         new_node_id=rule.new,
-        old_node_id=rule.old,
-        old_widget_ids=[name or "" for name in rule.old_form.widget_slots],
+        old_node_id=rule.legacy,
+        old_widget_ids=[name or "" for name in rule.legacy_form.widget_slots],
         input_mapping=[*carried, *filled],
-        output_mapping=[{"new_idx": index, "old_idx": index} for index, _ in enumerate(rule.old_form.outputs)],
+        output_mapping=[{"new_idx": index, "old_idx": index} for index, _ in enumerate(rule.legacy_form.outputs)],
     )
 
 
@@ -59,4 +59,4 @@ def replace_in_request(request: dict[str, Any]) -> dict[str, Any]:
 def can_replace(rule: Rule) -> bool:
     """Whether the old node is not installed and the new one is."""
     installed = sys.modules["nodes"].NODE_CLASS_MAPPINGS
-    return rule.old not in installed and rule.new in installed
+    return rule.legacy not in installed and rule.new in installed

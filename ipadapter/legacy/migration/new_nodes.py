@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from ...strength.presets import PRESETS as LAYER_PRESETS
 from .forms import Form, Widget, by_id, choice, file_choice, number, outputs, sockets, switch, text, whole
-from .old_nodes import COMBINE, COMBINE_EMBEDS, FACE_PRESETS, METHODS, PROVIDERS, SCALINGS, TIMINGS
+from .legacy_nodes import COMBINE, COMBINE_EMBEDS, FACE_PRESETS, METHODS, PROVIDERS, SCALINGS, TIMINGS
 
 STANDARD, TEXT_FIRST = "standard", "prompt is more important"  # what the simplest old node calls its weight types
 BOOSTED_STYLE = "style transfer precise with style_boost"
@@ -32,7 +32,7 @@ def combined(default: str = "concat") -> Widget:
     return choice("combine_embeds", COMBINE, default)
 
 
-NEW_NODES = by_id(
+NEW_FORMS = by_id(
     Form("LoadIPAdapter", (), (file_choice("ip_adapter_name"),), outputs("ip_adapter:IP_ADAPTER")),
     Form(
         "FindIPAdapter",

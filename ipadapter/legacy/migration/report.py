@@ -76,9 +76,11 @@ def describe(rule: Rule, node: str, title: str, chosen: Chosen) -> Change:
     dropped = tuple(
         f"{name}{said(chosen, name)}: {why}"
         for name, why in rule.dropped.items()
-        if chosen.differs(name, rule.old_form.defaults.get(name, ""))
+        if chosen.differs(name, rule.legacy_form.defaults.get(name, ""))
     )
-    return Change(node, title, rule.old, rule.new, dropped, tuple(note.text for note in rule.notes if note.due(chosen)))
+    return Change(
+        node, title, rule.legacy, rule.new, dropped, tuple(note.text for note in rule.notes if note.due(chosen))
+    )
 
 
 def said(chosen: Chosen, name: str) -> str:

@@ -10,8 +10,8 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
 from .forms import Form, Value
-from .new_nodes import BOOSTED_COMPOSITION, BOOSTED_STYLE, FRAME_BY_FRAME, NEW_NODES
-from .old_nodes import OLD_NODES
+from .legacy_nodes import LEGACY_FORMS
+from .new_nodes import BOOSTED_COMPOSITION, BOOSTED_STYLE, FRAME_BY_FRAME, NEW_FORMS
 
 PACK = "image-prompt-adapter"
 
@@ -40,7 +40,7 @@ class Note:
 class Rule:
     """One old node and what stands in for it."""
 
-    old: str
+    legacy: str
     new: str
     renamed: Mapping[str, str] = field(default_factory=dict)  # old input -> new one
     fixed: Mapping[str, Value] = field(default_factory=dict)  # new input -> value
@@ -48,12 +48,12 @@ class Rule:
     notes: tuple[Note, ...] = ()
 
     @property
-    def old_form(self) -> Form:
-        return OLD_NODES[self.old]
+    def legacy_form(self) -> Form:
+        return LEGACY_FORMS[self.legacy]
 
     @property
     def new_form(self) -> Form:
-        return NEW_NODES[self.new]
+        return NEW_FORMS[self.new]
 
     @property
     def filled(self) -> dict[str, Value]:
@@ -65,7 +65,7 @@ class Rule:
     @property
     def inputs(self) -> dict[str, str]:
         """Old input -> new one, of all that are carried over."""
-        return {name: self.renamed.get(name, name) for name in self.old_form.inputs if name not in self.dropped}
+        return {name: self.renamed.get(name, name) for name in self.legacy_form.inputs if name not in self.dropped}
 
 
 TOUCH_MIDDLE = (
@@ -140,7 +140,7 @@ BY_FRAME = {"order": FRAME_BY_FRAME}
 PRECISE_STYLE, PRECISE_COMPOSITION = {"weight_type": BOOSTED_STYLE}, {"weight_type": BOOSTED_COMPOSITION}
 
 RULES: dict[str, Rule] = {
-    rule.old: rule
+    rule.legacy: rule
     for rule in (
         Rule("IPAdapter", "LegacyIPAdapter", notes=APPLYING),
         Rule("IPAdapterAdvanced", "LegacyIPAdapter", notes=APPLYING),

@@ -94,7 +94,7 @@ def migrate_workflow(workflow: Json) -> tuple[Json, tuple[Change, ...], tuple[st
     subgraphs = (made.get("definitions") or {}).get("subgraphs") or []
     graphs = [Graph(made), *(Graph(one, str(one.get("name") or one.get("id"))) for one in subgraphs)]
     replaced = [(graph, change) for graph in graphs for change in migrate_graph(graph)]
-    warnings = [*first_versions(graphs), *old_groups(made)]
+    warnings = [*first_versions(graphs), *legacy_groups(made)]
     if replaced:
         passing = {*PASSING, *(one.get("id") for one in subgraphs)}
         for graph in graphs:
@@ -137,18 +137,18 @@ def migrate_node(graph: Graph, node: Json, rule: Rule) -> Change:
 def widget_values(node: Json, rule: Rule) -> dict[str, Value]:
     """Values by name. A node saved before a widget was added has its default."""
     given = node.get("widgets_values")
-    named = given if isinstance(given, dict) else dict(zip(rule.old_form.widget_slots, given or (), strict=False))
-    known = {name: value for name, value in named.items() if name in rule.old_form.defaults and value is not None}
-    return {**rule.old_form.defaults, **known}
+    named = given if isinstance(given, dict) else dict(zip(rule.legacy_form.widget_slots, given or (), strict=False))
+    known = {name: value for name, value in named.items() if name in rule.legacy_form.defaults and value is not None}
+    return {**rule.legacy_form.defaults, **known}
 
 
 def new_inputs(rule: Rule, linked: Mapping[str, Json]) -> Iterator[Json]:
     """All sockets, then the widgets that have a link."""
-    old_names = {new: old for old, new in rule.inputs.items()}
+    legacy_names = {new: old for old, new in rule.inputs.items()}
     for socket in rule.new_form.sockets:
-        yield new_input(socket, linked.get(old_names.get(socket.name, "")))
+        yield new_input(socket, linked.get(legacy_names.get(socket.name, "")))
     for widget in rule.new_form.widgets:
-        slot = linked.get(old_names.get(widget.name, ""))
+        slot = linked.get(legacy_names.get(widget.name, ""))
         if slot is not None:
             yield {**new_input(Socket(widget.name, widget.kind), slot), "widget": {"name": widget.name}}
 
@@ -245,7 +245,7 @@ def first_versions(graphs: list[Graph]) -> Iterator[str]:
                 yield warning
 
 
-def old_groups(workflow: Json) -> Iterator[str]:
+def legacy_groups(workflow: Json) -> Iterator[str]:
     """A warning for each group node that holds old nodes: it is a form the front end has given up."""
     groups = (workflow.get("extra") or {}).get("groupNodes") or {}
     for name, group in groups.items():

@@ -103,7 +103,7 @@ def loader_form(node_id: str, presets: tuple[str, ...], *more: Widget, model: st
     return Form(node_id, sockets("model:MODEL ipadapter:IPADAPTER?"), (choice("preset", presets), *more), named)
 
 
-OLD_NODES = by_id(
+LEGACY_FORMS = by_id(
     Form(
         "IPAdapter",
         sockets(f"{MODEL_AND_ADAPTER} image:IMAGE attn_mask:MASK?"),

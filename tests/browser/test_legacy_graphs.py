@@ -8,24 +8,24 @@ import pytest
 from playwright.sync_api import Page
 
 from ipadapter.legacy.migration.api_format import migrate_prompt
-from ipadapter.legacy.migration.old_nodes import OLD_NODES
+from ipadapter.legacy.migration.legacy_nodes import LEGACY_FORMS
 from tests.browser.graphs import nodes, prompt
-from tests.old_graphs import OldGraph
+from tests.legacy_graphs import LegacyGraph
 from tools.browser import open_workflow
 
 
-def every_old_node() -> OldGraph:
+def every_legacy_node() -> LegacyGraph:
     """One of each, linked among themselves."""
-    graph = OldGraph()
-    for kind in sorted(OLD_NODES):
-        graph.add_old(kind)
+    graph = LegacyGraph()
+    for kind in sorted(LEGACY_FORMS):
+        graph.add_legacy(kind)
     return graph
 
 
-def only_old(graph: OldGraph) -> OldGraph:
+def only_legacy(graph: LegacyGraph) -> LegacyGraph:
     """Without the nodes that the tests make up."""
-    kept = {number for number, (kind, _, _) in graph.nodes.items() if kind in OLD_NODES}
-    return OldGraph(
+    kept = {number for number, (kind, _, _) in graph.nodes.items() if kind in LEGACY_FORMS}
+    return LegacyGraph(
         {
             number: (kind, values, {name: link for name, link in links.items() if link[0] in kept})
             for number, (kind, values, links) in graph.nodes.items()
@@ -35,9 +35,9 @@ def only_old(graph: OldGraph) -> OldGraph:
 
 
 @pytest.fixture(scope="module")
-def replaced(page: Page) -> tuple[OldGraph, dict[str, dict[str, Any]]]:
+def replaced(page: Page) -> tuple[LegacyGraph, dict[str, dict[str, Any]]]:
     """The graph, and what the front end would queue of it after its button was pressed."""
-    graph = only_old(every_old_node())
+    graph = only_legacy(every_legacy_node())
     open_workflow(page, graph.ui)
     page.get_by_test_id("error-overlay-see-errors").click()
     page.get_by_test_id("error-group-swap-nodes").get_by_role("button", name="Replace All").click()
@@ -47,7 +47,7 @@ def replaced(page: Page) -> tuple[OldGraph, dict[str, dict[str, Any]]]:
 
 def test_no_old_node_is_left_and_none_is_unknown(page: Page, replaced) -> None:
     found = nodes(page)
-    assert found and not {node["type"] for node in found} & set(OLD_NODES)
+    assert found and not {node["type"] for node in found} & set(LEGACY_FORMS)
     assert all(node["known"] for node in found)
 
 

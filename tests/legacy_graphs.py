@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ipadapter.legacy.migration.forms import Form, outputs, sockets
-from ipadapter.legacy.migration.new_nodes import NEW_NODES
-from ipadapter.legacy.migration.old_nodes import OLD_NODES
+from ipadapter.legacy.migration.legacy_nodes import LEGACY_FORMS
+from ipadapter.legacy.migration.new_nodes import NEW_FORMS
 
 ADAPTER_FILE, EMBEDS_FILE = "ip-adapter_test.safetensors", "kept.ipadpt"
 FILES = {"ipadapter_file": ADAPTER_FILE, "embeds": EMBEDS_FILE}
@@ -27,11 +27,11 @@ MAKERS = {
 
 def form_of(kind: str) -> Form:
     """What a class of such a graph looks like."""
-    return {**OLD_NODES, **NEW_NODES, **TEST_FORMS}.get(kind) or Form(kind, sockets("any:*"))
+    return {**LEGACY_FORMS, **NEW_FORMS, **TEST_FORMS}.get(kind) or Form(kind, sockets("any:*"))
 
 
 @dataclass
-class OldGraph:
+class LegacyGraph:
     """Nodes by number: class, values, and links as number and slot."""
 
     nodes: dict[int, tuple[str, dict[str, Any], dict[str, tuple[int, int]]]] = field(default_factory=dict)
@@ -46,9 +46,9 @@ class OldGraph:
         """An output of a type, from the node that makes it."""
         maker, slot = MAKERS.get(kind, (f"Test{kind}", 0))
         known = next((number for number, (name, _, _) in self.nodes.items() if name == maker), None)
-        return (known or self.add_old(maker), slot)
+        return (known or self.add_legacy(maker), slot)
 
-    def add_old(self, kind: str, optional: bool = True, **values: Any) -> int:
+    def add_legacy(self, kind: str, optional: bool = True, **values: Any) -> int:
         """A node with its defaults and everything it needs linked to it."""
         form = form_of(kind)
         links = {socket.name: self.made(socket.kind) for socket in form.sockets if optional or not socket.optional}
@@ -134,10 +134,10 @@ class OldGraph:
         }
 
 
-def graph_of(kind: str, optional: bool = True, **values: Any) -> OldGraph:
+def graph_of(kind: str, optional: bool = True, **values: Any) -> LegacyGraph:
     """One old node with all that it needs, each of its outputs looked at."""
-    graph = OldGraph()
-    number = graph.add_old(kind, optional, **values)
+    graph = LegacyGraph()
+    number = graph.add_legacy(kind, optional, **values)
     for slot, _ in enumerate(form_of(kind).outputs):
         graph.add(SINK, {"any": (number, slot)})
     return graph

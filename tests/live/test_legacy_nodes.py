@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 import torch
 
-from ipadapter.legacy.migration.old_nodes import OLD_NODES
+from ipadapter.legacy.migration.legacy_nodes import LEGACY_FORMS
 from ipadapter.server.client import ExecutionFailedError
+from tests.legacy_graphs import graph_of
 from tests.live.files import SMALL_ADAPTER, SMALL_ENCODER
 from tests.live.graph import Graph, Link
 from tests.live.studio import SIDE, Studio
-from tests.old_graphs import graph_of
 
 pytestmark = pytest.mark.live
 
@@ -59,7 +59,7 @@ def find_encoder(graph: Graph) -> None:
 
 def watched(graph: Graph, kind: str, checkpoint: Link) -> Graph:
     """What the old node gives is sampled with where it is a model, and shown where it is anything else."""
-    kinds = [output.kind for output in OLD_NODES[kind].outputs]
+    kinds = [output.kind for output in LEGACY_FORMS[kind].outputs]
     for node_id, output in zip(graph.ids("TestSink"), kinds, strict=True):
         source = graph.nodes[node_id]["inputs"]["any"]
         shown = sampled(graph, source, checkpoint) if output == "MODEL" else source
@@ -87,7 +87,7 @@ def keep_embeds(studio: Studio) -> None:
         torch.save(torch.randn(1, 1024), studio.server.input / KEPT[BASE])
 
 
-@pytest.mark.parametrize("kind", sorted(OLD_NODES))
+@pytest.mark.parametrize("kind", sorted(LEGACY_FORMS))
 def test_a_graph_of_an_old_node_runs(kind: str, studio: Studio) -> None:
     graph = runnable(kind, studio.photo)
     outcome = studio.run(graph).outcome

@@ -8,7 +8,7 @@ import pytest
 
 from ipadapter.errors import IPAdapterError
 from ipadapter.legacy.migration.new_nodes import BOOSTED_COMPOSITION, BOOSTED_STYLE
-from ipadapter.legacy.settings import WEIGHT_TYPES, OldSettings, strengths_of
+from ipadapter.legacy.settings import WEIGHT_TYPES, LegacySettings, strengths_of
 from ipadapter.prompts.prompt import Order
 from ipadapter.strength.layers import LayerWeight, weigh_layers
 from ipadapter.strength.strength import Strength
@@ -29,7 +29,7 @@ SD15 = layers(*(("input", n) for n in (1, 2, 4, 5, 7, 8)), ("middle", 0), *(("ou
 SDXL = layers(*(("input", n) for n in (4, 5, 7, 8)), ("middle", 0), *(("output", n) for n in range(6)))
 
 
-def total(settings: OldSettings, shape: list[Layer]) -> list[LayerWeight]:
+def total(settings: LegacySettings, shape: list[Layer]) -> list[LayerWeight]:
     """What each layer weighs in all strengths together: no layer may be in two of them."""
     every = [times(strength, shape) for strength in strengths_of(settings)]
     found = []
@@ -45,7 +45,7 @@ def times(strength: Strength, shape: list[Layer]) -> list[LayerWeight]:
     return [LayerWeight(strength.weight * one.weight, one.inverted) for one in weighed]
 
 
-def acting(settings: OldSettings, shape: list[Layer]) -> dict[int, float]:
+def acting(settings: LegacySettings, shape: list[Layer]) -> dict[int, float]:
     """Weights by number of the transformer, those of 0 left out; below 0 where it is pushed away."""
     return {
         t: round(-one.weight if one.inverted else one.weight, 6)
@@ -57,62 +57,62 @@ def acting(settings: OldSettings, shape: list[Layer]) -> dict[int, float]:
 @pytest.mark.parametrize("kind", WEIGHT_TYPES)
 @pytest.mark.parametrize("shape", [SD15, SDXL], ids=["SD1.5", "SDXL"])
 def test_every_weight_type_can_be_read(kind, shape):
-    assert acting(OldSettings(0.8, kind, composition_boost=0.3), shape)
+    assert acting(LegacySettings(0.8, kind, composition_boost=0.3), shape)
 
 
 def test_style_and_composition_have_two_weights_the_second_of_which_is_1():
-    assert acting(OldSettings(0.5, "style and composition"), SDXL) == {3: 1.0, 6: 0.5}
-    assert acting(OldSettings(0.0, "style and composition"), SDXL) == {3: 1.0}
+    assert acting(LegacySettings(0.5, "style and composition"), SDXL) == {3: 1.0, 6: 0.5}
+    assert acting(LegacySettings(0.0, "style and composition"), SDXL) == {3: 1.0}
 
 
 @pytest.mark.parametrize("weight", [0.8, 0.0])
 def test_a_boost_counts_as_it_is_whatever_the_weight(weight):
-    style = acting(OldSettings(weight, BOOSTED_STYLE, style_boost=2.0), SDXL)
+    style = acting(LegacySettings(weight, BOOSTED_STYLE, style_boost=2.0), SDXL)
     assert style == {3: -2.0, **({6: weight} if weight else {})}
-    composition = acting(OldSettings(weight, BOOSTED_COMPOSITION, composition_boost=0.5), SDXL)
+    composition = acting(LegacySettings(weight, BOOSTED_COMPOSITION, composition_boost=0.5), SDXL)
     rest = {t: -0.05 for t in range(11) if t not in (3, 6)}
     assert composition == rest | {6: -0.5} | ({3: weight} if weight else {})
 
 
 def test_without_a_boost_the_precise_types_push_away_by_the_weight():
-    assert acting(OldSettings(0.8, "style transfer precise"), SDXL) == {3: -0.8, 6: 0.8}
+    assert acting(LegacySettings(0.8, "style transfer precise"), SDXL) == {3: -0.8, 6: 0.8}
 
 
 def test_a_boost_of_0_pushes_nothing_away():
-    assert acting(OldSettings(0.8, BOOSTED_COMPOSITION, composition_boost=0.0), SDXL) == {3: 0.8}
+    assert acting(LegacySettings(0.8, BOOSTED_COMPOSITION, composition_boost=0.0), SDXL) == {3: 0.8}
 
 
 def test_the_simplest_nodes_words_are_two_presets():
-    assert acting(OldSettings(0.5, "standard"), SD15) == acting(OldSettings(0.5, "linear"), SD15)
-    first = OldSettings(0.5, "prompt is more important")
-    assert acting(first, SD15) == acting(OldSettings(0.5, "ease out"), SD15)
+    assert acting(LegacySettings(0.5, "standard"), SD15) == acting(LegacySettings(0.5, "linear"), SD15)
+    first = LegacySettings(0.5, "prompt is more important")
+    assert acting(first, SD15) == acting(LegacySettings(0.5, "ease out"), SD15)
 
 
 def test_typed_layer_weights_take_the_place_of_the_weight_type():
-    settings = OldSettings(0.5, "style transfer", layer_weights="3:1, 6:0.5")
+    settings = LegacySettings(0.5, "style transfer", layer_weights="3:1, 6:0.5")
     assert acting(settings, SDXL) == {3: 0.5, 6: 0.25}
 
 
 @pytest.mark.parametrize(("shape", "middle"), [(SD15, 6), (SDXL, 4)])
 def test_the_middle_block_can_be_left_out(shape, middle):
-    with_it, without = (acting(OldSettings(1.0, "linear", middle_block=on), shape) for on in (True, False))
+    with_it, without = (acting(LegacySettings(1.0, "linear", middle_block=on), shape) for on in (True, False))
     assert set(with_it) - set(without) == {middle}
 
 
 def test_a_list_of_weights_is_by_frame_where_pictures_are():
-    (strength,) = strengths_of(OldSettings([1.0, 0.5], order=Order.FRAME_BY_FRAME))
+    (strength,) = strengths_of(LegacySettings([1.0, 0.5], order=Order.FRAME_BY_FRAME))
     assert (strength.weight, strength.frames) == (1.0, (1.0, 0.5))
-    (strength,) = strengths_of(OldSettings([0.7, 0.5]))
+    (strength,) = strengths_of(LegacySettings([0.7, 0.5]))
     assert (strength.weight, strength.frames) == (0.7, None)
 
 
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [
-        (OldSettings(weight_type="upside down"), "there is no weight_type 'upside down'"),
-        (OldSettings([]), "weight is an empty list"),
-        (OldSettings(start_at=0.5, end_at=0.5), "would never act"),
-        (OldSettings(layer_weights="3=x"), "cannot be read"),
+        (LegacySettings(weight_type="upside down"), "there is no weight_type 'upside down'"),
+        (LegacySettings([]), "weight is an empty list"),
+        (LegacySettings(start_at=0.5, end_at=0.5), "would never act"),
+        (LegacySettings(layer_weights="3=x"), "cannot be read"),
     ],
 )
 def test_what_cannot_be_read_is_told(settings, sentence):

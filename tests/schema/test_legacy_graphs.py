@@ -9,17 +9,17 @@ from types import SimpleNamespace
 import pytest
 
 from ipadapter.legacy.migration.api_format import migrate_prompt
-from ipadapter.legacy.migration.new_nodes import NEW_NODES
-from ipadapter.legacy.migration.old_nodes import OLD_NODES
+from ipadapter.legacy.migration.legacy_nodes import LEGACY_FORMS
+from ipadapter.legacy.migration.new_nodes import NEW_FORMS
 from ipadapter.legacy.migration.rules import RULES
-from tests.old_graphs import ADAPTER_FILE, EMBEDS_FILE, KINDS, SINK, graph_of
+from tests.legacy_graphs import ADAPTER_FILE, EMBEDS_FILE, KINDS, SINK, graph_of
 from tests.schema.texts import inputs_of
 from tools.workflows.schema import WIDGET_TYPES
 
 
-@pytest.mark.parametrize("name", sorted(NEW_NODES))
+@pytest.mark.parametrize("name", sorted(NEW_FORMS))
 def test_the_table_of_new_nodes_is_their_schema(info, name):
-    node, form = info[name], NEW_NODES[name]
+    node, form = info[name], NEW_FORMS[name]
     found = {key: kind for key, (kind, *_) in inputs_of(node).items()}
     sockets = [key for key, kind in found.items() if kind not in WIDGET_TYPES]
     required = node["input"].get("required", {})
@@ -34,10 +34,10 @@ def test_the_table_of_new_nodes_is_their_schema(info, name):
     )
 
 
-@pytest.mark.parametrize("name", sorted(NEW_NODES))
+@pytest.mark.parametrize("name", sorted(NEW_FORMS))
 def test_the_defaults_of_the_table_are_those_of_the_schema(info, name):
     options = {key: spec[1] for key, spec in inputs_of(info[name]).items()}
-    for widget in NEW_NODES[name].widgets:
+    for widget in NEW_FORMS[name].widgets:
         given = options[widget.name]
         assert widget.default == given.get("default", "")
         assert widget.control == bool(given.get("control_after_generate"))
@@ -93,7 +93,7 @@ def objections(prompt) -> list:
 
 
 @pytest.mark.parametrize("optional", [True, False], ids=["all linked", "only what is needed"])
-@pytest.mark.parametrize("old", sorted(OLD_NODES))
+@pytest.mark.parametrize("old", sorted(LEGACY_FORMS))
 def test_the_host_takes_the_migrated_graph_of_every_old_node(classes, old, optional):
     prompt = migrate_prompt(graph_of(old, optional).api)[0]
     assert objections(prompt) == []
@@ -103,7 +103,7 @@ def request(old: str, optional: bool = True) -> dict:
     return {"prompt": graph_of(old, optional).api, "client_id": "x"}
 
 
-@pytest.mark.parametrize("old", sorted(OLD_NODES))
+@pytest.mark.parametrize("old", sorted(LEGACY_FORMS))
 def test_a_request_with_an_old_node_is_put_right_whatever_it_lacks(classes, old):
     from pack.ipadapter.host.legacy.replacing import replace_in_request
 
@@ -135,8 +135,8 @@ def test_a_request_without_old_nodes_is_passed_on_as_it_is(classes, content):
 # Between two old nodes the host follows, in an order of chance, only links to inputs that keep their name.
 ALL_CARRIED = [
     old
-    for old in sorted(OLD_NODES)
-    if all(RULES[old].inputs.get(one.name) == one.name for one in OLD_NODES[old].sockets)
+    for old in sorted(LEGACY_FORMS)
+    if all(RULES[old].inputs.get(one.name) == one.name for one in LEGACY_FORMS[old].sockets)
 ]
 
 
@@ -157,11 +157,11 @@ def test_the_front_end_is_told_of_every_old_node():
     from pack.ipadapter.host.legacy.replacing import replacements
 
     told = {one.old_node_id: one.as_dict() for one in replacements()}
-    assert set(told) == set(OLD_NODES)
+    assert set(told) == set(LEGACY_FORMS)
     for old, one in told.items():
-        assert one["old_widget_ids"] == list(OLD_NODES[old].widget_slots)
+        assert one["old_widget_ids"] == list(LEGACY_FORMS[old].widget_slots)
         assert not [entry for entry in one["input_mapping"] or () if "." in entry["new_id"]]
-        assert len(one["output_mapping"] or ()) == len(OLD_NODES[old].outputs)
+        assert len(one["output_mapping"] or ()) == len(LEGACY_FORMS[old].outputs)
 
 
 def test_a_running_server_is_told(monkeypatch):

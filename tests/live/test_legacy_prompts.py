@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ipadapter.legacy.migration.old_nodes import OLD_NODES
+from ipadapter.legacy.migration.legacy_nodes import LEGACY_FORMS
 from tests.live.files import SMALL_ADAPTER
 from tests.live.graph import Graph, Link
 from tests.live.studio import Studio, difference
@@ -39,7 +39,7 @@ def draw_with(studio: Studio, graph: Graph, model: Link):
 
 def test_the_front_end_is_told_of_all_old_nodes(studio: Studio) -> None:
     told = studio.json("node_replacements")
-    assert set(told) >= set(OLD_NODES)
+    assert set(told) >= set(LEGACY_FORMS)
     assert told["IPAdapterAdvanced"][0]["new_node_id"] == "LegacyIPAdapter"
 
 

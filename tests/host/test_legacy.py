@@ -1,4 +1,4 @@
-"""The compatibility nodes, run, beside the nodes they stand for."""
+"""The legacy nodes, run, beside the nodes they stand for."""
 
 from __future__ import annotations
 
