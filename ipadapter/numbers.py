@@ -48,19 +48,6 @@ def require_all(values: Iterable[object], what: str, allowed: Range) -> None:
         require(value, what, allowed)
 
 
-def read_weight(text: str, named: str, wrong: str) -> float:
-    """A weight as a person types it. `named` names it, `wrong` goes on where it is no number: both begin a sentence."""
-    try:
-        weight = float(text)
-    except ValueError:
-        weight = math.nan
-    if not math.isfinite(weight):
-        raise IPAdapterError(f"{named}{wrong}")
-    if not WEIGHT.holds(weight):
-        raise IPAdapterError(f"{named}: {WEIGHT} is needed.")
-    return weight
-
-
 def show(value: object) -> str:
     """A value in few characters."""
     if isinstance(value, int) and abs(value) >= 10**SHOWN:

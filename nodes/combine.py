@@ -6,7 +6,7 @@ from ..ipadapter.host.api import io
 from ..ipadapter.host.node import Node
 from ..ipadapter.prompts.combining import Combination, combine_prompts
 from ..ipadapter.prompts.prompt import ImagePrompt
-from ..ipadapter.prompts.weights import read_weights
+from ..ipadapter.prompts.weights import read_image_weights
 from . import inputs
 from .sockets import CATEGORY
 
@@ -54,4 +54,4 @@ class CombineImagePrompts(Node):
     @classmethod
     def execute(cls, how: str, image_prompts: dict[str, ImagePrompt], weights: str = "") -> io.NodeOutput:
         prompts = list(image_prompts.values())
-        return io.NodeOutput(combine_prompts(prompts, Combination(how), read_weights(weights)))
+        return io.NodeOutput(combine_prompts(prompts, Combination(how), read_image_weights(weights)))

@@ -11,7 +11,7 @@ from ..ipadapter.images.pixels import Fit
 from ..ipadapter.images.tiles import Tiling
 from ..ipadapter.prompts.prompt import Order
 from ..ipadapter.prompts.reading import Reading
-from ..ipadapter.prompts.weights import read_weights
+from ..ipadapter.prompts.weights import read_image_weights
 from . import inputs
 from .sockets import CATEGORY
 
@@ -97,5 +97,5 @@ class EncodeImagePrompt(Node):
         detail: int = 1,
         detail_weight: float = 1.0,
     ) -> io.NodeOutput:
-        reading = Reading(FITS[fit], Order(order), read_weights(weights), detail, detail_weight)
+        reading = Reading(FITS[fit], Order(order), read_image_weights(weights), detail, detail_weight)
         return io.NodeOutput(encode_references(clip_vision, image, reading, negative_image, mask))

@@ -11,7 +11,7 @@ from ..ipadapter.host.faces.models import missing_pack, open_pack, pack_fingerpr
 from ..ipadapter.host.faces.reading import FaceReading, encode_faces
 from ..ipadapter.host.node import Node
 from ..ipadapter.prompts.prompt import Order
-from ..ipadapter.prompts.weights import read_weights
+from ..ipadapter.prompts.weights import read_image_weights
 from . import inputs
 from .sockets import CATEGORY, InsightFaceSocket
 
@@ -115,6 +115,6 @@ class EncodeFacePrompt(Node):
         order: str = Order.TOGETHER.value,
         weights: str = "",
     ) -> io.NodeOutput:
-        reading = FaceReading(face, Crop(crop), Order(order), read_weights(weights))
+        reading = FaceReading(face, Crop(crop), Order(order), read_image_weights(weights))
         made = encode_faces(insightface, image, clip_vision, reading)
         return io.NodeOutput(made.prompt, made.crops)

@@ -2,30 +2,27 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from itertools import accumulate
 
-from .. import numbers
 from ..errors import IPAdapterError
+from ..numbers import shorten
+from ..typed import entries, read_weight
 
 Weights = tuple[float, ...]
 
 
-def read_weights(text: str) -> Weights | None:
+def read_image_weights(text: str) -> Weights | None:
     """Numbers with commas, semicolons, spaces or line ends between them; None where there are none.
 
     Raises IPAdapterError naming the entry that cannot be read.
     """
-    entries = [entry for entry in re.split(r"[,;\s]+", text) if entry]
-    return tuple(read_weight(entry) for entry in entries) or None
+    return tuple(image_weight(entry) for entry in entries(text, r",;\s")) or None
 
 
-def read_weight(entry: str) -> float:
+def image_weight(entry: str) -> float:
     """One entry."""
-    return numbers.read_weight(
-        entry, f"weights has '{numbers.shorten(entry)}'", ", which is no number: write numbers such as 1, 0.5."
-    )
+    return read_weight(entry, f"weights has '{shorten(entry)}'", ", which is no number: write numbers such as 1, 0.5.")
 
 
 def share_weights(given: Weights | None, counts: Sequence[int]) -> list[Weights]:

@@ -6,13 +6,13 @@ Positions are those of `start_at` and `end_at`: 0 is the first step of a whole s
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
 from ..errors import IPAdapterError
 from ..numbers import PART, WEIGHT, require_all, shorten
+from ..typed import NUMBER, entries, weighed
 
 Point = tuple[float, float]  # position, weight
 
@@ -57,8 +57,7 @@ class WeightCurve:
         return low + (high - low) * EASINGS[self.interpolation]((at - left) / (right - left))
 
 
-NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)"
-KEYFRAME = re.compile(rf"^({NUMBER})\s*(%?)\s*[:=]\s*({NUMBER})$")
+KEYFRAME = weighed(rf"({NUMBER})\s*(%?)")
 
 
 def read_keyframes(text: str, interpolation: Interpolation) -> WeightCurve:
@@ -66,10 +65,10 @@ def read_keyframes(text: str, interpolation: Interpolation) -> WeightCurve:
 
     Raises IPAdapterError naming the entry that cannot be read.
     """
-    entries = [entry.strip() for entry in re.split(r"[,;\n]", text) if entry.strip()]
-    if not entries:
+    typed = entries(text, r",;\n")
+    if not typed:
         raise IPAdapterError("keyframes are empty: write position: weight, such as 0: 1, 0.5: 0.3.")
-    return WeightCurve(in_order([read_keyframe(entry) for entry in entries]), interpolation)
+    return WeightCurve(in_order([read_keyframe(entry) for entry in typed]), interpolation)
 
 
 def read_keyframe(entry: str) -> Point:

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import math
 import random
-import re
 from collections.abc import Callable
 from enum import Enum
 
-from .. import numbers
+from ..numbers import shorten
 from ..prompts.weights import Weights
+from ..typed import entries, read_weight
 
 UNTIL_THE_END = 9999
 
@@ -52,7 +52,7 @@ def frame_weights(
     the last one at `end_frame` and hold it; one frame in all has the first. Added frames repeat the first and the
     last. Raises IPAdapterError for text that is no list of numbers.
     """
-    typed = read_weights(text)
+    typed = read_frame_weights(text)
     if timing is Timing.CUSTOM:
         weights = typed or (0.0,)
     else:
@@ -65,16 +65,15 @@ def frame_weights(
     return (weights[0],) * add_starting_frames + weights + (weights[-1],) * add_ending_frames
 
 
-def read_weights(text: str) -> Weights:
+def read_frame_weights(text: str) -> Weights:
     """Numbers with commas or new lines between them. Raises IPAdapterError naming what is none."""
-    entries = [entry.strip() for entry in re.split(r"[,\n]", text) if entry.strip()]
-    return tuple(read_weight(entry) for entry in entries)
+    return tuple(frame_weight(entry) for entry in entries(text, r",\n"))
 
 
-def read_weight(entry: str) -> float:
+def frame_weight(entry: str) -> float:
     """One number."""
     wrong = " is not a number: write numbers with commas between them, such as 1.0, 0.5, 0."
-    return numbers.read_weight(entry, f"weight '{numbers.shorten(entry)}'", wrong)
+    return read_weight(entry, f"weight '{shorten(entry)}'", wrong)
 
 
 def eased(first: float, last: float, count: int, timing: Timing, seed: int) -> Weights:

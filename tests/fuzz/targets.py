@@ -165,8 +165,8 @@ TARGETS = {
         (
             typed(lambda text: weigh_layers([read_layer_weights(text)], LAYERS)),
             typed(lambda text: read_keyframes(text, Interpolation.LINEAR)),
-            typed(frame_weights.read_weights),
-            typed(image_weights.read_weights),
+            typed(frame_weights.read_frame_weights),
+            typed(image_weights.read_image_weights),
             typed(expand_braces),
         ),
         seeds.typed_texts,

@@ -26,7 +26,7 @@ from pack.ipadapter.legacy.settings import LegacySettings, strengths_of
 from pack.ipadapter.legacy.weights_strategy import WeightsStrategy, schedule_of
 from pack.ipadapter.prompts.prompt import Part
 from pack.ipadapter.prompts.reading import Reading
-from pack.ipadapter.prompts.weights import read_weights
+from pack.ipadapter.prompts.weights import read_image_weights
 from pack.ipadapter.strength.curve import Interpolation, WeightCurve, read_keyframes
 from pack.ipadapter.strength.frames import Timing, frame_weights
 from pack.ipadapter.strength.layers import LevelRule, PresetRule, TypedRule, read_layer_weights, weigh_layers
@@ -130,9 +130,9 @@ def read_layers(text: str) -> object:
 
 
 TEXTS: dict[tuple[str, str], Callable[[str], object]] = {
-    ("EncodeImagePrompt", "weights"): read_weights,
-    ("EncodeFacePrompt", "weights"): read_weights,
-    ("CombineImagePrompts", "weights"): read_weights,
+    ("EncodeImagePrompt", "weights"): read_image_weights,
+    ("EncodeFacePrompt", "weights"): read_image_weights,
+    ("CombineImagePrompts", "weights"): read_image_weights,
     ("ImagePromptFrames", "weights"): read_frames,
     ("ImagePromptCurve", "keyframes"): read_curve,
     ("ImagePromptLayers", "weights"): read_layers,

@@ -8,7 +8,7 @@ import pytest
 
 from ipadapter.errors import IPAdapterError
 from ipadapter.legacy.schedule import Method, make_schedule, prompt_schedule
-from ipadapter.strength.frames import Timing, frame_weights, read_weights
+from ipadapter.strength.frames import Timing, frame_weights, read_frame_weights
 
 
 def test_custom_weights_are_those_typed():
@@ -70,7 +70,7 @@ def test_added_frames_repeat_the_ends():
 
 def test_what_is_no_number_is_named():
     with pytest.raises(IPAdapterError, match="'half' is not a number"):
-        read_weights("1, half")
+        read_frame_weights("1, half")
 
 
 def test_a_full_batch_shows_one_picture_after_another():
