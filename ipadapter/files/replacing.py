@@ -23,19 +23,30 @@ def write_whole(path: Path, content: bytes) -> Path:
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary file beside `path` that takes its place once it is complete and on the disk."""
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}{PART}")
+    """A temporary file that takes the place of `path`, in a folder that is made for it where it is not there.
+
+    Raises IPAdapterError where the disk does not take it.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        yield temporary
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        with standing_in(path) as temporary:
+            yield temporary
     except OSError as error:
         raise IPAdapterError(
             f"'{path}' could not be written: {error.strerror or error}; what was there before is unchanged. Make room, "
             "or choose another place."
         ) from error
+
+
+@contextlib.contextmanager
+def standing_in(path: Path) -> Iterator[Path]:
+    """A temporary file beside `path` that takes its place once it is complete and on the disk. Raises OSError."""
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}{PART}")
+    try:
+        yield temporary
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
     finally:
         with contextlib.suppress(OSError):  # it has taken its place, or could not be made
             temporary.unlink()

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import IPAdapterError
+from ...files.replacing import standing_in
 from ...legacy.migration.api_format import is_prompt
 from ...legacy.migration.ui_format import is_workflow
 from . import style
@@ -118,16 +119,15 @@ def refuse_existing(path: Path) -> None:
 
 
 def save(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all; one that was there keeps its mode, and a link to it stays one."""
+    """Write a file whole or not at all; one that was there keeps its mode, and a link to it stays one.
+
+    Raises OSError where the disk does not take it.
+    """
     place = path.resolve()
-    part = place.with_name(place.name + ".part")
-    try:
-        part.write_bytes(content)
+    with standing_in(place) as temporary:
+        temporary.write_bytes(content)
         if place.exists():
-            shutil.copymode(place, part)
-        os.replace(part, place)
-    finally:
-        part.unlink(missing_ok=True)
+            shutil.copymode(place, temporary)
 
 
 def back_up(path: Path) -> Path:
