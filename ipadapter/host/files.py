@@ -13,7 +13,7 @@ from ..files.opening import refuse_name
 ADAPTERS = "ipadapter"
 ENCODERS = "clip_vision"
 LORAS = "loras"
-ENDINGS = {".safetensors", ".sft", ".bin", ".pt", ".pth", ".ckpt"}
+WEIGHT_ENDINGS = {".safetensors", ".sft", ".bin", ".pt", ".pth", ".ckpt"}
 
 
 def register_adapter_folder() -> None:
@@ -24,7 +24,7 @@ def register_adapter_folder() -> None:
     for parent in (folder_paths.models_dir, folder_paths.get_output_directory()):
         folder_paths.add_model_folder_path(ADAPTERS, str(Path(parent) / ADAPTERS))
     paths, _ = folder_paths.folder_names_and_paths[ADAPTERS]
-    folder_paths.folder_names_and_paths[ADAPTERS] = (paths, set(ENDINGS))
+    folder_paths.folder_names_and_paths[ADAPTERS] = (paths, set(WEIGHT_ENDINGS))
 
 
 def file_names(folder: str) -> list[str]:

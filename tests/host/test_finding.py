@@ -25,7 +25,7 @@ from pack.ipadapter.files.tensors import shapes
 from pack.ipadapter.host.adapters.adapter import load_adapter_file, open_adapter
 from pack.ipadapter.host.adapters.describing import describe
 from pack.ipadapter.host.adapters.lora import add_lora, load_lora
-from pack.ipadapter.host.files import ENDINGS
+from pack.ipadapter.host.files import WEIGHT_ENDINGS
 from pack.ipadapter.host.library.finding import Finder, LateProgress, find_files, fingerprint, load_found
 from pack.nodes.faces import LoadInsightFace
 from pack.nodes.find import DescribeIPAdapter, FindIPAdapter
@@ -55,9 +55,9 @@ def models(tmp_path: Path, monkeypatch) -> Path:
     for name in FOLDERS:
         (tmp_path / name).mkdir()
     adapters = [str(tmp_path / "ipadapter"), str(tmp_path / "trained")]
-    monkeypatch.setitem(folder_paths.folder_names_and_paths, "ipadapter", (adapters, set(ENDINGS)))
+    monkeypatch.setitem(folder_paths.folder_names_and_paths, "ipadapter", (adapters, set(WEIGHT_ENDINGS)))
     for name in ("clip_vision", "loras", "insightface"):
-        monkeypatch.setitem(folder_paths.folder_names_and_paths, name, ([str(tmp_path / name)], set(ENDINGS)))
+        monkeypatch.setitem(folder_paths.folder_names_and_paths, name, ([str(tmp_path / name)], set(WEIGHT_ENDINGS)))
     monkeypatch.setattr(folder_paths, "filename_list_cache", {})
     return tmp_path
 

@@ -12,12 +12,11 @@ from pathlib import Path
 from PIL import Image, ImageOps
 
 from ...errors import IPAdapterError
-from ...files.captions import is_stray
+from ...files.pictures import PICTURE_ENDINGS, is_picture
 from ...images.pixels import LONGEST_RATIO, SMALLEST_SIDE
 from ...numbers import shorten
 from .captions import Captions, coco_captions, json_captions, table_captions, text_captions
 
-ENDINGS = {".jpg", ".jpeg", ".png", ".webp", ".bmp"}
 NAMED = 5  # names in a sentence
 PAPERS_SPLIT = "val2017"
 
@@ -97,10 +96,10 @@ def plain_source(folder: Path) -> Source:
 
 def images_of(folder: Path) -> list[Path]:
     """Image files by name. Raises IPAdapterError where there is none."""
-    found = (path for path in folder.iterdir() if path.suffix.lower() in ENDINGS and not is_stray(path.name))
+    found = (path for path in folder.iterdir() if is_picture(path.relative_to(folder)))
     images = sorted(path for path in found if path.is_file())
     if not images:
-        raise IPAdapterError(f"'{folder}' holds no images ({', '.join(sorted(ENDINGS))}).")
+        raise IPAdapterError(f"'{folder}' holds no images ({', '.join(sorted(PICTURE_ENDINGS))}).")
     return images
 
 

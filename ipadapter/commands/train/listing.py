@@ -16,12 +16,12 @@ import tarfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby, product
-from pathlib import Path, PurePath, PurePosixPath
+from pathlib import Path, PurePosixPath
 
 from ...errors import IPAdapterError
 from ...files.captions import decode, is_stray, read_table, text_beside
+from ...files.pictures import PICTURE_ENDINGS, is_picture
 
-PICTURES = {".png", ".jpg", ".jpeg", ".webp", ".bmp"}
 TABLES = ("captions.csv", "metadata.jsonl")
 NAMED = 5  # examples named in a sentence
 
@@ -70,14 +70,9 @@ def list_folder(folder: Path, extension: str) -> list[Entry]:
         raise IPAdapterError(f"'{folder}' is not a folder: data.folder names one with pictures.")
     pictures = sorted(path for path in folder.rglob("*") if is_picture(path.relative_to(folder)) and path.is_file())
     if not pictures:
-        raise IPAdapterError(f"'{folder}' holds no pictures ({', '.join(sorted(PICTURES))}): put some there.")
+        raise IPAdapterError(f"'{folder}' holds no pictures ({', '.join(sorted(PICTURE_ENDINGS))}): put some there.")
     caption = caption_finder(folder, extension)
     return [folder_entry(path, folder, caption(path)) for path in pictures]
-
-
-def is_picture(path: PurePath) -> bool:
-    """Whether a name is one of a picture that somebody put there."""
-    return path.suffix.lower() in PICTURES and not is_stray(path.as_posix())
 
 
 def folder_entry(path: Path, folder: Path, caption: str | None) -> Entry:
@@ -109,7 +104,7 @@ def list_shards(patterns: Sequence[Path], extension: str) -> list[Entry]:
     entries = [entry for path in paths for entry in shard_entries(path, "." + extension.lstrip("."))]
     if not entries:
         raise IPAdapterError(
-            f"{', '.join(path.name for path in paths[:NAMED])} hold no pictures ({', '.join(sorted(PICTURES))})."
+            f"{', '.join(path.name for path in paths[:NAMED])} hold no pictures ({', '.join(sorted(PICTURE_ENDINGS))})."
         )
     return entries
 
@@ -211,7 +206,7 @@ def refuse_cut_short(tar: tarfile.TarFile, path: Path) -> None:
 
 def shard_entry(path: Path, changed: int, key: str, members: list[Member], extension: str) -> Entry | None:
     """The picture of one example with its caption, or None where there is no picture."""
-    picture = next((member for member in members if member.ending in PICTURES), None)
+    picture = next((member for member in members if member.ending in PICTURE_ENDINGS), None)
     text = next((member for member in members if member.ending == extension.lower()), None)
     if picture is None:
         return None

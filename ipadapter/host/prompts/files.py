@@ -30,7 +30,7 @@ from ..files import fingerprint_of, next_path
 from ..pictures import single_pictures, to_pil
 
 FOLDER = "image_prompts"  # in the input and in the output folder
-ENDINGS = (".safetensors", ".ipadpt")
+PROMPT_ENDINGS = (".safetensors", ".ipadpt")
 THUMBNAIL = 256  # pixels, the longer side
 
 
@@ -54,7 +54,9 @@ def files_in(root: Path) -> Iterator[str]:
     top = [entry.name for entry in os.scandir(root) if entry.is_file()] if root.is_dir() else []
     below = ((Path(folder), names) for folder, _, names in os.walk(root / FOLDER, followlinks=True))
     for folder, names in ((root, top), *below):
-        yield from ((folder / name).relative_to(root).as_posix() for name in names if name.lower().endswith(ENDINGS))
+        yield from (
+            (folder / name).relative_to(root).as_posix() for name in names if name.lower().endswith(PROMPT_ENDINGS)
+        )
 
 
 def find_prompt(name: str) -> Path:
