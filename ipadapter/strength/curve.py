@@ -5,7 +5,6 @@ Positions are those of `start_at` and `end_at`: 0 is the first step of a whole s
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -13,6 +12,7 @@ from enum import Enum
 from ..errors import IPAdapterError
 from ..numbers import PART, WEIGHT, require_all, shorten
 from ..typed import NUMBER, entries, weighed
+from .easing import Easing, even, jump, slow_both, slow_end, slow_start
 
 Point = tuple[float, float]  # position, weight
 
@@ -27,12 +27,12 @@ class Interpolation(str, Enum):
     STEP = "step"
 
 
-EASINGS: dict[Interpolation, Callable[[float], float]] = {
-    Interpolation.LINEAR: lambda t: t,
-    Interpolation.SMOOTH: lambda t: 0.5 - 0.5 * math.cos(math.pi * t),
-    Interpolation.EASE_IN: lambda t: 1 - math.cos(0.5 * math.pi * t),
-    Interpolation.EASE_OUT: lambda t: math.sin(0.5 * math.pi * t),
-    Interpolation.STEP: lambda t: 0.0,
+CURVE_EASINGS: dict[Interpolation, Easing] = {
+    Interpolation.LINEAR: even,
+    Interpolation.SMOOTH: slow_both,
+    Interpolation.EASE_IN: slow_start,
+    Interpolation.EASE_OUT: slow_end,
+    Interpolation.STEP: jump,
 }
 
 
@@ -54,7 +54,7 @@ class WeightCurve:
         if not before or not after:
             return (before[-1] if before else after[0])[1]
         (left, low), (right, high) = before[-1], after[0]
-        return low + (high - low) * EASINGS[self.interpolation]((at - left) / (right - left))
+        return low + (high - low) * CURVE_EASINGS[self.interpolation]((at - left) / (right - left))
 
 
 KEYFRAME = weighed(rf"({NUMBER})\s*(%?)")

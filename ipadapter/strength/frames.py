@@ -5,14 +5,13 @@ A frame is a picture of a batch.
 
 from __future__ import annotations
 
-import math
 import random
-from collections.abc import Callable
 from enum import Enum
 
 from ..numbers import shorten
 from ..prompts.weights import Weights
 from ..typed import entries, read_weight
+from .easing import Easing, even, slow_both, slow_end, slow_start
 
 UNTIL_THE_END = 9999
 
@@ -28,11 +27,11 @@ class Timing(str, Enum):
     RANDOM = "random"
 
 
-PROGRESS: dict[Timing, Callable[[float], float]] = {
-    Timing.LINEAR: lambda x: x,
-    Timing.EASE_IN_OUT: lambda x: (1 - math.cos(math.pi * x)) / 2,
-    Timing.EASE_IN: lambda x: math.sin(math.pi * x / 2),
-    Timing.EASE_OUT: lambda x: 1 - math.cos(math.pi * x / 2),
+FRAME_EASINGS: dict[Timing, Easing] = {  # as ComfyUI_IPAdapter_plus has these words
+    Timing.LINEAR: even,
+    Timing.EASE_IN_OUT: slow_both,
+    Timing.EASE_IN: slow_end,
+    Timing.EASE_OUT: slow_start,
 }
 
 
@@ -80,7 +79,7 @@ def eased(first: float, last: float, count: int, timing: Timing, seed: int) -> W
     """From the first weight to the last, both included; one frame alone has the last."""
     if count < 2:
         return (last,) * count
-    return tuple(first + (last - first) * PROGRESS[timing](frame / (count - 1)) for frame in range(count))
+    return tuple(first + (last - first) * FRAME_EASINGS[timing](frame / (count - 1)) for frame in range(count))
 
 
 def drawn(first: float, last: float, count: int, timing: Timing, seed: int) -> Weights:
