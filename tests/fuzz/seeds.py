@@ -12,7 +12,7 @@ from typing import Any
 
 import safetensors.torch
 import torch
-from pack.ipadapter.commands.evaluate.rows import COLUMNS
+from pack.ipadapter.commands.evaluate.rows import RESULT_COLUMNS
 from pack.ipadapter.prompts.files import write_prompt
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
@@ -121,8 +121,8 @@ def configurations() -> list[bytes]:
 
 
 def tables() -> list[bytes]:
-    row = ["a.png", "1", "a cat", *["0.5"] * (len(COLUMNS) - 3)]
-    evaluated = f"{','.join(COLUMNS)}\n{','.join(row)}\n"
+    row = ["a.png", "1", "a cat", *["0.5"] * (len(RESULT_COLUMNS) - 3)]
+    evaluated = f"{','.join(RESULT_COLUMNS)}\n{','.join(row)}\n"
     journal = "step,loss,learning_rate,examples_per_second\r\n1,0.5,1e-4,2.5\r\n"
     captions = 'image,caption\na.png,"a cat, and\na dog"\n'
     return [evaluated.encode(), journal.encode(), captions.encode(), captions.encode("utf-16")]

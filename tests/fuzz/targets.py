@@ -15,15 +15,14 @@ from pathlib import Path
 
 from pack.ipadapter.backbones.backbone import CrossAttentionLayer
 from pack.ipadapter.commands.evaluate.captions import coco_captions, json_captions
-from pack.ipadapter.commands.evaluate.folder import open_picture as open_image
-from pack.ipadapter.commands.evaluate.folder import trouble
+from pack.ipadapter.commands.evaluate.folder import open_image, trouble
 from pack.ipadapter.commands.evaluate.graph import make_template, read_workflow
 from pack.ipadapter.commands.evaluate.rows import repair
-from pack.ipadapter.commands.migrate.command import Request, migrate_file
+from pack.ipadapter.commands.migrate.command import MigrationRequest, migrate_file
 from pack.ipadapter.commands.train.config import read_config
 from pack.ipadapter.commands.train.journal import Journal
 from pack.ipadapter.commands.train.listing import expand_braces, shard_entries
-from pack.ipadapter.commands.train.pictures import open_picture
+from pack.ipadapter.commands.train.pictures import open_training_picture
 from pack.ipadapter.encoders.image_tower import described_architecture
 from pack.ipadapter.errors import IPAdapterError
 from pack.ipadapter.files.captions import lines_of, read_table, read_text
@@ -128,7 +127,7 @@ def typed(parse: Callable[[str], object]) -> Action:
 
 def migrate(path: Path) -> None:
     """As the command does, which reports an error a file."""
-    report = migrate_file(path, Request((path,), None, None, None, False))
+    report = migrate_file(path, MigrationRequest((path,), None, None, None, False))
     if report.error:
         raise IPAdapterError(report.error)
 
@@ -136,7 +135,7 @@ def migrate(path: Path) -> None:
 def train_on(path: Path) -> object:
     """As the trainer does, which names the pictures that it cannot read and says why."""
     try:
-        return open_picture(path.read_bytes(), 8)
+        return open_training_picture(path.read_bytes(), 8)
     except IPAdapterError as error:
         raise IPAdapterError(f"'{path.name}': {error}.") from error
 

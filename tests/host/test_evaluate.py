@@ -16,7 +16,7 @@ import pytest
 import torch
 from comfy.model_sampling import ModelSamplingDiscrete
 from diffusers import DDIMScheduler
-from pack.ipadapter.commands.evaluate.graph import Recipe
+from pack.ipadapter.commands.evaluate.graph import DrawingRecipe
 from pack.ipadapter.encoders.two_towers import Towers
 from pack.ipadapter.errors import IPAdapterError
 from pack.nodes.evaluate import EvaluateImagePrompt
@@ -204,7 +204,7 @@ def test_the_commands_own_schedule_is_the_references():
     scheduler = DDIMScheduler(beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012, steps_offset=1)
     scheduler.set_timesteps(50)
     sampling = ModelSamplingDiscrete()
-    sigmas = comfy.samplers.calculate_sigmas(sampling, Recipe().scheduler, Recipe().steps)
+    sigmas = comfy.samplers.calculate_sigmas(sampling, DrawingRecipe().scheduler, DrawingRecipe().steps)
     assert sampling.timestep(sigmas[:-1]).tolist() == scheduler.timesteps.tolist()
 
 

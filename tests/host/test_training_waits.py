@@ -13,7 +13,7 @@ from pack.ipadapter.adapters.provenance import Provenance
 from pack.ipadapter.commands.train.encoding import Settings, fill, make_plan
 from pack.ipadapter.commands.train.examples import open_set
 from pack.ipadapter.commands.train.listing import list_folder
-from pack.ipadapter.commands.train.run import Run, Schedule, make_accelerator
+from pack.ipadapter.commands.train.run import TrainingRun, WritingSchedule, make_accelerator
 from pack.ipadapter.commands.train.stopping import Stop
 from pack.ipadapter.training.batches import Batches
 from pack.ipadapter.training.fresh import new_adapter, new_spec
@@ -79,7 +79,7 @@ def test_a_step_of_the_command_waits_once(tmp_path, accumulation, fresh_accelera
         spec = new_spec("small", BASE, 2, WIDTH, frozen.layers)
         training = AdapterTraining(new_adapter(spec, frozen.layer_weights(), 0), frozen)
         data = encoded_pictures(tmp_path)
-        run = Run(accelerator, training, data, recipe, Schedule(tmp_path / "run"), Provenance("small"))
+        run = TrainingRun(accelerator, training, data, recipe, WritingSchedule(tmp_path / "run"), Provenance("small"))
         run.one_step(Stop())
         waits.clear()
         run.one_step(Stop())

@@ -26,7 +26,7 @@ from ipadapter.adapters.provenance import Provenance
 from ipadapter.commands.train.encoding import Plan, Settings, fill, make_plan
 from ipadapter.commands.train.examples import open_set
 from ipadapter.commands.train.listing import list_folder
-from ipadapter.commands.train.run import Run, Schedule, make_accelerator, train
+from ipadapter.commands.train.run import TrainingRun, WritingSchedule, make_accelerator, train_run
 from ipadapter.commands.train.stopping import Stop
 from ipadapter.errors import IPAdapterError
 from ipadapter.training.fresh import new_adapter, new_spec
@@ -102,7 +102,7 @@ def small_plan(data: Path, cache: Path, chunk: int = 3) -> Plan:
     return make_plan(list_folder(data, "txt"), ("small",), Settings(32, torch.float32, chunk, 2), cache)
 
 
-class TroubledRun(Run):
+class TroubledRun(TrainingRun):
     """A run to which what the job says happens."""
 
     job: Job
@@ -163,13 +163,13 @@ def carry_out(job: Job) -> int:
         frozen = stack.enter_context(frozen_unet(model, torch.float32, False))
         spec = new_spec("small", BASE, recipe.token_count, WIDTH, trainable_layers(model))
         training = AdapterTraining(new_adapter(spec, frozen.layer_weights(), 0), frozen)
-        schedule = Schedule(folder, job.checkpoint_every, job.keep, 1)
+        schedule = WritingSchedule(folder, job.checkpoint_every, job.keep, 1)
         run = TroubledRun(accelerator, training, open_set(plan), recipe, schedule, Provenance("small"))
         run.job = job
         run.resume()
         if job.tensorboard:
             accelerator.init_trackers("curves")
-        ended = train(run, stop, quiet=True)
+        ended = train_run(run, stop, quiet=True)
         accelerator.end_training()
         return ended.step
 

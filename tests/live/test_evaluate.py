@@ -14,8 +14,8 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from ipadapter.commands.evaluate.command import main
-from ipadapter.commands.evaluate.graph import Recipe, build_graph
-from ipadapter.commands.evaluate.rows import Key, Row, Table, repair
+from ipadapter.commands.evaluate.graph import DrawingRecipe, build_graph
+from ipadapter.commands.evaluate.rows import Key, ResultRow, ResultTable, repair
 from ipadapter.server.client import ExecutionFailedError
 from tests.live.files import SMALL_ADAPTER, SMALL_ENCODER, TOWER, write_adapter_for_tower
 from tests.live.graph import Graph
@@ -66,7 +66,7 @@ def kill_after_a_row(words: list[str], out: Path) -> None:
     process.wait()
 
 
-def numbers(rows: list[Row]) -> dict[Key, tuple[float, ...]]:
+def numbers(rows: list[ResultRow]) -> dict[Key, tuple[float, ...]]:
     return {row.key: (row.clip_i, row.clip_t or 0, row.clip_score or 0) for row in rows}
 
 
@@ -92,7 +92,7 @@ def test_a_killed_run_goes_on_where_it_stopped(studio: Studio, folder: Path, tmp
 
     whole = tmp_path / "again.parquet"
     assert main(command(studio, folder, whole, "--seeds", "2", "--workflow", flow)) == 0, capsys.readouterr().err
-    table = Table(whole)
+    table = ResultTable(whole)
     table.open(json.loads(table.settings_file.read_text()))
     assert numbers(table.rows) == numbers(rows)
 
@@ -190,7 +190,7 @@ def test_the_built_in_graph_runs_and_a_missing_model_is_said(
 
 def test_the_built_in_graph_is_one_the_server_takes(studio: Studio) -> None:
     described = studio.ask(lambda client: client.object_info())
-    for node in build_graph(Recipe()).values():
+    for node in build_graph(DrawingRecipe()).values():
         wanted = described[node["class_type"]]["input"]
         assert set(wanted["required"]) <= set(node["inputs"]) <= {*wanted["required"], *wanted.get("optional", {})}
 

@@ -12,15 +12,15 @@ from typing import Any
 
 import pytest
 import torch
-from pack.ipadapter.commands.evaluate.arguments import read_request
+from pack.ipadapter.commands.evaluate.arguments import read_evaluation_request
 from pack.ipadapter.commands.evaluate.command import main
-from pack.ipadapter.commands.evaluate.drawer import Drawer, identity, shaping
-from pack.ipadapter.commands.evaluate.folder import open_picture, read_folder
-from pack.ipadapter.commands.evaluate.graph import Recipe, build_graph, make_template
-from pack.ipadapter.commands.evaluate.rows import COLUMNS, Row, Table
+from pack.ipadapter.commands.evaluate.drawer import Drawer, compared_by, shaping
+from pack.ipadapter.commands.evaluate.folder import open_image, read_folder
+from pack.ipadapter.commands.evaluate.graph import DrawingRecipe, build_graph, make_template
+from pack.ipadapter.commands.evaluate.rows import RESULT_COLUMNS, ResultRow, ResultTable
 from pack.ipadapter.commands.evaluate.run import remaining, wanted
 from pack.ipadapter.commands.evaluate.score import Scorer
-from pack.ipadapter.commands.evaluate.summary import TABLE_1, describe
+from pack.ipadapter.commands.evaluate.summary import TABLE_1, describe_results
 from pack.ipadapter.encoders.two_towers import open_towers
 from pack.ipadapter.errors import IPAdapterError
 from pack.ipadapter.evaluation.metrics import embed_captions, embed_pictures
@@ -156,7 +156,7 @@ def test_folders_and_images_that_do_not_do_are_refused(tmp_path):
 def test_an_image_that_is_cut_short_is_named_when_it_is_read(tmp_path):
     whole = image(tmp_path / "a.png", (400, 300)).read_bytes()
     (tmp_path / "a.png").write_bytes(whole[: len(whole) // 2])
-    assert "'a.png' is damaged or cut short" in refusal(open_picture, tmp_path / "a.png")
+    assert "'a.png' is damaged or cut short" in refusal(open_image, tmp_path / "a.png")
 
 
 @pytest.mark.parametrize(
@@ -181,12 +181,12 @@ def test_tables_of_captions_that_are_none_are_refused(name, text, said, tmp_path
 # Rows
 
 
-def row(image: str, seed: int, value: float = 0.5) -> Row:
-    return Row(image, seed, value, 0.2, 0.5, 5, 1.0, "0123456789abcdef")
+def row(image: str, seed: int, value: float = 0.5) -> ResultRow:
+    return ResultRow(image, seed, value, 0.2, 0.5, 5, 1.0, "0123456789abcdef")
 
 
-def filled(path: Path, count: int) -> Table:
-    table = Table(path)
+def filled(path: Path, count: int) -> ResultTable:
+    table = ResultTable(path)
     table.open(SETTINGS)
     for index in range(count):
         table.add(row(f"name, {index // 4}.jpg", index % 4, index / 7))
@@ -196,8 +196,8 @@ def filled(path: Path, count: int) -> Table:
 def test_rows_are_on_the_disk_as_they_come_and_come_back_exactly(tmp_path):
     table = filled(tmp_path / "rows.csv", 5)
     lines = list(csv.reader((tmp_path / "rows.csv").read_text().splitlines()))
-    assert lines[0] == COLUMNS and len(lines) == 6
-    again = Table(tmp_path / "rows.csv")
+    assert lines[0] == RESULT_COLUMNS and len(lines) == 6
+    again = ResultTable(tmp_path / "rows.csv")
     again.open(SETTINGS)
     assert again.rows == table.rows and list(again.done.values()) == table.rows
 
@@ -209,12 +209,12 @@ def test_any_cut_of_the_file_loses_the_last_row_at_most(tmp_path):
     ends = [index + 1 for index, byte in enumerate(whole) if byte == ord("\n")]
     for cut in range(ends[0], len(whole) + 1):
         path.write_bytes(whole[:cut])
-        table = Table(path)
+        table = ResultTable(path)
         table.open(SETTINGS)
         kept = sum(end <= cut for end in ends) - 1
         assert table.rows == rows[:kept]
         table.add(row("next.jpg", 0))
-        again = Table(path)
+        again = ResultTable(path)
         again.open(SETTINGS)
         assert again.rows == [*rows[:kept], row("next.jpg", 0)]
 
@@ -223,22 +223,22 @@ def test_garbage_after_the_last_row_is_removed_and_within_is_refused(tmp_path):
     path = tmp_path / "rows.csv"
     rows, whole = filled(path, 2).rows, path.read_bytes()
     path.write_bytes(whole + b"a.jpg,1,0.\x00\x00\n")
-    table = Table(path)
+    table = ResultTable(path)
     table.open(SETTINGS)
     assert table.rows == rows and path.read_bytes() == whole
     path.write_bytes(whole.replace(b"0.2,0.5", b"0.2,?", 1))
-    assert "'rows.csv' is damaged in line 2" in refusal(Table(path).open, SETTINGS)
+    assert "'rows.csv' is damaged in line 2" in refusal(ResultTable(path).open, SETTINGS)
     path.write_bytes(b"something else\n")
-    assert "not a table of an evaluation" in refusal(Table(path).open, SETTINGS)
+    assert "not a table of an evaluation" in refusal(ResultTable(path).open, SETTINGS)
 
 
 def test_other_settings_are_refused_by_name_and_value(tmp_path):
     filled(tmp_path / "rows.csv", 1)
-    said = refusal(Table(tmp_path / "rows.csv").open, SETTINGS | {"steps": 20})
+    said = refusal(ResultTable(tmp_path / "rows.csv").open, SETTINGS | {"steps": 20})
     assert "'rows.csv' was begun with steps 50, now 20: choose another file" in said
     (tmp_path / "rows.csv.settings.json").unlink()
     assert "'rows.csv.settings.json' that says how it was made is not" in refusal(
-        Table(tmp_path / "rows.csv").open, SETTINGS
+        ResultTable(tmp_path / "rows.csv").open, SETTINGS
     )
 
 
@@ -255,12 +255,12 @@ def test_a_parquet_file_is_written_at_the_end_and_gone_on_with(tmp_path):
     assert not path.exists()
     table.close()
     assert {file.name for file in tmp_path.iterdir()} == {"rows.parquet", "rows.parquet.settings.json"}
-    again = Table(path)
+    again = ResultTable(path)
     again.open(SETTINGS)
     assert again.rows == table.rows
     again.add(row("more.jpg", 1))
     again.close()
-    last = Table(path)
+    last = ResultTable(path)
     last.open(SETTINGS)
     assert last.rows == again.rows and len(last.rows) == 4
 
@@ -269,10 +269,10 @@ WITHOUT_PYARROW = """
 import sys
 sys.modules["pyarrow"] = None
 from pathlib import Path
-from ipadapter.commands.evaluate.rows import Table
+from ipadapter.commands.evaluate.rows import ResultTable
 from ipadapter.errors import IPAdapterError
 try:
-    Table(Path(sys.argv[1])).prepare()
+    ResultTable(Path(sys.argv[1])).prepare()
 except IPAdapterError as error:
     print(error)
 """
@@ -308,7 +308,7 @@ def test_an_image_prompt_is_known_by_its_picture_and_captions(tmp_path):
 
 
 def test_the_built_in_graph_has_the_papers_settings():
-    graph = build_graph(Recipe())
+    graph = build_graph(DrawingRecipe())
     sampler = graph["sample"]["inputs"]
     assert (sampler["steps"], sampler["cfg"], sampler["sampler_name"]) == (50, 7.5, "ddim")
     assert graph["apply"]["inputs"]["weight"] == 1.0
@@ -317,7 +317,7 @@ def test_the_built_in_graph_has_the_papers_settings():
 
 
 def test_an_image_and_a_seed_go_into_a_workflow(tmp_path):
-    template = make_template(build_graph(Recipe()))
+    template = make_template(build_graph(DrawingRecipe()))
     filled = template.fill("x.png", 7)
     assert filled["image"]["inputs"]["image"] == "x.png" and filled["sample"]["inputs"]["seed"] == 7
     assert template.prompt["image"]["inputs"]["image"] == ""
@@ -326,11 +326,11 @@ def test_an_image_and_a_seed_go_into_a_workflow(tmp_path):
 def workflow_refusal(tmp_path: Path, data: object, *more: str) -> str:
     path = tmp_path / "flow.json"
     path.write_text(json.dumps(data))
-    return refusal(read_request, [str(tmp_path), "--encoder", "e", "--workflow", str(path), *more])
+    return refusal(read_evaluation_request, [str(tmp_path), "--encoder", "e", "--workflow", str(path), *more])
 
 
 def test_workflows_that_do_not_do_are_refused(tmp_path):
-    graph = build_graph(Recipe())
+    graph = build_graph(DrawingRecipe())
     assert "is a saved workflow" in workflow_refusal(tmp_path, {"nodes": [], "links": []})
     assert "not a workflow in the API's format" in workflow_refusal(tmp_path, {"a": 1})
     two = graph | {"more": graph["image"]}
@@ -344,7 +344,7 @@ def test_workflows_that_do_not_do_are_refused(tmp_path):
 def test_numbers_that_make_no_sense_are_refused(tmp_path):
     for option in ("--seeds", "--limit"):
         assert f"{option} is 0, where 1 or more is needed" in refusal(
-            read_request, [str(tmp_path), "--encoder", "e", option, "0"]
+            read_evaluation_request, [str(tmp_path), "--encoder", "e", option, "0"]
         )
 
 
@@ -361,11 +361,11 @@ DRAWER = Drawer({"ip-adapter_sd15.safetensors": ("ab" * 32,)}, None, (), tells=T
 def settings(folder: Path, drawer: Drawer, *more: str) -> dict[str, Any]:
     encoder = folder / "e"
     encoder.touch()
-    return read_request([str(folder), "--encoder", str(encoder), *more]).settings(drawer)
+    return read_evaluation_request([str(folder), "--encoder", str(encoder), *more]).settings(drawer)
 
 
 def differing(one: dict[str, Any], two: dict[str, Any]) -> set[str]:
-    return {key for key in one if identity(one[key]) != identity(two[key])}
+    return {key for key in one if compared_by(one[key]) != compared_by(two[key])}
 
 
 def test_a_file_is_known_by_what_it_holds_and_not_by_its_name(tmp_path):
@@ -377,10 +377,10 @@ def test_a_file_is_known_by_what_it_holds_and_not_by_its_name(tmp_path):
 
 
 def test_every_setting_that_differs_is_named(tmp_path):
-    table = Table(tmp_path / "rows.csv")
+    table = ResultTable(tmp_path / "rows.csv")
     table.open(settings(tmp_path, DRAWER))
     other = Drawer({"ip-adapter_sd15.safetensors": ("cd" * 32,)}, None, ("--force-fp16",), tells=True)
-    said = refusal(Table(tmp_path / "rows.csv").open, settings(tmp_path, other, "--steps", "3"))
+    said = refusal(ResultTable(tmp_path / "rows.csv").open, settings(tmp_path, other, "--steps", "3"))
     assert "ip_adapter_name 'ip-adapter_sd15.safetensors' (SHA-256 abababababab), now" in said
     assert "sample (KSampler) steps 50, now 3" in said and "the server's options [], now ['--force-fp16']" in said
 
@@ -400,7 +400,7 @@ def test_scores_are_means_over_all_captions(tmp_path):
     picture = Image.effect_noise((50, 40), 80).convert("RGB")
     made = scorer.measure(picture, scorer.target(item))
     image_vector = embed_pictures(encoder, [from_pil(picture)])
-    reference = embed_pictures(encoder, [from_pil(open_picture(item.path))])
+    reference = embed_pictures(encoder, [from_pil(open_image(item.path))])
     cosines = image_vector @ embed_captions(encoder, item.captions).T
     assert made.clip_i == pytest.approx((image_vector @ reference.T).item(), abs=1e-6)
     assert made.clip_t == pytest.approx(cosines.mean().item(), abs=1e-6)
@@ -414,13 +414,13 @@ def captioned(folder: Path) -> Path:
 
 
 def test_the_summary_stands_beside_the_papers_table():
-    rows = [Row(f"{n // 4}.jpg", n % 4, 0.8 + n / 100, 0.23, 0.575, 5, 1.0, "0" * 16) for n in range(8)]
-    text = describe(rows, "ViT-L-14-quickgelu", "")
+    rows = [ResultRow(f"{n // 4}.jpg", n % 4, 0.8 + n / 100, 0.23, 0.575, 5, 1.0, "0" * 16) for n in range(8)]
+    text = describe_results(rows, "ViT-L-14-quickgelu", "")
     assert "8 picture(s) of 2 image(s)" in text and "95 % interval" in text
     assert "0.575" in text and "score high on CLIP metrics" in text and "not comparable" not in text
     assert all(f"{one.clip_t:.3f}" in text and f"{one.clip_i:.3f}" in text for one in TABLE_1)
-    assert "not comparable with Table 1" in describe(rows, "ViT-B-32", "")
-    without = describe([Row("a", 0, 0.8, None, None, 0, 1.0, "0" * 16)], "ViT-B-32", "")
+    assert "not comparable with Table 1" in describe_results(rows, "ViT-B-32", "")
+    without = describe_results([ResultRow("a", 0, 0.8, None, None, 0, 1.0, "0" * 16)], "ViT-B-32", "")
     assert "| this run" in without and "no interval" in without
 
 

@@ -15,10 +15,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ipadapter.commands.train.encoding import Part, Plan, Settings, fill, make_plan, skipped
+from ipadapter.commands.train.encoding import ChunkShare, Plan, Settings, fill, make_plan, skipped
 from ipadapter.commands.train.examples import open_set
 from ipadapter.commands.train.listing import list_folder
-from ipadapter.commands.train.pictures import open_picture
+from ipadapter.commands.train.pictures import open_training_picture
 from ipadapter.commands.train.room import cache_bytes, refuse_little_room
 from ipadapter.errors import IPAdapterError
 from tests.host.train_cli_world import SmallEncoders
@@ -67,7 +67,7 @@ def test_examples_come_back_as_they_were_encoded(data):
     fill(plan, encoders)
     examples = open_set(plan)
     assert len(examples) == 8
-    pictures = [open_picture((data / f"{number}.png").read_bytes(), 32) for number in (5, 0)]
+    pictures = [open_training_picture((data / f"{number}.png").read_bytes(), 32) for number in (5, 0)]
     keep, drop = torch.tensor([False, False]), torch.tensor([False, True])
     assert torch.equal(examples.latents([5, 0]), encoders.latents(torch.stack([p.pixels for p in pictures])))
     assert torch.equal(examples.features([5, 0], keep), encoders.features([p.whole for p in pictures]))
@@ -98,7 +98,7 @@ def test_what_was_encoded_before_a_kill_is_not_encoded_again(data):
 def test_processes_share_the_work(data):
     plan, workers = plan_of(data), (Counting(), Counting())
     for number, worker in enumerate(workers):
-        fill(plan, worker, Part(number, 2))
+        fill(plan, worker, ChunkShare(number, 2))
     assert [worker.pictures for worker in workers] == [5, 3]
     assert plan.complete and len(open_set(plan)) == 8
 
@@ -146,7 +146,7 @@ def test_pictures_that_cannot_be_read_are_skipped_if_asked(data):
     fill(plan, SmallEncoders())
     assert [name for name, _ in skipped(plan)] == ["1.png"]
     examples = open_set(plan)
-    last = open_picture((data / "7.png").read_bytes(), 32)
+    last = open_training_picture((data / "7.png").read_bytes(), 32)
     assert len(examples) == 7
     assert torch.equal(examples.latents([6]), SmallEncoders().latents(last.pixels[None]))
 

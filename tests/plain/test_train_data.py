@@ -14,7 +14,7 @@ import webdataset
 from PIL import Image
 
 from ipadapter.commands.train.listing import complete, decode, list_folder, list_shards
-from ipadapter.commands.train.pictures import open_picture
+from ipadapter.commands.train.pictures import open_training_picture
 from ipadapter.errors import IPAdapterError
 
 CAPTION = "a café, 東京"
@@ -272,7 +272,7 @@ def test_pixels_are_those_of_the_reference_trainers_transforms():
     from torchvision import transforms
 
     image = picture(90, 61)
-    opened = open_picture(png(image), 32)
+    opened = open_training_picture(png(image), 32)
     reference = transforms.Compose([transforms.Resize(32), transforms.CenterCrop(32), transforms.ToTensor()])(image)
     assert torch.equal(opened.pixels.movedim(-1, 0), reference)
     assert opened.whole.shape == (1, 61, 90, 3)
@@ -282,15 +282,15 @@ def test_pixels_are_those_of_the_reference_trainers_transforms():
 def test_pictures_are_turned_upright():
     exif = Image.Exif()
     exif[0x0112] = 6  # to be turned by 90 degrees
-    assert open_picture(png(picture(40, 20), "JPEG", exif=exif), 16).whole.shape == (1, 40, 20, 3)
+    assert open_training_picture(png(picture(40, 20), "JPEG", exif=exif), 16).whole.shape == (1, 40, 20, 3)
 
 
 def test_grey_palette_transparent_and_16_bit_pictures_are_read():
     for mode in ("L", "P", "RGBA", "1", "CMYK"):
         form = "TIFF" if mode == "CMYK" else "PNG"
-        assert open_picture(png(picture().convert(mode), form), 8).pixels.shape == (8, 8, 3)
+        assert open_training_picture(png(picture().convert(mode), form), 8).pixels.shape == (8, 8, 3)
     deep = Image.fromarray(np.full((16, 16), 0x8000, dtype=np.uint16))
-    assert open_picture(png(deep), 8).pixels.mean() == pytest.approx(0.5, abs=0.01)
+    assert open_training_picture(png(deep), 8).pixels.mean() == pytest.approx(0.5, abs=0.01)
 
 
 @pytest.mark.parametrize(
@@ -305,4 +305,4 @@ def test_grey_palette_transparent_and_16_bit_pictures_are_read():
 )
 def test_pictures_that_say_nothing_are_refused(content, why):
     with pytest.raises(IPAdapterError, match=why):
-        open_picture(content, 32)
+        open_training_picture(content, 32)

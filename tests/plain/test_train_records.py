@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from ipadapter.commands.train.checkpoints import Checkpoint, Checkpoints
-from ipadapter.commands.train.journal import Journal, Row
+from ipadapter.commands.train.checkpoints import Checkpoints, RunCheckpoint
+from ipadapter.commands.train.journal import Journal, LossRow
 from ipadapter.errors import IPAdapterError
 
 
-def save(checkpoints: Checkpoints, step: int) -> Checkpoint:
+def save(checkpoints: Checkpoints, step: int) -> RunCheckpoint:
     (checkpoints.begin(step) / "weights").write_text(str(step))
     return checkpoints.finish(step, {"step": step})
 
@@ -64,7 +64,7 @@ def test_damaged_facts_are_named(tmp_path):
 
 def test_the_loss_file_has_no_row_of_a_lost_step(tmp_path):
     journal = Journal(tmp_path / "loss.csv")
-    rows = [Row(step, step / 3, 1e-4, 2.0) for step in range(1, 6)]
+    rows = [LossRow(step, step / 3, 1e-4, 2.0) for step in range(1, 6)]
     journal.cut(0)
     journal.add(rows)
     with journal.path.open("a") as file:

@@ -14,9 +14,9 @@ from ...encoders.image_tower import AUTO
 from ...errors import IPAdapterError
 from ...files.digests import sha256_of
 from .drawer import Drawer
-from .graph import Recipe, Template, build_graph, make_template, read_workflow
+from .graph import DrawingRecipe, Template, build_graph, make_template, read_workflow
 
-DESCRIPTION = """\
+EVALUATION_HELP = """\
 Evaluate image prompts as the paper does: every image of a folder through a running ComfyUI with several seeds, each
 picture measured against its image (CLIP-I) and the image's captions (CLIP-T). FOLDER is COCO's layout (val2017/ and
 annotations/captions_val2017.json) or plain (images with a .txt of the same name beside, captions.json or captions.csv).
@@ -25,7 +25,7 @@ Run the same command again to go on where it stopped.
 
 
 @dataclass(frozen=True)
-class Request:
+class EvaluationRequest:
     """One evaluation."""
 
     folder: Path
@@ -86,9 +86,11 @@ def digest_of_graph(template: Template, drawer: Drawer) -> str:
     return hashlib.sha256(json.dumps(nodes, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def parser() -> argparse.ArgumentParser:
+def evaluation_parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(
-        "python -m ipadapter.evaluate", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
+        "python -m ipadapter.evaluate",
+        description=EVALUATION_HELP,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     made.add_argument("folder", type=Path, help="images and captions")
     made.add_argument("--encoder", type=Path, required=True, help="weights of both towers; the paper: OpenAI ViT-L/14")
@@ -111,14 +113,14 @@ def parser() -> argparse.ArgumentParser:
 
 def add_recipe(group: Any) -> None:
     """An option for every setting of the built-in graph."""
-    for field in fields(Recipe):
+    for field in fields(DrawingRecipe):
         kind = type(field.default)
         group.add_argument(f"--{field.name.replace('_', '-')}", type=kind, help=f"({field.default!r})")
 
 
-def read_request(arguments: Sequence[str]) -> Request:
+def read_evaluation_request(arguments: Sequence[str]) -> EvaluationRequest:
     """Raises IPAdapterError for what does not go together."""
-    given = parser().parse_args(arguments)
+    given = evaluation_parser().parse_args(arguments)
     for name, value, least in (
         ("--seeds", given.seeds, 1),
         ("--limit", given.limit, 1),
@@ -126,7 +128,7 @@ def read_request(arguments: Sequence[str]) -> Request:
     ):
         if value is not None and value < least:
             raise IPAdapterError(f"{name} is {value}, where {least} or more is needed.")
-    return Request(
+    return EvaluationRequest(
         folder=given.folder,
         encoder=given.encoder,
         architecture=given.architecture,
@@ -144,9 +146,11 @@ def read_request(arguments: Sequence[str]) -> Request:
 
 def read_template(given: argparse.Namespace) -> Template:
     """The user's workflow, or the built-in graph with what of it was changed."""
-    changed = {field.name: value for field in fields(Recipe) if (value := getattr(given, field.name)) is not None}
+    changed = {
+        field.name: value for field in fields(DrawingRecipe) if (value := getattr(given, field.name)) is not None
+    }
     if given.workflow is None:
-        return make_template(build_graph(Recipe(**changed)), given.image_node, given.output_node)
+        return make_template(build_graph(DrawingRecipe(**changed)), given.image_node, given.output_node)
     if changed:
         option = "--" + next(iter(changed)).replace("_", "-")
         raise IPAdapterError(f"{option} is for the built-in graph: change it in '{given.workflow.name}' instead.")

@@ -9,18 +9,17 @@ from typing import Any
 
 from ...errors import IPAdapterError, sentence_of
 from ...files.replacing import write_whole
-from .arguments import Request, read_request
+from ..exit_codes import FAILED, INTERRUPTED
+from .arguments import EvaluationRequest, read_evaluation_request
 from .drawer import Drawer, ask_drawer
 from .folder import read_folder
-from .rows import Row, Table
+from .rows import ResultRow, ResultTable
 from .run import Studio, remaining, run, wanted
 from .score import Scorer, open_scorer
-from .summary import describe
-
-STOPPED, INTERRUPTED = 1, 130  # exit codes
+from .summary import describe_results
 
 
-def evaluate(request: Request, table: Table) -> str:
+def run_evaluation(request: EvaluationRequest, table: ResultTable) -> str:
     """Do what is left to do, and give the summary of all rows."""
     table.prepare()
     items = read_folder(request.folder, request.with_captions, request.limit)
@@ -33,7 +32,7 @@ def evaluate(request: Request, table: Table) -> str:
         studio = Studio(request.url, request.template, scorer, request.pictures)
         left = sum(len(one.seeds) for one in work)
         with progress(len(asked) - left, left) as bar:
-            asyncio.run(run(studio, work, table, lambda row: show(bar, row)))
+            asyncio.run(run(studio, work, table, lambda row: advance_bar(bar, row)))
     table.close()
     done = table.done
     return summary_of([done[key] for key in asked], table, scorer, drawer)
@@ -51,15 +50,15 @@ def progress(done: int, left: int) -> Any:
     return tqdm(total=done + left, initial=done, unit="picture", dynamic_ncols=True)
 
 
-def show(bar: Any, row: Row) -> None:
+def advance_bar(bar: Any, row: ResultRow) -> None:
     """One picture is done."""
     bar.set_postfix_str(f"CLIP-I {row.clip_i:.3f}" + ("" if row.clip_t is None else f", CLIP-T {row.clip_score:.3f}"))
     bar.update()
 
 
-def summary_of(rows: Sequence[Row], table: Table, scorer: Scorer, drawer: Drawer) -> str:
+def summary_of(rows: Sequence[ResultRow], table: ResultTable, scorer: Scorer, drawer: Drawer) -> str:
     """The summary of the rows that were asked for, which is also written beside the table."""
-    text = describe(rows, scorer.encoder.architecture.name, scorer.prefix)
+    text = describe_results(rows, scorer.encoder.architecture.name, scorer.prefix)
     text += "".join(f"\n- {note}" for note in remarks(len(table.rows) - len(rows), drawer))
     write_whole(table.path.with_name(table.path.name + ".md"), f"{text}\n".encode())
     return text
@@ -78,11 +77,11 @@ def remarks(others: int, drawer: Drawer) -> Iterator[str]:
 def main(arguments: Sequence[str]) -> int:
     """The command: its exit code."""
     try:
-        request = read_request(arguments)
-        print(evaluate(request, Table(request.out)))
+        request = read_evaluation_request(arguments)
+        print(run_evaluation(request, ResultTable(request.out)))
     except (IPAdapterError, OSError) as error:
         print(f"\n{sentence_of(error)}", file=sys.stderr)
-        return STOPPED
+        return FAILED
     except KeyboardInterrupt:
         print("\nStopped. Every finished picture has its row: run the same command again to go on.", file=sys.stderr)
         return INTERRUPTED

@@ -8,7 +8,7 @@ from typing import Any
 
 from ...errors import IPAdapterError
 from ...server.client import Client, ClientError, RequestRefusedError, connect
-from .graph import Prompt
+from .graph import ApiGraph
 
 FINDERS = ("FindIPAdapter", "LegacyIPAdapterFaceIDLoader")  # nodes that look for their files themselves
 # Beginnings of the host's options for precision, attention and device.
@@ -26,7 +26,7 @@ class Drawer:
     tells: bool  # whether the server has this pack, which is what tells contents
 
 
-async def ask_drawer(url: str, prompt: Prompt, told: Callable[[str], None]) -> Drawer:
+async def ask_drawer(url: str, prompt: ApiGraph, told: Callable[[str], None]) -> Drawer:
     """Ask the server at an address; `told` hears of each name before its files are read.
 
     Raises IPAdapterError where no ComfyUI answers.
@@ -59,7 +59,7 @@ async def greet(client: Client) -> list[str]:
         ) from error
 
 
-def texts_in(prompt: Prompt) -> list[str]:
+def texts_in(prompt: ApiGraph) -> list[str]:
     """Every value that may be the name of a file, each once."""
     values = (value for node in prompt.values() for value in node["inputs"].values())
     return list(dict.fromkeys(value for value in values if isinstance(value, str) and could_be_file(value)))
@@ -81,12 +81,12 @@ def shaping(arguments: Sequence[str]) -> tuple[str, ...]:
     return tuple(sorted(" ".join(group) for group in groups if group[0].startswith(SHAPING)))
 
 
-def identity(value: Any) -> Any:
+def compared_by(value: Any) -> Any:
     """What two settings are compared by: of a file its contents, whatever it is called."""
     return value["sha256"] if isinstance(value, dict) else value
 
 
-def in_words(value: Any) -> str:
+def setting_in_words(value: Any) -> str:
     """A setting as a sentence has it."""
     if not isinstance(value, dict):
         return repr(value)

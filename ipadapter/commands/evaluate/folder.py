@@ -15,12 +15,12 @@ from ...errors import IPAdapterError
 from ...files.pictures import PICTURE_ENDINGS, is_picture
 from ...images.pixels import LONGEST_RATIO, SMALLEST_SIDE
 from ...numbers import shorten
+from ..naming import name_some
 from .captions import Captions, coco_captions, json_captions, table_captions, text_captions
 
-NAMED = 5  # names in a sentence
 PAPERS_SPLIT = "val2017"
 
-TABLES: dict[str, Callable[[Path], Captions]] = {
+CAPTION_READERS: dict[str, Callable[[Path], Captions]] = {
     "captions.json": json_captions,
     "captions.csv": table_captions,
     "metadata.jsonl": table_captions,
@@ -28,7 +28,7 @@ TABLES: dict[str, Callable[[Path], Captions]] = {
 
 
 @dataclass(frozen=True)
-class Item:
+class CaptionedImage:
     """One image prompt: its file, and what people said it shows."""
 
     path: Path
@@ -47,14 +47,14 @@ class Item:
 
 
 @dataclass(frozen=True)
-class Source:
+class ImageSource:
     """Where the images are, and their captions by file name."""
 
     folder: Path
     captions: Captions
 
 
-def read_folder(folder: Path, with_captions: bool = True, limit: int | None = None) -> list[Item]:
+def read_folder(folder: Path, with_captions: bool = True, limit: int | None = None) -> list[CaptionedImage]:
     """The (first so many) images of a folder in the order of their names, in COCO's layout or plain.
 
     Raises IPAdapterError for a folder without images, images that cannot be used, and images without captions.
@@ -62,39 +62,39 @@ def read_folder(folder: Path, with_captions: bool = True, limit: int | None = No
     if not folder.is_dir():
         raise IPAdapterError(f"'{folder}' is not a folder: give one with images and their captions.")
     source = find_source(folder)
-    images = images_of(source.folder)[:limit]
+    images = images_in(source.folder)[:limit]
     refuse_unusable_images(images)
     if not with_captions:
-        return [Item(image, ()) for image in images]
+        return [CaptionedImage(image, ()) for image in images]
     captions = text_captions(images) | source.captions
     refuse_missing([image.name for image in images if not any(captions.get(image.name, ()))])
-    return [Item(image, tuple(captions[image.name])) for image in images]
+    return [CaptionedImage(image, tuple(captions[image.name])) for image in images]
 
 
-def find_source(folder: Path) -> Source:
+def find_source(folder: Path) -> ImageSource:
     """COCO's layout (`annotations/captions_val2017.json` beside `val2017/`), or one folder with everything."""
     coco = (coco_source(root, folder) for root in (folder, folder.parent))
     return next((source for source in coco if source), None) or plain_source(folder)
 
 
-def coco_source(root: Path, folder: Path) -> Source | None:
+def coco_source(root: Path, folder: Path) -> ImageSource | None:
     """COCO's captions below `root` where they are of the images in `folder`; the paper's split before others."""
     splits = {path.stem.removeprefix("captions_"): path for path in (root / "annotations").glob("captions_*.json")}
     for split in sorted(splits, key=lambda name: (not (root / name).is_dir(), name != PAPERS_SPLIT, name)):
         images = next(root / name for name in (split, "images", ".") if (root / name).is_dir())
         if folder in (root, images):
-            return Source(images, coco_captions(splits[split]))
+            return ImageSource(images, coco_captions(splits[split]))
     return None
 
 
-def plain_source(folder: Path) -> Source:
+def plain_source(folder: Path) -> ImageSource:
     """A folder with tables of captions, or none."""
-    tables = {name: folder / name for name in TABLES if (folder / name).is_file()}
-    captions = {key: value for name, path in tables.items() for key, value in TABLES[name](path).items()}
-    return Source(folder, captions)
+    tables = {name: folder / name for name in CAPTION_READERS if (folder / name).is_file()}
+    captions = {key: value for name, path in tables.items() for key, value in CAPTION_READERS[name](path).items()}
+    return ImageSource(folder, captions)
 
 
-def images_of(folder: Path) -> list[Path]:
+def images_in(folder: Path) -> list[Path]:
     """Image files by name. Raises IPAdapterError where there is none."""
     found = (path for path in folder.iterdir() if is_picture(path.relative_to(folder)))
     images = sorted(path for path in found if path.is_file())
@@ -107,7 +107,7 @@ def refuse_unusable_images(images: Sequence[Path]) -> None:
     """Refuse, by name, files that are no images and images that are too small."""
     unusable = [sentence for sentence in map(trouble, images) if sentence]
     if unusable:
-        raise IPAdapterError(f"{listed(unusable)}: replace or remove {'it' if len(unusable) == 1 else 'them'}.")
+        raise IPAdapterError(f"{name_some(unusable)}: replace or remove {'it' if len(unusable) == 1 else 'them'}.")
 
 
 def trouble(path: Path) -> str | None:
@@ -126,18 +126,12 @@ def refuse_missing(names: Sequence[str]) -> None:
     """Refuse images without a caption, by name."""
     if names:
         raise IPAdapterError(
-            f"{len(names)} image(s) have no caption ({listed(names)}): put a .txt of the same name beside each, or a "
-            "captions.json or captions.csv into the folder, or measure CLIP-I alone with --without-captions."
+            f"{len(names)} image(s) have no caption ({name_some(names)}): put a .txt of the same name beside each, or "
+            "a captions.json or captions.csv into the folder, or measure CLIP-I alone with --without-captions."
         )
 
 
-def listed(words: Sequence[str]) -> str:
-    """The first few, and how many more there are."""
-    more = f" and {len(words) - NAMED} more" if len(words) > NAMED else ""
-    return ", ".join(words[:NAMED]) + more
-
-
-def open_picture(path: Path) -> Image.Image:
+def open_image(path: Path) -> Image.Image:
     """An image as a viewer shows it, RGB. Raises IPAdapterError where its data are damaged."""
     try:
         with Image.open(path) as image:

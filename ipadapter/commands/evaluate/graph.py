@@ -11,14 +11,14 @@ from typing import Any
 from ...errors import IPAdapterError
 from .captions import read_json
 
-Prompt = dict[str, dict[str, Any]]
+ApiGraph = dict[str, dict[str, Any]]
 
 SEEDS = ("seed", "noise_seed")
 SHOWS = ("SaveImage", "PreviewImage")
 
 
 @dataclass(frozen=True)
-class Recipe:
+class DrawingRecipe:
     """What the built-in graph draws with; the defaults are the paper's (section 4.1.2): DDIM, 50 steps, guidance 7.5.
 
     `ddim_uniform` spaces 50 steps as the reference's scheduler does: 981, 961 … 1.
@@ -41,12 +41,12 @@ class Recipe:
 class Template:
     """A graph in the API's format, and where an image and a seed go in and a picture comes out."""
 
-    prompt: Prompt
+    prompt: ApiGraph
     image: str  # id of the LoadImage node
     seeds: tuple[tuple[str, str], ...]  # node id, input
     output: str  # id of the node that shows the picture
 
-    def fill(self, image: str, seed: int) -> Prompt:
+    def fill(self, image: str, seed: int) -> ApiGraph:
         """The graph for one picture; `image` as the server's input folder has it."""
         prompt = copy.deepcopy(self.prompt)
         prompt[self.image]["inputs"]["image"] = image
@@ -59,7 +59,7 @@ def node(class_type: str, **inputs: Any) -> dict[str, Any]:
     return {"class_type": class_type, "inputs": inputs, "_meta": {"title": class_type}}
 
 
-def build_graph(recipe: Recipe) -> Prompt:
+def build_graph(recipe: DrawingRecipe) -> ApiGraph:
     """Image prompt in, picture shown: the pack's nodes and the host's."""
     return {
         "checkpoint": node("CheckpointLoaderSimple", ckpt_name=recipe.checkpoint),
@@ -97,7 +97,7 @@ def build_graph(recipe: Recipe) -> Prompt:
     }
 
 
-def read_workflow(path: Path) -> Prompt:
+def read_workflow(path: Path) -> ApiGraph:
     """A workflow that was exported in the API's format. Raises IPAdapterError for anything else."""
     data = read_json(path)
     if isinstance(data, Mapping) and isinstance(data.get("nodes"), list):
@@ -110,7 +110,7 @@ def read_workflow(path: Path) -> Prompt:
     return dict(data)
 
 
-def make_template(prompt: Prompt, image: str | None = None, output: str | None = None) -> Template:
+def make_template(prompt: ApiGraph, image: str | None = None, output: str | None = None) -> Template:
     """Find the ends of a graph; ids may be given where it has several. Raises IPAdapterError."""
     return Template(
         prompt,
@@ -120,7 +120,7 @@ def make_template(prompt: Prompt, image: str | None = None, output: str | None =
     )
 
 
-def one_node(prompt: Prompt, kinds: tuple[str, ...], chosen: str | None, option: str) -> str:
+def one_node(prompt: ApiGraph, kinds: tuple[str, ...], chosen: str | None, option: str) -> str:
     """The one node of some kinds, or the one that is chosen by id."""
     found = [key for key, made in prompt.items() if made["class_type"] in kinds]
     if chosen is not None and chosen in prompt:
@@ -132,7 +132,7 @@ def one_node(prompt: Prompt, kinds: tuple[str, ...], chosen: str | None, option:
     return found[0]
 
 
-def find_seeds(prompt: Prompt) -> tuple[tuple[str, str], ...]:
+def find_seeds(prompt: ApiGraph) -> tuple[tuple[str, str], ...]:
     """Every seed that is written in a node rather than linked to it."""
     seeds = tuple(
         (key, name) for key, made in prompt.items() for name in SEEDS if isinstance(made["inputs"].get(name), int)

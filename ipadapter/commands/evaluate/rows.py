@@ -16,7 +16,7 @@ from typing import Any
 
 from ...errors import IPAdapterError
 from ...files.replacing import replacing, write_whole
-from .drawer import identity, in_words
+from .drawer import compared_by, setting_in_words
 
 PARQUET = ".parquet"
 PYARROW = "pyarrow is not installed: run `pip install pyarrow`, or choose a file that ends in .csv."
@@ -26,7 +26,7 @@ Key = tuple[str, str, int]  # an image prompt's file name and content, and a see
 
 
 @dataclass(frozen=True)
-class Row:
+class ResultRow:
     """One picture. `clip_t` is a cosine and `clip_score` 2.5 · max(cos, 0), means over captions; None without.
 
     `content` tells the image prompt's picture and captions from others under the same file name.
@@ -46,19 +46,19 @@ class Row:
         return self.image, self.content, self.seed
 
 
-COLUMNS = [field.name for field in fields(Row)]
+RESULT_COLUMNS = [field.name for field in fields(ResultRow)]
 
 
-def read_row(values: Sequence[str]) -> Row:
+def read_row(values: Sequence[str]) -> ResultRow:
     """A row of the file. Raises ValueError for one that is not whole."""
     image, seed, clip_i, clip_t, clip_score, captions, seconds, content = values
     if not content:
         raise ValueError("a row that says nothing of its image prompt")
-    scores = (float(clip_i), number(clip_t), number(clip_score))
-    return Row(image, int(seed), *scores, int(captions), float(seconds), content)
+    scores = (float(clip_i), number_or_none(clip_t), number_or_none(clip_score))
+    return ResultRow(image, int(seed), *scores, int(captions), float(seconds), content)
 
 
-def number(text: str) -> float | None:
+def number_or_none(text: str) -> float | None:
     """A number, or nothing."""
     return float(text) if text else None
 
@@ -70,22 +70,22 @@ def as_line(values: Sequence[object]) -> str:
     return text.getvalue()
 
 
-def as_file(rows: Sequence[Row]) -> bytes:
+def as_file(rows: Sequence[ResultRow]) -> bytes:
     """A whole table."""
-    return "".join([as_line(COLUMNS), *(as_line(values_of(row)) for row in rows)]).encode()
+    return "".join([as_line(RESULT_COLUMNS), *(as_line(values_of(row)) for row in rows)]).encode()
 
 
-class Table:
+class ResultTable:
     """The rows of one evaluation, on disk."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.journal = path.with_name(path.name + ".csv") if path.suffix == PARQUET else path
         self.settings_file = path.with_name(path.name + ".settings.json")
-        self.rows: list[Row] = []
+        self.rows: list[ResultRow] = []
 
     @property
-    def done(self) -> dict[Key, Row]:
+    def done(self) -> dict[Key, ResultRow]:
         """Rows by what they are of."""
         return {row.key: row for row in self.rows}
 
@@ -102,7 +102,7 @@ class Table:
         """
         if not self.journal.exists() and not self.path.exists():
             write_whole(self.settings_file, json.dumps(settings, indent=1).encode())
-            write_whole(self.journal, as_line(COLUMNS).encode())
+            write_whole(self.journal, as_line(RESULT_COLUMNS).encode())
             return
         refuse_other_settings(self.settings_file, self.path.name, settings)
         if self.journal.exists():
@@ -111,7 +111,7 @@ class Table:
             self.rows = read_parquet(self.path)
             write_whole(self.journal, as_file(self.rows))
 
-    def add(self, row: Row) -> None:
+    def add(self, row: ResultRow) -> None:
         """Append one row, on the disk when this returns. Raises IPAdapterError where the disk takes no more."""
         try:
             with self.journal.open("ab") as file:
@@ -132,7 +132,7 @@ class Table:
             self.journal.unlink()
 
 
-def values_of(row: Row) -> list[object]:
+def values_of(row: ResultRow) -> list[object]:
     """A row's values as CSV has them: nothing for None."""
     return ["" if value is None else value for value in asdict(row).values()]
 
@@ -146,26 +146,28 @@ def refuse_other_settings(file: Path, name: str, settings: Mapping[str, Any]) ->
             f"'{name}' is there, but '{file.name}' that says how it was made is not: choose another file."
         ) from error
     now = json.loads(json.dumps(settings))
-    differing = [key for key in sorted({*before, *now}) if identity(before.get(key)) != identity(now.get(key))]
+    differing = [key for key in sorted({*before, *now}) if compared_by(before.get(key)) != compared_by(now.get(key))]
     named = [key for key in differing if key != "graph"] or differing  # the graph differs with everything in it
     if named:
-        said = "; ".join(f"{key} {in_words(before.get(key))}, now {in_words(now.get(key))}" for key in named)
+        said = "; ".join(
+            f"{key} {setting_in_words(before.get(key))}, now {setting_in_words(now.get(key))}" for key in named
+        )
         raise IPAdapterError(f"'{name}' was begun with {said}: choose another file, or the same settings.")
 
 
-def repair(path: Path) -> list[Row]:
+def repair(path: Path) -> list[ResultRow]:
     """Rows of a CSV file, without a last one that was cut short, which is removed from the file too."""
     data = path.read_bytes()
     lines = [line.decode("utf-8", errors="replace") for line in data.split(b"\n")[:-1]]  # all that are ended
-    if not lines or lines[0] != as_line(COLUMNS).strip():
+    if not lines or lines[0] != as_line(RESULT_COLUMNS).strip():
         raise IPAdapterError(f"'{path.name}' is not a table of an evaluation: choose another file.")
-    rows = [row for number, line in enumerate(lines[1:], 2) if (row := parse(path, line, number, len(lines)))]
+    rows = [row for number, line in enumerate(lines[1:], 2) if (row := parse_row(path, line, number, len(lines)))]
     if (kept := as_file(rows)) != data:
         write_whole(path, kept)
     return rows
 
 
-def parse(path: Path, line: str, number: int, last: int) -> Row | None:
+def parse_row(path: Path, line: str, number: int, last: int) -> ResultRow | None:
     """One line's row; None for a last line that is broken. Raises IPAdapterError for any other that is."""
     try:
         return read_row(next(csv.reader([line])))
@@ -185,16 +187,16 @@ def import_pyarrow() -> Any:
     return pyarrow
 
 
-def write_parquet(path: Path, rows: Sequence[Row]) -> None:
+def write_parquet(path: Path, rows: Sequence[ResultRow]) -> None:
     """All rows at once."""
     pyarrow = import_pyarrow()
     with replacing(path) as temporary:
         pyarrow.parquet.write_table(pyarrow.Table.from_pylist([asdict(row) for row in rows]), temporary)
 
 
-def read_parquet(path: Path) -> list[Row]:
+def read_parquet(path: Path) -> list[ResultRow]:
     """Rows of a finished table."""
     try:
-        return [Row(**row) for row in import_pyarrow().parquet.read_table(path).to_pylist()]
+        return [ResultRow(**row) for row in import_pyarrow().parquet.read_table(path).to_pylist()]
     except (TypeError, OSError, ValueError) as error:
         raise IPAdapterError(f"'{path.name}' is not a table of an evaluation: choose another file.") from error

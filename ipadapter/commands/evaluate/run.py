@@ -14,19 +14,19 @@ from PIL import Image
 from ...errors import IPAdapterError
 from ...files.replacing import write_whole
 from ...server.client import Client, ClientError, ServerGoneError, StoredFile, connect
-from .folder import Item
+from .folder import CaptionedImage
 from .graph import Template
-from .rows import Key, Row, Table
+from .rows import Key, ResultRow, ResultTable
 from .score import Scorer
 
-Told = Callable[[Row], None]
+Told = Callable[[ResultRow], None]
 
 
 @dataclass(frozen=True)
 class Work:
     """What is still to do: the seeds of one image prompt."""
 
-    item: Item
+    item: CaptionedImage
     seeds: tuple[int, ...]
 
 
@@ -40,24 +40,24 @@ class Studio:
     pictures: Path | None  # a folder that keeps them
 
 
-def wanted(items: Sequence[Item], seeds: Sequence[int]) -> list[Key]:
+def wanted(items: Sequence[CaptionedImage], seeds: Sequence[int]) -> list[Key]:
     """The rows that an evaluation is of."""
     return [(item.name, item.content, seed) for item in items for seed in seeds]
 
 
-def remaining(items: Sequence[Item], seeds: Sequence[int], done: Container[Key]) -> list[Work]:
+def remaining(items: Sequence[CaptionedImage], seeds: Sequence[int], done: Container[Key]) -> list[Work]:
     """Image prompts with the seeds that have no row yet."""
     work = (Work(item, tuple(seed for seed in seeds if (item.name, item.content, seed) not in done)) for item in items)
     return [one for one in work if one.seeds]
 
 
-async def run(studio: Studio, work: Sequence[Work], table: Table, told: Told) -> None:
+async def run(studio: Studio, work: Sequence[Work], table: ResultTable, told: Told) -> None:
     """Make and measure every picture, one row each. Raises IPAdapterError where the server cannot go on."""
     async with connect(studio.url) as client:
         await forget(client)
         place = f"image-prompt-{uuid.uuid4().hex[:8]}"  # a name of this run's own in the server's input folder
         for one in work:
-            async for row in rows_of(client, studio, one, place):
+            async for row in drawn_rows(client, studio, one, place):
                 table.add(row)
                 told(row)
 
@@ -70,7 +70,7 @@ async def forget(client: Client) -> None:
         raise IPAdapterError(f"ComfyUI does not let go of what it has loaded: {one_line(error)}") from error
 
 
-async def rows_of(client: Client, studio: Studio, work: Work, place: str) -> AsyncIterator[Row]:
+async def drawn_rows(client: Client, studio: Studio, work: Work, place: str) -> AsyncIterator[ResultRow]:
     """The rows of one image prompt as its pictures are made."""
     target = studio.scorer.target(work.item)
     try:
@@ -83,7 +83,7 @@ async def rows_of(client: Client, studio: Studio, work: Work, place: str) -> Asy
             seconds = round(time.perf_counter() - began, 3)
             captions = len(work.item.captions)
             scores = (made.clip_i, made.clip_t, made.clip_score)
-            yield Row(work.item.name, seed, *scores, captions, seconds, work.item.content)
+            yield ResultRow(work.item.name, seed, *scores, captions, seconds, work.item.content)
     except ServerGoneError as error:
         raise IPAdapterError(f"{error}: start it, and run the same command again to go on.") from error
     except ClientError as error:

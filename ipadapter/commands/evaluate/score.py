@@ -13,11 +13,11 @@ from ...encoders.two_towers import MetricEncoder, open_towers
 from ...errors import IPAdapterError
 from ...evaluation.metrics import clip_score, cosine, embed_captions, embed_pictures
 from ...host.pictures import from_pil
-from .folder import Item, open_picture
+from .folder import CaptionedImage, open_image
 
 
 @dataclass(frozen=True)
-class Target:
+class ScoreTarget:
     """What the pictures of one image prompt are compared with: unit vectors (1, E) and (captions, E)."""
 
     image: Tensor
@@ -40,17 +40,19 @@ class Scorer:
         encoder.towers.to(device)
         self.encoder, self.device, self.prefix = encoder, device, prefix
 
-    def target(self, item: Item) -> Target:
+    def target(self, item: CaptionedImage) -> ScoreTarget:
         """Embed an image prompt and its captions, once for all its pictures."""
-        image = self.embed(open_picture(item.path))
+        image = self.embed(open_image(item.path))
         captions = item.captions
-        return Target(image, embed_captions(self.encoder, captions, self.prefix, self.device) if captions else None)
+        return ScoreTarget(
+            image, embed_captions(self.encoder, captions, self.prefix, self.device) if captions else None
+        )
 
     def embed(self, picture: Image.Image) -> Tensor:
         """A picture's unit vector, (1, E)."""
         return embed_pictures(self.encoder, [from_pil(picture)], self.device)
 
-    def measure(self, picture: Image.Image, target: Target) -> Measured:
+    def measure(self, picture: Image.Image, target: ScoreTarget) -> Measured:
         """CLIP-I with the image prompt, and the mean of CLIP-T over all its captions."""
         made = self.embed(picture)
         clip_i = cosine(made, target.image).item()

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 from ...evaluation.metrics import CAVEAT
 from ...evaluation.statistics import Estimate, bootstrap_mean
-from .rows import Row
+from .rows import ResultRow
 
 
 @dataclass(frozen=True)
-class Method:
+class PaperRow:
     """One row of the paper's Table 1: COCO val2017, four pictures an image, CLIP ViT-L/14."""
 
     name: str
@@ -21,21 +21,21 @@ class Method:
 
 
 TABLE_1 = (
-    Method("Open unCLIP", "893M", 0.608, 0.858),
-    Method("Kandinsky-2-1", "1229M", 0.599, 0.855),
-    Method("Versatile Diffusion", "860M", 0.587, 0.830),
-    Method("SD Image Variations", "860M", 0.548, 0.760),
-    Method("SD unCLIP", "870M", 0.584, 0.810),
-    Method("Uni-ControlNet (Global Control)", "47M", 0.506, 0.736),
-    Method("T2I-Adapter (Style)", "39M", 0.485, 0.648),
-    Method("ControlNet Shuffle", "361M", 0.421, 0.616),
-    Method("IP-Adapter", "22M", 0.588, 0.828),
+    PaperRow("Open unCLIP", "893M", 0.608, 0.858),
+    PaperRow("Kandinsky-2-1", "1229M", 0.599, 0.855),
+    PaperRow("Versatile Diffusion", "860M", 0.587, 0.830),
+    PaperRow("SD Image Variations", "860M", 0.548, 0.760),
+    PaperRow("SD unCLIP", "870M", 0.584, 0.810),
+    PaperRow("Uni-ControlNet (Global Control)", "47M", 0.506, 0.736),
+    PaperRow("T2I-Adapter (Style)", "39M", 0.485, 0.648),
+    PaperRow("ControlNet Shuffle", "361M", 0.421, 0.616),
+    PaperRow("IP-Adapter", "22M", 0.588, 0.828),
 )
 PAPERS_ENCODER = "ViT-L-14-quickgelu"
 PAPERS_IMAGES, PAPERS_PICTURES = 5000, 4
 
 
-def summarise(rows: Sequence[Row]) -> dict[str, Estimate]:
+def summarise_rows(rows: Sequence[ResultRow]) -> dict[str, Estimate]:
     """Mean and interval of every metric that was measured; intervals are over images."""
     groups = {name: index for index, name in enumerate(dict.fromkeys(row.image for row in rows))}
     measured = {key: [row for row in rows if getattr(row, key) is not None] for key in LABELS}
@@ -46,9 +46,9 @@ def summarise(rows: Sequence[Row]) -> dict[str, Estimate]:
     }
 
 
-def describe(rows: Sequence[Row], architecture: str, prefix: str) -> str:
+def describe_results(rows: Sequence[ResultRow], architecture: str, prefix: str) -> str:
     """The summary in Markdown: this run's numbers, the paper's below them, and what to mind."""
-    made = summarise(rows)
+    made = summarise_rows(rows)
     images = len({row.image for row in rows})
     return "\n".join(
         [

@@ -21,12 +21,12 @@ from . import style
 from .style import Style
 
 PNG = b"\x89PNG\r\n\x1a\n"
-LARGEST = 256 * 2**20  # bytes; a graph is never so large
-STANDARD = Path("-")  # standard input, and where its graph goes standard output
+LARGEST_GRAPH = 256 * 2**20  # bytes; a graph is never so large
+STANDARD_STREAM = Path("-")  # standard input, and where its graph goes standard output
 
 
 @dataclass(frozen=True)
-class Source:
+class GraphSource:
     """A graph, where it was found, and how it is written there."""
 
     path: Path
@@ -35,16 +35,16 @@ class Source:
     is_picture: bool = False
 
 
-def read_source(path: Path) -> Source:
+def read_source(path: Path) -> GraphSource:
     """A graph from a JSON file, standard input or a PNG of ComfyUI's. Raises IPAdapterError for anything else."""
-    content = sys.stdin.buffer.read() if path == STANDARD else read_file(path)
+    content = sys.stdin.buffer.read() if path == STANDARD_STREAM else read_file(path)
     if content.startswith(PNG):
-        return Source(path, graph_in_picture(content, path), Style(), is_picture=True)
+        return GraphSource(path, graph_in_picture(content, path), Style(), is_picture=True)
     try:
-        text, written = style.read(content)
+        text, written = style.read_style(content)
     except UnicodeDecodeError:
         raise IPAdapterError(f"'{path}' is neither JSON nor a PNG: give a workflow that ComfyUI saved.") from None
-    return Source(path, refuse_other(parse(text, path), path), written)
+    return GraphSource(path, refuse_other(parse_json(text, path), path), written)
 
 
 def read_file(path: Path) -> bytes:
@@ -53,12 +53,12 @@ def read_file(path: Path) -> bytes:
         raise IPAdapterError(f"'{path}' is a folder: name the files in it, such as {path / '*.json'}.")
     if not path.is_file():
         raise IPAdapterError(f"there is no file '{path}'.")
-    if path.stat().st_size > LARGEST:
+    if path.stat().st_size > LARGEST_GRAPH:
         raise IPAdapterError(f"'{path}' has {path.stat().st_size} bytes, which no workflow has.")
     return path.read_bytes()
 
 
-def parse(text: str, path: Path) -> Any:
+def parse_json(text: str, path: Path) -> Any:
     """The JSON."""
     try:
         return json.loads(text)
@@ -79,7 +79,7 @@ def graph_in_picture(content: bytes, path: Path) -> dict[str, Any]:
     texts = picture_texts(content, path)
     for key in ("workflow", "prompt"):
         if key in texts:
-            return refuse_other(parse(texts[key], path), path)
+            return refuse_other(parse_json(texts[key], path), path)
     raise IPAdapterError(f"'{path}' is a PNG without a workflow in it: drag one into ComfyUI that it saved itself.")
 
 

@@ -9,8 +9,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-MARKS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
-CLOSE, USUAL = (",", ":"), (", ", ": ")
+BYTE_ORDER_MARKS = (
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF16_LE, "utf-16-le"),
+    (codecs.BOM_UTF16_BE, "utf-16-be"),
+)
+CLOSE_SEPARATORS, USUAL_SEPARATORS = (",", ":"), (", ", ": ")
 
 
 @dataclass(frozen=True)
@@ -31,9 +35,9 @@ class Style:
         return self.mark + (text + self.end).replace("\n", self.newline).encode(self.encoding, "backslashreplace")
 
 
-def read(content: bytes) -> tuple[str, Style]:
+def read_style(content: bytes) -> tuple[str, Style]:
     """A file's text, and how it is written. Raises UnicodeDecodeError where it is no text."""
-    mark, encoding = next(((mark, name) for mark, name in MARKS if content.startswith(mark)), (b"", "utf-8"))
+    mark, encoding = next(((mark, name) for mark, name in BYTE_ORDER_MARKS if content.startswith(mark)), (b"", "utf-8"))
     bare = encoding.removesuffix("-sig")
     text = content[len(mark) :].decode(bare)
     return text, style_of(text, mark, bare)
@@ -44,7 +48,7 @@ def style_of(text: str, mark: bytes, encoding: str) -> Style:
     newline = "\r\n" if "\r\n" in text else "\n"
     body = text.rstrip()
     indent = indentation(body)
-    separators = None if indent is not None else USUAL if '": ' in body else CLOSE
+    separators = None if indent is not None else USUAL_SEPARATORS if '": ' in body else CLOSE_SEPARATORS
     end = text[len(body) :].replace("\r\n", "\n")
     return Style(encoding, mark, newline, indent, separators, end, body.isascii() and "\\u" in body)
 

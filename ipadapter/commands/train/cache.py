@@ -23,15 +23,14 @@ from torch import Tensor
 
 from ...errors import IPAdapterError
 from ...files.replacing import write_whole
+from ...files.tensors import Tensors
 
-FORMAT = "1"  # changes with the layout below, so that a cache of an older one is made anew
-
-Tensors = dict[str, Tensor]
+CACHE_FORMAT = "1"  # changes with the layout below, so that a cache of an older one is made anew
 
 
-def fingerprint(parts: Iterable[Any]) -> str:
+def cache_fingerprint(parts: Iterable[Any]) -> str:
     """A name for everything a cache depends on."""
-    digest = hashlib.sha256(FORMAT.encode())
+    digest = hashlib.sha256(CACHE_FORMAT.encode())
     for part in parts:
         digest.update(b"\0" + repr(part).encode())
     return digest.hexdigest()[:20]

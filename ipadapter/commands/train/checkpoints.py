@@ -26,7 +26,7 @@ FACTS = "training.json"
 
 
 @dataclass(frozen=True)
-class Checkpoint:
+class RunCheckpoint:
     """A complete one."""
 
     folder: Path
@@ -55,14 +55,14 @@ class Checkpoints:
     folder: Path
     keep: int
 
-    def complete(self) -> list[Checkpoint]:
+    def complete(self) -> list[RunCheckpoint]:
         """The oldest first."""
         folders = self.folder.iterdir() if self.folder.is_dir() else iter(())
         named = [(path, NAME.fullmatch(path.name)) for path in folders if (path / FACTS).is_file()]
-        found = [Checkpoint(path, int(match[1])) for path, match in named if match]
+        found = [RunCheckpoint(path, int(match[1])) for path, match in named if match]
         return sorted(found, key=lambda checkpoint: checkpoint.step)
 
-    def newest(self) -> Checkpoint | None:
+    def newest(self) -> RunCheckpoint | None:
         """The one to go on from."""
         found = self.complete()
         return found[-1] if found else None
@@ -84,7 +84,7 @@ class Checkpoints:
         """Where one is written."""
         return self.folder / (step_name(step) + UNFINISHED)
 
-    def finish(self, step: int, facts: dict[str, Any]) -> Checkpoint:
+    def finish(self, step: int, facts: dict[str, Any]) -> RunCheckpoint:
         """All is written: give it its name, and remove those that are too old."""
         unfinished, place = self.unfinished(step), self.place(step)
         with self.telling(step):
@@ -97,7 +97,7 @@ class Checkpoints:
             to_disk(self.folder)
         for old in self.complete()[: -self.keep]:
             shutil.rmtree(old.folder, ignore_errors=True)
-        return Checkpoint(place, step)
+        return RunCheckpoint(place, step)
 
     @contextlib.contextmanager
     def telling(self, step: int) -> Iterator[None]:

@@ -7,10 +7,9 @@ import sys
 from pathlib import Path
 
 from ...errors import IPAdapterError, sentence_of
+from ..exit_codes import FAILED, INTERRUPTED
 from .config import read_config
 from .start import run_config
-
-INTERRUPTED = 130  # the exit code shells give a program that Ctrl-C ended
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -22,7 +21,7 @@ def main(arguments: list[str] | None = None) -> int:
         outcome = run_config(read_config(path))
     except (IPAdapterError, OSError) as error:
         print(f"error: {sentence_of(error)}", file=sys.stderr)
-        return 1
+        return FAILED
     except KeyboardInterrupt:
         print("stopped; what was encoded or saved is kept, and the same command goes on from there.", file=sys.stderr)
         return INTERRUPTED

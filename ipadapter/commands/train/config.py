@@ -29,13 +29,13 @@ from ...images.pixels import SMALLEST_SIDE
 from ...numbers import shorten, show
 from ...training.recipe import Drops, Recipe
 
-NAMED = 6  # faults named in a sentence
-FOLDER = "folder"  # of the validation context: where the file lies, which its relative paths are relative to
+FAULTS_NAMED = 6  # faults named in a sentence
+FOLDER_KEY = "folder"  # of the validation context: where the file lies, which its relative paths are relative to
 
 
 def beside_the_file(path: Path, info: ValidationInfo) -> Path:
     """A path of the file, relative to the file's own folder. Raises ValueError, as pydantic has it, for none."""
-    base = (info.context or {}).get(FOLDER, Path())
+    base = (info.context or {}).get(FOLDER_KEY, Path())
     try:
         refuse_name(str(path))
         return Path(base, path.expanduser())
@@ -197,14 +197,14 @@ def read_config(path: Path) -> Config:
 def check(table: dict[str, Any], path: Path) -> Config:
     """The file's tables as a Config."""
     try:
-        return Config.model_validate(table, context={FOLDER: path.absolute().parent})
+        return Config.model_validate(table, context={FOLDER_KEY: path.absolute().parent})
     except pydantic.ValidationError as error:
-        faults = [describe(fault) for fault in error.errors()]
-        more = f"; and {len(faults) - NAMED} more" if len(faults) > NAMED else ""
-        raise IPAdapterError(f"'{path}' cannot be used: {'; '.join(faults[:NAMED])}{more}.") from error
+        faults = [describe_fault(fault) for fault in error.errors()]
+        more = f"; and {len(faults) - FAULTS_NAMED} more" if len(faults) > FAULTS_NAMED else ""
+        raise IPAdapterError(f"'{path}' cannot be used: {'; '.join(faults[:FAULTS_NAMED])}{more}.") from error
 
 
-def describe(fault: Any) -> str:
+def describe_fault(fault: Any) -> str:
     """One fault in users' words: the setting's path, what is wrong, and what was given."""
     names = [str(part) for part in fault["loc"] if "[" not in str(part)]  # without the branches of a union
     place = shorten(".".join(names)) or "the file"

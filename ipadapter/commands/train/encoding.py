@@ -13,9 +13,11 @@ from torch import Tensor
 
 from ...errors import IPAdapterError
 from ...files.replacing import clear_parts
-from .cache import Cache, Tensors, fingerprint
-from .listing import Entry, name_some
-from .pictures import Picture, open_picture
+from ...files.tensors import Tensors
+from ..naming import name_some
+from .cache import Cache, cache_fingerprint
+from .listing import Entry
+from .pictures import TrainingPicture, open_training_picture
 
 
 class Encoders(Protocol):
@@ -46,7 +48,7 @@ class Settings:
 
 
 @dataclass(frozen=True)
-class Part:
+class ChunkShare:
     """The part of the work that one process does: every `processes`-th chunk from `process` on."""
 
     process: int = 0
@@ -57,9 +59,9 @@ class Part:
         return range(self.process, count, self.processes)
 
 
-ALONE = Part()
+ALL_CHUNKS = ChunkShare()
 ANOTHER_RUN = 600.0  # seconds after which no other run that fills the same cache can still be writing a file
-Progress = Callable[[str, Sequence[Any]], Iterable[Any]]  # a label and chunks to go through
+ChunkProgress = Callable[[str, Sequence[Any]], Iterable[Any]]  # a label and chunks to go through
 
 
 def without_progress(label: str, items: Sequence[Any]) -> Iterable[Any]:
@@ -102,17 +104,19 @@ def pieces(items: list[Any], size: int) -> list[list[Any]]:
 def make_plan(entries: list[Entry], models: tuple[Any, ...], settings: Settings, folder: Path) -> Plan:
     """Where the encoded form of these examples is, or will be. `models` tells the encoders from others."""
     stamps = [(e.name, e.caption, e.start, e.size, e.changed) for e in entries]
-    cache = Cache(folder / fingerprint([models, settings, *stamps]))
-    return Plan(entries, list(dict.fromkeys(["", *map(caption_of, entries)])), settings, cache)
+    cache = Cache(folder / cache_fingerprint([models, settings, *stamps]))
+    return Plan(entries, list(dict.fromkeys(["", *map(training_text, entries)])), settings, cache)
 
 
-def caption_of(entry: Entry) -> str:
+def training_text(entry: Entry) -> str:
     """The text trained with a picture."""
     return entry.caption or ""
 
 
 @torch.no_grad()
-def fill(plan: Plan, encoders: Encoders, part: Part = ALONE, progress: Progress = without_progress) -> None:
+def fill(
+    plan: Plan, encoders: Encoders, part: ChunkShare = ALL_CHUNKS, progress: ChunkProgress = without_progress
+) -> None:
     """Make what is missing. Raises IPAdapterError for pictures that cannot be read, unless they are to be skipped."""
     cache, settings = plan.cache, plan.settings
     if part.process == 0:
@@ -129,7 +133,7 @@ def fill(plan: Plan, encoders: Encoders, part: Part = ALONE, progress: Progress 
             others = [pictures[after] for after in part.of(len(pictures)) if after > number]
             for entries in progress("looking for more bad pictures", others):
                 bad |= unreadable(entries, settings.resolution)
-            raise IPAdapterError(refusal(bad, len(plan.entries)))
+            raise IPAdapterError(bad_pictures_sentence(bad, len(plan.entries)))
         cache.pictures(number).write(tensors, {"skipped": json.dumps(bad)})
 
 
@@ -143,7 +147,7 @@ def missing(numbers: range, chunk: Callable[[int], Any]) -> list[int]:
     return [number for number in numbers if not chunk(number).exists]
 
 
-def refusal(bad: dict[str, str], of: int) -> str:
+def bad_pictures_sentence(bad: dict[str, str], of: int) -> str:
     """The sentence for pictures that cannot be trained on."""
     named = name_some([f"{name}: {why}" for name, why in bad.items()])
     return (
@@ -173,7 +177,7 @@ def encode_chunk(
     return tensors, bad
 
 
-Opened = list[tuple[Entry, Picture]]
+Opened = list[tuple[Entry, TrainingPicture]]
 
 
 def open_all(entries: list[Entry], resolution: int) -> tuple[Opened, dict[str, str]]:
@@ -182,7 +186,7 @@ def open_all(entries: list[Entry], resolution: int) -> tuple[Opened, dict[str, s
     bad: dict[str, str] = {}
     for entry in entries:
         try:
-            opened.append((entry, open_picture(entry.read(), resolution)))
+            opened.append((entry, open_training_picture(entry.read(), resolution)))
         except (IPAdapterError, OSError) as error:
             bad[entry.name] = str(error).rstrip(".")
     return opened, bad
@@ -196,7 +200,7 @@ def encode_group(encoders: Encoders, group: Opened, settings: Settings, rows: di
         "latents": latents.to(settings.dtype),
         "features": encoders.features([picture.whole for picture in pictures]).to(settings.dtype),
         "sizes": torch.tensor([astuple(picture.sizes) for picture in pictures]),  # (N, 4)
-        "text": torch.tensor([rows[caption_of(entry)] for entry in entries]),  # (N,)
+        "text": torch.tensor([rows[training_text(entry)] for entry in entries]),  # (N,)
     }
 
 

@@ -10,12 +10,12 @@ from pathlib import Path
 from ...errors import IPAdapterError
 from ...files.replacing import replacing
 
-COLUMNS = ("step", "loss", "learning_rate", "examples_per_second")
+LOSS_COLUMNS = ("step", "loss", "learning_rate", "examples_per_second")
 Curves = Callable[[dict[str, float], int], None]  # values by name, and the step
 
 
 @dataclass(frozen=True)
-class Row:
+class LossRow:
     """One optimizer step."""
 
     step: int
@@ -35,10 +35,10 @@ class Journal:
         kept = [row for row in self.rows() if row.step <= step]
         with replacing(self.path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
-            writer.writerow(COLUMNS)
+            writer.writerow(LOSS_COLUMNS)
             writer.writerows(values(row) for row in kept)
 
-    def add(self, rows: list[Row]) -> None:
+    def add(self, rows: list[LossRow]) -> None:
         """Append. Raises IPAdapterError where the disk takes no more."""
         try:
             with self.path.open("a", newline="", encoding="utf-8") as file:
@@ -49,7 +49,7 @@ class Journal:
                 "the newest checkpoint."
             ) from error
 
-    def rows(self) -> list[Row]:
+    def rows(self) -> list[LossRow]:
         """What is there; a last line that a killed run wrote in part does not count.
 
         Raises IPAdapterError where another program has written something else.
@@ -64,10 +64,10 @@ class Journal:
                 f"'{self.path.name}' is no longer the table of losses that the run wrote ({error}): put it back as it "
                 "was, or remove it to go on without what it held."
             ) from error
-        return [Row(int(line[0]), *map(float, line[1:])) for line in lines if is_whole(line)]
+        return [LossRow(int(line[0]), *map(float, line[1:])) for line in lines if is_whole(line)]
 
 
-def values(row: Row) -> tuple[str, ...]:
+def values(row: LossRow) -> tuple[str, ...]:
     """One line; the loss to the last bit, so that runs can be compared."""
     return str(row.step), repr(row.loss), f"{row.learning_rate:g}", f"{row.examples_per_second:.4g}"
 
@@ -75,6 +75,6 @@ def values(row: Row) -> tuple[str, ...]:
 def is_whole(line: list[str]) -> bool:
     """Whether a line has all its numbers."""
     try:
-        return len([int(line[0]), *(float(value) for value in line[1:])]) == len(COLUMNS)
+        return len([int(line[0]), *(float(value) for value in line[1:])]) == len(LOSS_COLUMNS)
     except (ValueError, IndexError):
         return False

@@ -21,9 +21,9 @@ from pathlib import Path, PurePosixPath
 from ...errors import IPAdapterError
 from ...files.captions import decode, is_stray, read_table, text_beside
 from ...files.pictures import PICTURE_ENDINGS, is_picture
+from ..naming import MOST_NAMED, name_some
 
-TABLES = ("captions.csv", "metadata.jsonl")
-NAMED = 5  # examples named in a sentence
+CAPTION_TABLES = ("captions.csv", "metadata.jsonl")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,12 +42,6 @@ class Entry:
         with self.file.open("rb") as file:
             file.seek(self.start)
             return file.read(self.size)
-
-
-def name_some(names: list[str]) -> str:
-    """The first few of many names."""
-    more = len(names) - NAMED
-    return ", ".join(names[:NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def complete(entries: list[Entry], empty_captions: bool, hint: str) -> list[Entry]:
@@ -83,7 +77,7 @@ def folder_entry(path: Path, folder: Path, caption: str | None) -> Entry:
 
 def caption_finder(folder: Path, extension: str) -> Callable[[Path], str | None]:
     """How this folder's captions are found: in one table for all, or in a file for each."""
-    for name in TABLES:
+    for name in CAPTION_TABLES:
         if (folder / name).is_file():
             table = captions_in(folder / name)
             return lambda path: table.get(path.relative_to(folder).as_posix())
@@ -104,7 +98,8 @@ def list_shards(patterns: Sequence[Path], extension: str) -> list[Entry]:
     entries = [entry for path in paths for entry in shard_entries(path, "." + extension.lstrip("."))]
     if not entries:
         raise IPAdapterError(
-            f"{', '.join(path.name for path in paths[:NAMED])} hold no pictures ({', '.join(sorted(PICTURE_ENDINGS))})."
+            f"{', '.join(path.name for path in paths[:MOST_NAMED])} hold no pictures "
+            f"({', '.join(sorted(PICTURE_ENDINGS))})."
         )
     return entries
 

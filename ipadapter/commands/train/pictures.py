@@ -31,7 +31,7 @@ class Sizes:
 
 
 @dataclass(frozen=True)
-class Picture:
+class TrainingPicture:
     """One training picture."""
 
     whole: Tensor  # (1, H, W, 3) in 0 … 1, for the image encoder
@@ -39,13 +39,13 @@ class Picture:
     sizes: Sizes
 
 
-def open_picture(content: bytes, resolution: int) -> Picture:
+def open_training_picture(content: bytes, resolution: int) -> TrainingPicture:
     """Decode and crop a picture. Raises IPAdapterError for what is unreadable, tiny or only a line."""
     image = decode_image(content)
     whole = to_tensor(image)[None]  # (1, H, W, 3)
     refuse_unusable(whole)
     cropped, top, left = crop(image, resolution)
-    return Picture(whole, to_tensor(cropped), Sizes(image.height, image.width, top, left))
+    return TrainingPicture(whole, to_tensor(cropped), Sizes(image.height, image.width, top, left))
 
 
 def decode_image(content: bytes) -> Any:

@@ -12,7 +12,7 @@ import torch
 from ...adapters.module import IPAdapter
 from ...adapters.spec import AdapterSpec
 from ...errors import IPAdapterError
-from .cache import Tensors
+from ...files.tensors import Tensors
 from .checkpoints import Checkpoints
 from .encoding import Encoders, Plan, encode_texts, missing
 
@@ -55,8 +55,9 @@ def refuse_little_room(needs: Mapping[Path, int]) -> None:
         needed, free = of_disk[place.stat().st_dev], shutil.disk_usage(place).free
         if needed > free:
             raise IPAdapterError(
-                f"the run will write about {in_words(needed)} to the disk of '{folder}', where {in_words(free)} are "
-                "free: make room, keep fewer checkpoints (output.keep), or name another folder."
+                f"the run will write about {size_in_words(needed)} to the disk of '{folder}', where "
+                f"{size_in_words(free)} are free: make room, keep fewer checkpoints (output.keep), or name another "
+                "folder."
             )
 
 
@@ -65,6 +66,6 @@ def existing(folder: Path) -> Path:
     return next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
 
 
-def in_words(size: int) -> str:
+def size_in_words(size: int) -> str:
     """Bytes as people write them."""
     return f"{size / 1e9:.1f} GB" if size >= 1e8 else f"{size / 1e6:.1f} MB"

@@ -23,8 +23,8 @@ from ...training.batches import Batches, Share
 from ...training.loop import DivergedError, gradient_length, refuse_divergence
 from ...training.module import AdapterTraining, TrainingSet
 from ...training.recipe import Recipe
-from .checkpoints import Checkpoint, Checkpoints, step_name
-from .journal import Journal, Row
+from .checkpoints import Checkpoints, RunCheckpoint, step_name
+from .journal import Journal, LossRow
 from .stopping import Stop
 
 FIXED = (
@@ -35,11 +35,11 @@ FIXED = (
     "layer widths",
 )  # what a checkpoint cannot be gone on from with another
 FINAL = "ip-adapter.safetensors"
-PATIENCE = timedelta(hours=2)  # of processes with each other, while one still encodes its pictures
+PROCESS_PATIENCE = timedelta(hours=2)  # of processes with each other, while one still encodes its pictures
 
 
 @dataclass(frozen=True)
-class Schedule:
+class WritingSchedule:
     """When what is written, and where."""
 
     folder: Path
@@ -59,7 +59,7 @@ class Schedule:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class RunOutcome:
     """How a run ended: after all its steps, or because it was asked to."""
 
     step: int
@@ -84,7 +84,7 @@ def make_accelerator(
             cpu=cpu,
             log_with="tensorboard" if tensorboard else None,
             project_dir=folder,
-            kwargs_handlers=[InitProcessGroupKwargs(timeout=PATIENCE)],
+            kwargs_handlers=[InitProcessGroupKwargs(timeout=PROCESS_PATIENCE)],
         )
     except ValueError as error:
         raise IPAdapterError(f"training.mixed_precision '{mixed_precision}' does not go here: {error}.") from error
@@ -99,7 +99,7 @@ class Said:
     gradient: float  # its length
 
 
-class Run:
+class TrainingRun:
     """A run in progress: what accelerate has prepared, and the step it is at."""
 
     def __init__(
@@ -108,7 +108,7 @@ class Run:
         training: AdapterTraining,
         data: TrainingSet,
         recipe: Recipe,
-        schedule: Schedule,
+        schedule: WritingSchedule,
         provenance: Provenance,
         settings: Mapping[str, Any] | None = None,
     ) -> None:
@@ -120,7 +120,7 @@ class Run:
         self.share = Share(accelerator.process_index, accelerator.num_processes)
         self.batches = Batches(data, training.model, recipe, self.share)
         self.step = 0
-        self.saved: Checkpoint | None = None
+        self.saved: RunCheckpoint | None = None
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -164,7 +164,7 @@ class Run:
         self.step = self.saved.step
         return changed
 
-    def load(self, saved: Checkpoint) -> None:
+    def load(self, saved: RunCheckpoint) -> None:
         """Take weights and optimizer from a checkpoint. Raises IPAdapterError where one of its files is damaged."""
         try:
             self.accelerator.load_state(str(saved.folder))
@@ -204,7 +204,7 @@ class Run:
         step."""
         return torch.zeros_like(like) if self.accelerator.scaler is not None else gradient_length(self.plain)
 
-    def save(self) -> Checkpoint:
+    def save(self) -> RunCheckpoint:
         """A checkpoint of the weights as they are."""
         if self.saved is not None and self.saved.step == self.step:
             return self.saved
@@ -220,7 +220,7 @@ class Run:
                 self.write_file(checkpoints.unfinished(self.step) / adapter_name(self.step))
             checkpoints.finish(self.step, self.facts)
         self.accelerator.wait_for_everyone()
-        self.saved = Checkpoint(checkpoints.place(self.step), self.step)
+        self.saved = RunCheckpoint(checkpoints.place(self.step), self.step)
         return self.saved
 
     def write_file(self, path: Path) -> Path:
@@ -234,7 +234,7 @@ def adapter_name(step: int) -> str:
     return f"ip-adapter-{step_name(step)}.safetensors"
 
 
-def differences(saved: Checkpoint, facts: dict[str, Any]) -> list[str]:
+def differences(saved: RunCheckpoint, facts: dict[str, Any]) -> list[str]:
     """Settings that have changed. Raises IPAdapterError for those a checkpoint cannot be gone on from with."""
     before = saved.facts
     changed = {name: (before[name], now) for name, now in facts.items() if name in before and before[name] != now}
@@ -248,7 +248,7 @@ def differences(saved: Checkpoint, facts: dict[str, Any]) -> list[str]:
     return [f"{name} {was} → {now}" for name, (was, now) in changed.items() if name != "step"]
 
 
-def train(run: Run, stop: Stop, quiet: bool = False) -> Outcome:
+def train_run(run: TrainingRun, stop: Stop, quiet: bool = False) -> RunOutcome:
     """All steps that are left. Raises DivergedError once the last good weights are saved."""
     with run_journal(run, quiet) as note:
         while run.step < run.recipe.steps:
@@ -259,17 +259,17 @@ def train(run: Run, stop: Stop, quiet: bool = False) -> Outcome:
                 raise DivergedError(f"{error} They are in '{run.save().folder}'.") from error
             note(loss, time.perf_counter() - started)
             if asked:
-                return Outcome(run.step, run.save().folder / adapter_name(run.step), stop.signal or 0)
+                return RunOutcome(run.step, run.save().folder / adapter_name(run.step), stop.signal or 0)
             if run.step % run.schedule.checkpoint_every == 0:
                 run.save()
     run.save()
     if run.accelerator.is_main_process:
         run.write_file(run.schedule.folder / FINAL)
-    return Outcome(run.step, run.schedule.folder / FINAL)
+    return RunOutcome(run.step, run.schedule.folder / FINAL)
 
 
 @contextmanager
-def run_journal(run: Run, quiet: bool) -> Iterator[Any]:
+def run_journal(run: TrainingRun, quiet: bool) -> Iterator[Any]:
     """A function that takes each step's loss and seconds: the file, the curves and the progress bar."""
     if not run.accelerator.is_main_process:
         yield lambda loss, seconds: None
@@ -277,13 +277,13 @@ def run_journal(run: Run, quiet: bool) -> Iterator[Any]:
     from tqdm import tqdm
 
     clear_parts(run.schedule.folder)
-    journal, pending = run.schedule.journal, list[Row]()
+    journal, pending = run.schedule.journal, list[LossRow]()
     journal.cut(run.step)
     bar = tqdm(total=run.recipe.steps, initial=run.step, desc="training", unit="step", disable=quiet)
 
     def note(loss: float, seconds: float) -> None:
         examples = run.recipe.examples_a_step * run.share.processes
-        pending.append(Row(run.step, loss, run.recipe.learning_rate, examples / max(seconds, 1e-9)))
+        pending.append(LossRow(run.step, loss, run.recipe.learning_rate, examples / max(seconds, 1e-9)))
         bar.update()
         due = run.step % run.schedule.log_every == 0 or run.step % run.schedule.checkpoint_every == 0
         if due:
@@ -296,7 +296,7 @@ def run_journal(run: Run, quiet: bool) -> Iterator[Any]:
         bar.close()
 
 
-def write_down(run: Run, journal: Journal, pending: list[Row], bar: Any) -> None:
+def write_down(run: TrainingRun, journal: Journal, pending: list[LossRow], bar: Any) -> None:
     """Move what is pending to the file, and its means to the curves."""
     if not pending:
         return

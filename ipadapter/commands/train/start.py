@@ -19,17 +19,17 @@ from ...files.replacing import write_whole
 from ...training.module import AdapterTraining
 from .cache import file_stamp
 from .config import Config
-from .encoding import Part, Plan, Settings, fill, make_plan, skipped
+from .encoding import ChunkShare, Plan, Settings, fill, make_plan, skipped
 from .examples import CachedSet, open_set
 from .listing import Entry, complete, list_folder, list_shards
 from .room import cache_bytes, checkpoints_bytes, refuse_little_room
-from .run import Outcome, Run, Schedule, make_accelerator, train
+from .run import RunOutcome, TrainingRun, WritingSchedule, make_accelerator, train_run
 from .stopping import Stop
 
-DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32, "no": torch.float32}
+DTYPE_OF = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32, "no": torch.float32}
 
 
-def run_config(config: Config) -> Outcome:
+def run_config(config: Config) -> RunOutcome:
     """A whole run, or what is left of it. Raises IPAdapterError for everything a user can put right."""
     from ...host.launch import on_cpu, start_host
 
@@ -45,7 +45,7 @@ def run_config(config: Config) -> Outcome:
         plan = plan_of(config, entries)
         fill_cache(config, plan, accelerator, stop, start)
         with open_run(config, plan, accelerator) as run:
-            return train(run, stop)
+            return train_run(run, stop)
 
 
 def make_folder(folder: Path) -> None:
@@ -70,7 +70,7 @@ def spec_of_start(config: Config) -> AdapterSpec | None:
     return spec
 
 
-def refuse_other_encoder(spec: AdapterSpec, width: int, config: Config) -> None:
+def refuse_start_of_other_encoder(spec: AdapterSpec, width: int, config: Config) -> None:
     """The adapter to go on from reads what the encoder gives, so wide."""
     needed = spec.projection.feature_dim
     if width != needed:
@@ -103,7 +103,7 @@ def plan_of(config: Config, entries: list[Entry]) -> Plan:
     """Where the encoded data is, or will be."""
     settings = Settings(
         resolution=config.data.resolution,
-        dtype=DTYPES[config.cache.dtype],
+        dtype=DTYPE_OF[config.cache.dtype],
         chunk=config.cache.chunk,
         batch_size=config.cache.batch_size,
         skip_bad=config.data.skip_bad,
@@ -131,10 +131,10 @@ def fill_cache(config: Config, plan: Plan, accelerator: Any, stop: Stop, start: 
         encoders = models.open_encoders(files, base, config.recipe.kind)
         width = encoders.no_picture().shape[-1]
         if start is not None:
-            refuse_other_encoder(start, width, config)
+            refuse_start_of_other_encoder(start, width, config)
         spec = start or graph.spec_for(config.recipe, width, trainable_layers(base), None)
         refuse_little_room({plan.cache.folder: cache_bytes(plan, encoders), **for_checkpoints(config, spec)})
-        part = Part(accelerator.process_index, accelerator.num_processes)
+        part = ChunkShare(accelerator.process_index, accelerator.num_processes)
         fill(plan, encoders, part, lambda label, items: bar(label, items, stop, accelerator.is_main_process))
         del base, encoders
         models.release()
@@ -163,7 +163,7 @@ def note_skipped(config: Config, plan: Plan) -> None:
 
 
 @contextmanager
-def open_run(config: Config, plan: Plan, accelerator: Any) -> Iterator[Run]:
+def open_run(config: Config, plan: Plan, accelerator: Any) -> Iterator[TrainingRun]:
     """The run, at the step it goes on from."""
     from ...host.adapters.adapter import load_adapter_file
     from ...host.training import node as graph
@@ -177,14 +177,16 @@ def open_run(config: Config, plan: Plan, accelerator: Any) -> Iterator[Run]:
         graph.refuse_other_base(start.spec, model)
     data = open_set(plan, HostText(model, config.data.resolution))
     if start is not None:
-        refuse_other_encoder(start.spec, data.nothing.shape[-1], config)
+        refuse_start_of_other_encoder(start.spec, data.nothing.shape[-1], config)
     spec = graph.spec_for(recipe, data.nothing.shape[-1], trainable_layers(model), start)
     refuse_little_room(for_checkpoints(config, spec))
     about = Provenance(config.model.clip_vision.stem, start.provenance.steps if start else 0, config.output.license)
-    precision = DTYPES[config.training.mixed_precision]
+    precision = DTYPE_OF[config.training.mixed_precision]
     with frozen_unet(model, precision, config.training.gradient_checkpointing) as frozen:
         training = AdapterTraining(graph.first_adapter(spec, frozen, recipe, start), frozen)
-        run = Run(accelerator, training, data, recipe, schedule_of(config), about, settings_of(config, plan))
+        run = TrainingRun(
+            accelerator, training, data, recipe, writing_schedule(config), about, settings_of(config, plan)
+        )
         begin(run, data, plan)
         yield run
         accelerator.end_training()
@@ -202,16 +204,16 @@ def settings_of(config: Config, plan: Plan) -> dict[str, Any]:
 
 def for_checkpoints(config: Config, spec: AdapterSpec) -> dict[Path, int]:
     """The room that they need."""
-    return {config.output.folder: checkpoints_bytes(spec, schedule_of(config).checkpoints)}
+    return {config.output.folder: checkpoints_bytes(spec, writing_schedule(config).checkpoints)}
 
 
-def schedule_of(config: Config) -> Schedule:
+def writing_schedule(config: Config) -> WritingSchedule:
     """When what is written."""
     output = config.output
-    return Schedule(output.folder, output.checkpoint_every, output.keep, output.log_every)
+    return WritingSchedule(output.folder, output.checkpoint_every, output.keep, output.log_every)
 
 
-def begin(run: Run, data: CachedSet, plan: Plan) -> None:
+def begin(run: TrainingRun, data: CachedSet, plan: Plan) -> None:
     """Go on from the newest checkpoint, tell so, and open the curves at its step."""
     changed = run.resume()
     if run.step >= run.recipe.steps and run.saved is not None and run.is_written:
