@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ..ipadapter.host.api import ClipVisionModel, io, ui
 from ..ipadapter.host.evaluation.evaluator import Comparison, evaluate
-from ..ipadapter.host.files import ENCODERS, missing_file
+from ..ipadapter.host.files import HOST_ENCODERS, missing_file
 from ..ipadapter.host.node import Node
 from ..ipadapter.host.pictures import single_pictures
 from . import inputs
@@ -85,7 +85,7 @@ class EvaluateImagePrompt(Node):
 
     @classmethod
     def validate_inputs(cls, clip_name: list[str] | None = None) -> bool | str:
-        missing = (missing_file(ENCODERS, name) for name in clip_name or () if isinstance(name, str))
+        missing = (missing_file(HOST_ENCODERS, name) for name in clip_name or () if isinstance(name, str))
         return next((sentence for sentence in missing if sentence), True)
 
     @classmethod

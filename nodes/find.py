@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from ..ipadapter.host.adapters.adapter import Adapter
-from ..ipadapter.host.adapters.describing import describe
+from ..ipadapter.host.adapters.describing import describe_loaded
 from ..ipadapter.host.api import ModelPatcher, io, ui
-from ..ipadapter.host.files import ADAPTERS, ENCODERS, LORAS
-from ..ipadapter.host.library.finding import FINDER, fingerprint, load_found
+from ..ipadapter.host.files import HOST_ADAPTERS, HOST_ENCODERS, HOST_LORAS
+from ..ipadapter.host.library.finding import FINDER, folders_fingerprint, load_found
 from ..ipadapter.host.node import Node
 from ..ipadapter.host.notes import show_text
 from ..ipadapter.library.kinds import TITLES
@@ -61,7 +61,7 @@ class FindIPAdapter(Node):
 
     @classmethod
     def fingerprint_inputs(cls, model: None = None, preset: str | None = None) -> str:
-        return fingerprint(ADAPTERS, ENCODERS, LORAS)
+        return folders_fingerprint(HOST_ADAPTERS, HOST_ENCODERS, HOST_LORAS)
 
     @classmethod
     def execute(cls, model: ModelPatcher, preset: str) -> io.NodeOutput:
@@ -94,5 +94,5 @@ class DescribeIPAdapter(Node):
 
     @classmethod
     def execute(cls, ip_adapter: Adapter, model: ModelPatcher | None = None) -> io.NodeOutput:
-        text = describe(ip_adapter, model)
+        text = describe_loaded(ip_adapter, model)
         return io.NodeOutput(text, ui=ui.PreviewText(text))

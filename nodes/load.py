@@ -5,7 +5,7 @@ from __future__ import annotations
 from ..ipadapter.host.adapters.adapter import open_adapter
 from ..ipadapter.host.api import io
 from ..ipadapter.host.encoders.open_clip import open_encoder
-from ..ipadapter.host.files import ADAPTERS, ENCODERS, file_fingerprint, file_names, missing_file
+from ..ipadapter.host.files import HOST_ADAPTERS, HOST_ENCODERS, file_fingerprint, file_names, missing_file
 from ..ipadapter.host.node import Node
 from . import inputs
 from .sockets import CATEGORY, IPAdapterSocket
@@ -26,7 +26,7 @@ class LoadIPAdapter(Node):
             inputs=[
                 io.Combo.Input(
                     "ip_adapter_name",
-                    options=file_names(ADAPTERS),
+                    options=file_names(HOST_ADAPTERS),
                     tooltip="A file in models/ipadapter (or a folder of that name in extra_model_paths.yaml).",
                 )
             ],
@@ -35,11 +35,11 @@ class LoadIPAdapter(Node):
 
     @classmethod
     def validate_inputs(cls, ip_adapter_name: str | None = None) -> bool | str:
-        return (ip_adapter_name is not None and missing_file(ADAPTERS, ip_adapter_name)) or True
+        return (ip_adapter_name is not None and missing_file(HOST_ADAPTERS, ip_adapter_name)) or True
 
     @classmethod
     def fingerprint_inputs(cls, ip_adapter_name: str | None = None) -> str:
-        return file_fingerprint(ADAPTERS, ip_adapter_name)
+        return file_fingerprint(HOST_ADAPTERS, ip_adapter_name)
 
     @classmethod
     def execute(cls, ip_adapter_name: str) -> io.NodeOutput:
@@ -70,11 +70,11 @@ class LoadOpenCLIPVision(Node):
 
     @classmethod
     def validate_inputs(cls, clip_name: str | None = None) -> bool | str:
-        return (clip_name is not None and missing_file(ENCODERS, clip_name)) or True
+        return (clip_name is not None and missing_file(HOST_ENCODERS, clip_name)) or True
 
     @classmethod
     def fingerprint_inputs(cls, clip_name: str | None = None, architecture: str | None = None) -> str:
-        return file_fingerprint(ENCODERS, clip_name)
+        return file_fingerprint(HOST_ENCODERS, clip_name)
 
     @classmethod
     def execute(cls, clip_name: str, architecture: str) -> io.NodeOutput:

@@ -17,7 +17,7 @@ class HostError(IPAdapterError):
 
 
 @dataclass(frozen=True)
-class Feature:
+class HostFeature:
     """A name in one of the host's modules, and what it is in words."""
 
     module: str
@@ -25,21 +25,23 @@ class Feature:
     meaning: str
 
 
-ENTRY = Feature("comfy_api.latest", "ComfyExtension", "nodes of the V3 API")
+NODES_FEATURE = HostFeature("comfy_api.latest", "ComfyExtension", "nodes of the V3 API")
 NEEDED = (
-    Feature("comfy_api.v0_0_2", "io.Autogrow", "inputs that grow"),
-    Feature("comfy_api.v0_0_2", "io.NodeReplace", "replacements of nodes"),
-    Feature("comfy_api.torch_helpers.torch_compile", "COMPILE_KEY", "compiled models that can be told"),
-    Feature("comfy.model_patcher", "CoreModelPatcher", "memory management of the host's choice"),
-    Feature("comfy.model_patcher", "ModelPatcher.model_patches_call_function", "the cleanup of patches after a run"),
-    Feature("comfy.model_sampling", "IMG_TO_IMG_FLOW", "image-to-image flow models"),
-    Feature("comfy.patcher_extension", "WrappersMP.SAMPLER_SAMPLE", "wrappers around a run"),
-    Feature("comfy.quant_ops", "QuantizedTensor", "quantised weights"),
-    Feature("comfy.weight_adapter", "LoRAAdapter", "weight adapters"),
+    HostFeature("comfy_api.v0_0_2", "io.Autogrow", "inputs that grow"),
+    HostFeature("comfy_api.v0_0_2", "io.NodeReplace", "replacements of nodes"),
+    HostFeature("comfy_api.torch_helpers.torch_compile", "COMPILE_KEY", "compiled models that can be told"),
+    HostFeature("comfy.model_patcher", "CoreModelPatcher", "memory management of the host's choice"),
+    HostFeature(
+        "comfy.model_patcher", "ModelPatcher.model_patches_call_function", "the cleanup of patches after a run"
+    ),
+    HostFeature("comfy.model_sampling", "IMG_TO_IMG_FLOW", "image-to-image flow models"),
+    HostFeature("comfy.patcher_extension", "WrappersMP.SAMPLER_SAMPLE", "wrappers around a run"),
+    HostFeature("comfy.quant_ops", "QuantizedTensor", "quantised weights"),
+    HostFeature("comfy.weight_adapter", "LoRAAdapter", "weight adapters"),
 )
 
 
-def has(feature: Feature) -> bool:
+def host_has(feature: HostFeature) -> bool:
     """Whether the module is there and has the name."""
     try:
         attrgetter(feature.name)(importlib.import_module(feature.module))
@@ -48,9 +50,9 @@ def has(feature: Feature) -> bool:
     return True
 
 
-def missing_features(features: Iterable[Feature]) -> list[Feature]:
+def missing_features(features: Iterable[HostFeature]) -> list[HostFeature]:
     """Those that are not there."""
-    return [feature for feature in features if not has(feature)]
+    return [feature for feature in features if not host_has(feature)]
 
 
 def host_version() -> str:
@@ -61,7 +63,7 @@ def host_version() -> str:
         return "of an unknown version"
 
 
-def require(*features: Feature) -> None:
+def require_features(*features: HostFeature) -> None:
     """Raise HostError unless the host has them all."""
     missing = missing_features(features)
     if missing:

@@ -10,9 +10,9 @@ import folder_paths
 from ..errors import IPAdapterError, refusal
 from ..files.opening import refuse_name
 
-ADAPTERS = "ipadapter"
-ENCODERS = "clip_vision"
-LORAS = "loras"
+HOST_ADAPTERS = "ipadapter"
+HOST_ENCODERS = "clip_vision"
+HOST_LORAS = "loras"
 WEIGHT_ENDINGS = {".safetensors", ".sft", ".bin", ".pt", ".pth", ".ckpt"}
 
 
@@ -22,9 +22,9 @@ def register_adapter_folder() -> None:
     `output/ipadapter` too, where trained adapters are saved, as the host does for the LoRAs it trains.
     """
     for parent in (folder_paths.models_dir, folder_paths.get_output_directory()):
-        folder_paths.add_model_folder_path(ADAPTERS, str(Path(parent) / ADAPTERS))
-    paths, _ = folder_paths.folder_names_and_paths[ADAPTERS]
-    folder_paths.folder_names_and_paths[ADAPTERS] = (paths, set(WEIGHT_ENDINGS))
+        folder_paths.add_model_folder_path(HOST_ADAPTERS, str(Path(parent) / HOST_ADAPTERS))
+    paths, _ = folder_paths.folder_names_and_paths[HOST_ADAPTERS]
+    folder_paths.folder_names_and_paths[HOST_ADAPTERS] = (paths, set(WEIGHT_ENDINGS))
 
 
 def file_names(folder: str) -> list[str]:
@@ -51,7 +51,9 @@ def find_file(folder: str, name: str) -> Path:
     path = folder_paths.get_full_path(folder, name)
     if path is None:
         folders = ", ".join(searched(folder))
-        raise IPAdapterError(f"'{name}' is not in the model folder '{folder}' (searched: {folders}): {advice(folder)}")
+        raise IPAdapterError(
+            f"'{name}' is not in the model folder '{folder}' (searched: {folders}): {missing_file_advice(folder)}"
+        )
     return Path(path)
 
 
@@ -74,7 +76,7 @@ def fingerprint_of(find: Callable[[], Iterable[Path]]) -> str:
     return " ".join(f"{state.st_size} {state.st_mtime_ns}" for state in states)
 
 
-def advice(folder: str) -> str:
+def missing_file_advice(folder: str) -> str:
     """What to do about a missing file."""
     there = file_names(folder)
     if not there:

@@ -10,16 +10,16 @@ from pathlib import Path
 
 from ..errors import IPAdapterError
 
-PACK = Path(__file__).resolve().parents[2]
-MARKS = ("comfy/cli_args.py", "folder_paths.py")  # files that tell ComfyUI's folder
+PACK_ROOT = Path(__file__).resolve().parents[2]
+COMFYUI_MARKS = ("comfy/cli_args.py", "folder_paths.py")  # files that tell ComfyUI's folder
 ADVICE = "set COMFYUI_PATH to ComfyUI's folder (the one with main.py), or keep this pack in its custom_nodes."
 
 
 def find_host(given: Path | None = None) -> Path:
     """ComfyUI's folder: the given one, COMFYUI_PATH's, or the one whose custom_nodes this pack lies in."""
     named = given or os.environ.get("COMFYUI_PATH")
-    folder = Path(named).expanduser().resolve() if named else PACK.parent.parent
-    if all((folder / mark).is_file() for mark in MARKS):
+    folder = Path(named).expanduser().resolve() if named else PACK_ROOT.parent.parent
+    if all((folder / mark).is_file() for mark in COMFYUI_MARKS):
         return folder
     raise IPAdapterError(f"'{folder}' is not ComfyUI: {ADVICE}" if named else f"ComfyUI was not found: {ADVICE}")
 

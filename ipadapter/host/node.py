@@ -44,8 +44,8 @@ def checked(execute: Callable[..., io.NodeOutput]) -> Callable[..., io.NodeOutpu
         for name in [name for name, value in given.arguments.items() if is_nothing(value) and name in defaults]:
             del given.arguments[name]
         schema = cls.SCHEMA or cls.GET_SCHEMA()
-        linked = flat(given.arguments) | given.arguments
-        refuse_nothing(schema, linked)
+        linked = flat_arguments(given.arguments) | given.arguments
+        refuse_nothing_given(schema, linked)
         refuse_numbers(schema, linked)
         given.apply_defaults()
         return execute(*given.args, **given.kwargs)
@@ -53,7 +53,7 @@ def checked(execute: Callable[..., io.NodeOutput]) -> Callable[..., io.NodeOutpu
     return run
 
 
-def flat(arguments: Mapping[str, Any]) -> dict[str, Any]:
+def flat_arguments(arguments: Mapping[str, Any]) -> dict[str, Any]:
     """Arguments by name, those that a node takes as a mapping of many among them."""
     plain = {name: value for name, value in arguments.items() if not isinstance(value, dict)}
     many = (value for value in arguments.values() if isinstance(value, dict))
@@ -71,9 +71,9 @@ FINDS_NONE = {  # Find IP-Adapter has these for some adapters only
 }
 
 
-def refuse_nothing(schema: io.Schema, inputs: Mapping[str, Any]) -> None:
+def refuse_nothing_given(schema: io.Schema, inputs: Mapping[str, Any]) -> None:
     """Look at everything that is given: something, and no batch of nothing."""
-    for kind, name, value in entries(schema, inputs):
+    for kind, name, value in given_inputs(schema, inputs):
         if is_nothing(value):
             why = FINDS_NONE.get(kind, "its link has none to give")
             raise IPAdapterError(f"{name} is nothing ({why}): link it to a node that has something to give.")
@@ -82,7 +82,7 @@ def refuse_nothing(schema: io.Schema, inputs: Mapping[str, Any]) -> None:
             raise IPAdapterError(f"{name} has shape {shape}, an empty batch: look at the node that made it.")
 
 
-def entries(schema: io.Schema, inputs: Mapping[str, Any]) -> Iterator[tuple[str, str, Any]]:
+def given_inputs(schema: io.Schema, inputs: Mapping[str, Any]) -> Iterator[tuple[str, str, Any]]:
     """Type, name and value of all that is given: one by one where an input takes many, or is a list."""
     for one in schema.inputs:
         value = inputs.get(one.id)

@@ -9,7 +9,7 @@ from torch import Tensor
 from ...ipadapter.faces.reading import FaceAnalysis
 from ...ipadapter.host.adapters.adapter import Adapter
 from ...ipadapter.host.api import ClipVisionModel, ModelPatcher, io, ui
-from ...ipadapter.host.files import ADAPTERS, ENCODERS, LORAS
+from ...ipadapter.host.files import HOST_ADAPTERS, HOST_ENCODERS, HOST_LORAS
 from ...ipadapter.host.legacy.actions import (
     Sources,
     StyleAndComposition,
@@ -20,7 +20,7 @@ from ...ipadapter.host.legacy.actions import (
     weigh_faces,
 )
 from ...ipadapter.host.legacy.reading import LegacyReading
-from ...ipadapter.host.library.finding import fingerprint
+from ...ipadapter.host.library.finding import folders_fingerprint
 from ...ipadapter.host.node import Node
 from ...ipadapter.host.notes import show_text
 from ...ipadapter.legacy.migration.new_nodes import BOOSTED_COMPOSITION, BOOSTED_STYLE
@@ -181,7 +181,7 @@ class LegacyIPAdapterFaceIDLoader(Node):
 
     @classmethod
     def fingerprint_inputs(cls, **given: object) -> str:
-        return fingerprint(ADAPTERS, ENCODERS, LORAS)
+        return folders_fingerprint(HOST_ADAPTERS, HOST_ENCODERS, HOST_LORAS)
 
     @classmethod
     def execute(cls, model: ModelPatcher, preset: str, lora_strength: float, provider: str) -> io.NodeOutput:

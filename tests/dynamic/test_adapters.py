@@ -8,7 +8,7 @@ import pytest
 import torch
 from pack.ipadapter.errors import IPAdapterError
 from pack.ipadapter.host.adapters.adapter import Adapter, load_adapter_file
-from pack.ipadapter.host.adapters.describing import describe
+from pack.ipadapter.host.adapters.describing import describe_loaded
 from pack.ipadapter.host.adapters.saving import save_to_output
 from pack.ipadapter.host.sampling.patching import apply_image_prompt
 from pack.ipadapter.host.sampling.recording import record_image_prompt
@@ -61,7 +61,7 @@ def test_the_hosts_layers_have_no_weights_until_they_are_loaded():
 def test_a_file_of_every_family_loads_with_all_its_tensors(family, ending, tmp_path):
     path = written(tmp_path, family, ending=ending)
     dynamic, plain = both_ways(lambda: load_adapter_file(path, path.name))
-    assert dynamic.spec == plain.spec and describe(dynamic) == describe(plain)
+    assert dynamic.spec == plain.spec and describe_loaded(dynamic) == describe_loaded(plain)
     ours, theirs = (adapter.patcher.model.state_dict() for adapter in (dynamic, plain))
     assert ours.keys() == theirs.keys() and all(torch.equal(ours[key], theirs[key]) for key in ours)
     assert bool(dynamic.patcher.model.lora) == (family in WITH_LORA)

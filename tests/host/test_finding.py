@@ -23,10 +23,10 @@ from pack.ipadapter.encoders.image_tower import build_tower, read_architecture
 from pack.ipadapter.errors import IPAdapterError
 from pack.ipadapter.files.tensors import shapes
 from pack.ipadapter.host.adapters.adapter import load_adapter_file, open_adapter
-from pack.ipadapter.host.adapters.describing import describe
+from pack.ipadapter.host.adapters.describing import describe_loaded
 from pack.ipadapter.host.adapters.lora import add_lora, load_lora
 from pack.ipadapter.host.files import WEIGHT_ENDINGS
-from pack.ipadapter.host.library.finding import Finder, LateProgress, find_files, fingerprint, load_found
+from pack.ipadapter.host.library.finding import Finder, LateProgress, find_files, folders_fingerprint, load_found
 from pack.nodes.faces import LoadInsightFace
 from pack.nodes.find import DescribeIPAdapter, FindIPAdapter
 from pack.nodes.load import LoadIPAdapter, LoadOpenCLIPVision
@@ -191,7 +191,7 @@ def test_the_node_runs_again_when_a_file_comes_goes_or_changes(models):
     marks.append(FindIPAdapter.fingerprint_inputs(preset=PLUS))
     put_encoder(models)
     marks.append(FindIPAdapter.fingerprint_inputs(preset=PLUS))
-    assert len(set(marks)) == 4 and fingerprint("ipadapter", "clip_vision") == marks[-1]
+    assert len(set(marks)) == 4 and folders_fingerprint("ipadapter", "clip_vision") == marks[-1]
     path.unlink()
     assert FindIPAdapter.fingerprint_inputs(preset=PLUS) != marks[-1]
 
@@ -263,13 +263,13 @@ def test_the_node_gives_the_model_the_adapter_and_its_encoder(layout, models, ca
 def test_an_adapter_is_described_with_the_model_it_fits_and_the_one_it_does_not(models):
     path = put(models, "ipadapter/a.safetensors", family="base")
     adapter = load_adapter_file(path, "a.safetensors")
-    text = describe(adapter, model(SD15))
+    text = describe_loaded(adapter, model(SD15))
     assert "This model: fits. It is SD1.5, and all of its 16 layers take part" in text
     assert "Stored as: float32, " in text
-    other = describe(adapter, model(SDXL))
+    other = describe_loaded(adapter, model(SDXL))
     assert "This model: does not fit. 'a.safetensors' is for SD1.5 (16 layers, 768-wide context)" in other
     assert "but the model is SDXL (70 layers, 2048-wide context)" in other
-    assert "This model" not in describe(adapter)
+    assert "This model" not in describe_loaded(adapter)
 
 
 def test_what_a_trained_file_says_of_itself_is_described(models):
@@ -402,4 +402,4 @@ def test_an_adapter_without_its_lora_is_described_as_such_and_said_when_it_is_lo
     with caplog.at_level(logging.WARNING):
         adapter = open_adapter("x.safetensors")
     assert "'x.safetensors' was trained with a LoRA that its file does not hold" in caplog.text
-    assert "LoRA: not in this file: take the adapter from Find IP-Adapter" in describe(adapter)
+    assert "LoRA: not in this file: take the adapter from Find IP-Adapter" in describe_loaded(adapter)

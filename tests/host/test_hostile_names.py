@@ -14,7 +14,7 @@ from pack.ipadapter.host.adapters.adapter import open_adapter
 from pack.ipadapter.host.adapters.saving import save_to_output
 from pack.ipadapter.host.encoders.open_clip import open_encoder
 from pack.ipadapter.host.faces.models import find_pack, missing_pack, register_face_folder
-from pack.ipadapter.host.files import ADAPTERS, ENCODERS, LORAS, missing_file, register_adapter_folder
+from pack.ipadapter.host.files import HOST_ADAPTERS, HOST_ENCODERS, HOST_LORAS, missing_file, register_adapter_folder
 from pack.ipadapter.host.library.finding import Finder, listing
 from pack.ipadapter.host.prompts.files import load_prompt, missing_prompt, prompt_names, save_prompt
 from pack.nodes.load import LoadIPAdapter, LoadOpenCLIPVision
@@ -41,7 +41,7 @@ def folders(tmp_path, monkeypatch):
     """Model folders, input and output of this test alone."""
     register_adapter_folder()
     register_face_folder()
-    for folder in (ADAPTERS, ENCODERS, LORAS):
+    for folder in (HOST_ADAPTERS, HOST_ENCODERS, HOST_LORAS):
         (tmp_path / folder).mkdir()
         endings = folder_paths.folder_names_and_paths[folder][1]
         monkeypatch.setitem(folder_paths.folder_names_and_paths, folder, ([str(tmp_path / folder)], endings))
@@ -64,7 +64,7 @@ def test_a_name_that_no_file_has_is_refused_wherever_a_file_is_chosen(name):
         lambda: LoadImagePrompt.execute(name),
     ):
         sentence_of(attempt)
-    for told in (missing_file(ADAPTERS, name), missing_prompt(name), missing_pack(name)):
+    for told in (missing_file(HOST_ADAPTERS, name), missing_prompt(name), missing_pack(name)):
         assert isinstance(told, str)
     if name is not None:
         assert isinstance(LoadIPAdapter.validate_inputs(name), str)
@@ -83,11 +83,15 @@ def test_half_a_character_in_a_licence_does_not_lose_the_adapter():
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such things in a folder")
 def test_pipes_and_devices_in_model_folders_are_never_opened(folders):
-    for folder in (ADAPTERS, ENCODERS, LORAS):
+    for folder in (HOST_ADAPTERS, HOST_ENCODERS, HOST_LORAS):
         os.mkfifo(folders / folder / "pipe.safetensors")
         (folders / folder / "zero.bin").symlink_to("/dev/zero")
     finder = Finder()
-    for catalogue, folder in ((finder.adapters, ADAPTERS), (finder.encoders, ENCODERS), (finder.loras, LORAS)):
+    for catalogue, folder in (
+        (finder.adapters, HOST_ADAPTERS),
+        (finder.encoders, HOST_ENCODERS),
+        (finder.loras, HOST_LORAS),
+    ):
         assert not catalogue.survey(listing(folder), lambda done, of: None).found
     sentence_of(lambda: open_adapter("pipe.safetensors"))
     sentence_of(lambda: open_encoder("zero.bin", "auto"))

@@ -18,7 +18,7 @@ from comfy_execution.utils import CurrentNodeContext
 from comfy_extras.nodes_advanced_samplers import sample_lcm_upscale
 from comfy_extras.nodes_torch_compile import TorchCompileModel
 from pack.ipadapter.errors import IPAdapterError
-from pack.ipadapter.host.adapters.describing import describe
+from pack.ipadapter.host.adapters.describing import describe_loaded
 from pack.ipadapter.host.library.finding import Finder
 from pack.ipadapter.host.sampling.patching import apply_image_prompt
 from pack.ipadapter.host.sampling.recording import record_image_prompt
@@ -336,7 +336,7 @@ def search(model) -> str:
 LEVELS = dict.fromkeys(LEVEL_INPUTS, 1.0)
 LOOKS = {
     "Find IP-Adapter": search,
-    "Describe IP-Adapter": lambda model: describe(host_adapter(adapter_file(MICRO, "base")), model),
+    "Describe IP-Adapter": lambda model: describe_loaded(host_adapter(adapter_file(MICRO, "base")), model),
     "Image Prompt Layers": lambda model: ImagePromptLayers.execute(model, "linear", 1.0, "", None, **LEVELS),
     "Train IP-Adapter": trainable_layers,
 }

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from ipadapter.host.features import OLDEST, Feature, HostError, missing_features, require
+from ipadapter.host.features import OLDEST, HostError, HostFeature, missing_features, require_features
 
 ROOT = Path(__file__).resolve().parents[2]
-THERE = (Feature("os", "path.join", "paths"), Feature("xml.dom", "Node.ELEMENT_NODE", "documents"))
-NO_NAME = Feature("os", "path.no_such_name", "names that nobody has")
-NO_PART = Feature("os", "no_such_part.name", "parts that nobody has")
-NO_MODULE = Feature("xml.no_such_module", "anything", "modules that nobody has")
-NO_PACKAGE = Feature("no_such_package.module", "anything", "packages that nobody has")
+THERE = (HostFeature("os", "path.join", "paths"), HostFeature("xml.dom", "Node.ELEMENT_NODE", "documents"))
+NO_NAME = HostFeature("os", "path.no_such_name", "names that nobody has")
+NO_PART = HostFeature("os", "no_such_part.name", "parts that nobody has")
+NO_MODULE = HostFeature("xml.no_such_module", "anything", "modules that nobody has")
+NO_PACKAGE = HostFeature("no_such_package.module", "anything", "packages that nobody has")
 ABSENT = (NO_NAME, NO_PART, NO_MODULE, NO_PACKAGE)
 
 
@@ -24,12 +24,12 @@ def test_a_feature_is_a_name_in_a_module():
 
 
 def test_a_host_that_has_everything_is_taken():
-    require(*THERE)
+    require_features(*THERE)
 
 
 def test_everything_that_a_host_lacks_is_said_in_one_sentence():
     with pytest.raises(HostError) as error:
-        require(*THERE, *ABSENT)
+        require_features(*THERE, *ABSENT)
     text = str(error.value)
     assert text.startswith(f"Image Prompt Adapter needs ComfyUI {OLDEST} or later; this is ComfyUI ")
     assert all(f"{one.meaning} ({one.module}.{one.name})" in text for one in ABSENT)

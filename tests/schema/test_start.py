@@ -9,7 +9,7 @@ from pathlib import Path
 import comfy_api.latest
 import pytest
 from comfy.model_patcher import ModelPatcher
-from pack.ipadapter.host.features import ENTRY, NEEDED, missing_features
+from pack.ipadapter.host.features import NEEDED, NODES_FEATURE, missing_features
 
 import nodes
 from tests.schema.texts import ROOT
@@ -30,7 +30,7 @@ def refusal(folder: Path, caplog: pytest.LogCaptureFixture) -> list[str]:
 
 
 def test_this_host_lacks_nothing():
-    assert missing_features((ENTRY, *NEEDED)) == []
+    assert missing_features((NODES_FEATURE, *NEEDED)) == []
 
 
 def test_an_old_host_says_what_it_lacks_in_one_line(folder, caplog, monkeypatch):

@@ -22,7 +22,7 @@ from ...adapters.spec import AdapterSpec, refuse_settings
 from ...adapters.writing import file_tensors
 from ...faces.reading import FaceAnalysis
 from ...files.tensors import read_metadata
-from ..files import ADAPTERS, find_file
+from ..files import HOST_ADAPTERS, find_file
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Adapter:
 
 def open_adapter(name: str) -> Adapter:
     """Load one of the user's adapter files by its listed name."""
-    adapter = load_adapter_file(find_file(ADAPTERS, name), name)
+    adapter = load_adapter_file(find_file(HOST_ADAPTERS, name), name)
     if adapter.spec.lacks_lora:
         logging.warning(
             "IP-Adapter: '%s' was trained with a LoRA that its file does not hold; add it with Load LoRA, or take the "

@@ -11,7 +11,7 @@ from ..backbones.replaced import own_attentions
 from .adapter import Adapter
 
 
-def describe(adapter: Adapter, model: ModelPatcher | None = None) -> str:
+def describe_loaded(adapter: Adapter, model: ModelPatcher | None = None) -> str:
     """What an adapter is, and whether it fits a model."""
     module = adapter.patcher.model
     storage = Storage.of([*module.state_dict().values(), *module.lora.values()])

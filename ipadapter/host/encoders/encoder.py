@@ -19,7 +19,7 @@ from ...prompts.prompt import ImageFeatures, ImagePrompt, merge_features
 from ...prompts.reading import Reading, make_parts, views_of
 
 ZERO_PIXELS = "image_prompt_adapter.zero_pixels"  # under which the host's patcher keeps them
-CHUNK = 8  # pictures a pass: progress and bounded memory
+PICTURES_A_PASS = 8  # pictures a pass: progress and bounded memory
 
 
 def encode_image_prompt(
@@ -49,8 +49,8 @@ def encode_references(
     away = [] if negative_image is None else [prepare_pixels(negative_image, None, reading.negative_fit, form)]
     nothing = encode_zero_pixels(clip_vision)
     features = encode_all(clip_vision, [*whole, *detail, *away])
-    encoder = describe(clip_vision, nothing)
-    refuse_not_finite([*features, nothing], encoder)
+    encoder = describe_encoder(clip_vision, nothing)
+    refuse_features_not_finite([*features, nothing], encoder)
     negative = features.pop() if away else None
     parts = make_parts(views, features[: len(views)], features[len(views) :], reading, len(image), negative)
     return ImagePrompt(parts, nothing, encoder)
@@ -96,14 +96,14 @@ def encode_chunks(
 ) -> Iterator[ImageFeatures]:
     """Features of a few pictures at a time. Called past `encode_image`, which would preprocess again."""
     store = comfy.model_management.intermediate_device()
-    for chunk in pixels.split(CHUNK):
+    for chunk in pixels.split(PICTURES_A_PASS):
         comfy.model_management.throw_exception_if_processing_interrupted()
         out = clip_vision.model(pixel_values=chunk.to(clip_vision.load_device), intermediate_output=-2)
         yield ImageFeatures(out[2].float().to(store), None if out[1] is None else out[1].float().to(store))
         progress.update(len(chunk))
 
 
-def refuse_not_finite(features: list[ImageFeatures], encoder: str) -> None:
+def refuse_features_not_finite(features: list[ImageFeatures], encoder: str) -> None:
     """Refuse what a damaged encoder, or one that half precision is too narrow for, makes of good pictures."""
     outputs = [output for made in features for output in (made.image_embeds, made.penultimate) if output is not None]
     if not all(bool(torch.isfinite(output).all()) for output in outputs):
@@ -113,7 +113,7 @@ def refuse_not_finite(features: list[ImageFeatures], encoder: str) -> None:
         )
 
 
-def describe(clip_vision: comfy.clip_vision.ClipVisionModel, features: ImageFeatures) -> str:
+def describe_encoder(clip_vision: comfy.clip_vision.ClipVisionModel, features: ImageFeatures) -> str:
     """The encoder in users' words."""
     config = clip_vision.config
     name = config.get("architecture") or config.get("model_type", "an image encoder")

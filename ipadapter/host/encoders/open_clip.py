@@ -21,7 +21,7 @@ from ...encoders.image_tower import (
     read_architecture,
     read_visual,
 )
-from ..files import ENCODERS, find_file
+from ..files import HOST_ENCODERS, find_file
 
 __all__ = ["AUTO", "OpenCLIPVision", "architectures", "open_encoder"]
 
@@ -50,7 +50,7 @@ class OpenCLIPVision(comfy.clip_vision.ClipVisionModel):
 
 def open_encoder(name: str, architecture: str) -> OpenCLIPVision:
     """Load one of the user's image encoder files by its listed name."""
-    return load_encoder_file(find_file(ENCODERS, name), name, architecture)
+    return load_encoder_file(find_file(HOST_ENCODERS, name), name, architecture)
 
 
 def load_encoder_file(path: Path, name: str, architecture: str = AUTO) -> OpenCLIPVision:
@@ -62,11 +62,11 @@ def load_encoder_file(path: Path, name: str, architecture: str = AUTO) -> OpenCL
         if architecture == AUTO
         else read_architecture(architecture)
     )
-    dtype = compute_dtype()
+    dtype = tower_dtype()
     return OpenCLIPVision(chosen, load_tower(chosen, tower, name, dtype), dtype)
 
 
-def compute_dtype() -> torch.dtype:
+def tower_dtype() -> torch.dtype:
     """open_clip's layers do not cast their weights, so on a CPU they are kept in float32."""
     device = comfy.model_management.text_encoder_device()
     wanted = comfy.model_management.text_encoder_dtype(device)

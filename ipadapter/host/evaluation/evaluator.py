@@ -29,8 +29,8 @@ from ...evaluation.metrics import (
 )
 from ...images.pixels import Fit, prepare_pixels
 from ..encoders import encoder as image_encoder
-from ..encoders.open_clip import compute_dtype
-from ..files import ENCODERS, find_file
+from ..encoders.open_clip import tower_dtype
+from ..files import HOST_ENCODERS, find_file
 from ..pictures import from_pil
 
 PLOT_SIZE = (768, 384)
@@ -98,7 +98,7 @@ def refuse_unpaired(comparison: Comparison) -> None:
 def open_metric_encoder(name: str, architecture: str) -> MetricEncoder:
     """A listed file's towers, in the type the host computes encoders in."""
     progress = comfy.utils.ProgressBar(1).update_absolute
-    return open_towers(find_file(ENCODERS, name), name, architecture, compute_dtype(), progress)
+    return open_towers(find_file(HOST_ENCODERS, name), name, architecture, tower_dtype(), progress)
 
 
 def embed_clip(comparison: Comparison, encoder: MetricEncoder) -> tuple[str, Embedded, Tensor | None]:
@@ -152,5 +152,5 @@ def embed_dino(comparison: Comparison, dino: comfy.clip_vision.ClipVisionModel) 
         for pictures in (comparison.generated, comparison.references)
     ]
     features = image_encoder.encode_all(dino, batches)
-    image_encoder.refuse_not_finite(features, describe_dino(dino))
+    image_encoder.refuse_features_not_finite(features, describe_dino(dino))
     return Embedded(*(made.image_embeds.cpu() for made in features))

@@ -22,14 +22,14 @@ from ...library.published import pack_address
 from ...prompts.prompt import FACE_WIDTH
 from ..files import fingerprint_of, searched
 
-FACES = "insightface"
+HOST_FACES = "insightface"
 MODULES = ("detection", "recognition")
 TERMS = "for non-commercial research only"
 
 
 def register_face_folder() -> None:
     """Make `models/insightface` known beside what `extra_model_paths.yaml` has named."""
-    folder_paths.add_model_folder_path(FACES, str(Path(folder_paths.models_dir) / FACES))
+    folder_paths.add_model_folder_path(HOST_FACES, str(Path(folder_paths.models_dir) / HOST_FACES))
 
 
 # Packs
@@ -43,16 +43,16 @@ def pack_names() -> list[str]:
 def packs() -> dict[str, Path]:
     """Each pack by the name of its folder; the first of a name counts, as with the host's own lists."""
     found: dict[str, Path] = {}
-    for directory in candidates():
+    for directory in pack_candidates():
         pack = inside(directory)
         if pack is not None:
             found.setdefault(directory.name, pack)
     return found
 
 
-def candidates() -> Iterator[Path]:
+def pack_candidates() -> Iterator[Path]:
     """Folders that may be packs: in `models`, where InsightFace puts them, and beside it."""
-    for folder in map(Path, searched(FACES)):
+    for folder in map(Path, searched(HOST_FACES)):
         for place in (folder / "models", folder):
             yield from (one for one in sorted(place.glob("*")) if one.is_dir() and one != folder / "models")
 
@@ -68,7 +68,7 @@ def find_pack(name: str) -> Path:
     refuse_name(name)
     there = packs()
     if name not in there:
-        folders = ", ".join(searched(FACES))
+        folders = ", ".join(searched(HOST_FACES))
         choose = f"choose one of {', '.join(sorted(there))}, or " if there else ""
         raise IPAdapterError(
             f"the InsightFace model pack '{name}' is not there (searched: {folders}): {choose}{get_pack(name)}"
@@ -89,7 +89,7 @@ def pack_fingerprint(name: str | None) -> str:
 def get_pack(name: str) -> str:
     """What to do without one; without one that is not published, where to get the usual one."""
     public = name if pack_address(name) else USUAL_PACK
-    place = Path(searched(FACES)[0], "models") / public
+    place = Path(searched(HOST_FACES)[0], "models") / public
     return f"unpack {pack_address(public)} ({TERMS}) into {place} and press R."
 
 

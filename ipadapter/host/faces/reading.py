@@ -38,14 +38,14 @@ class FaceReading:
     weights: Weights | None = None
 
 
-PLAIN = FaceReading()
+PLAIN_FACES = FaceReading()
 
 
 def encode_faces(
     analysis: object,
     image: Tensor,
     clip_vision: comfy.clip_vision.ClipVisionModel | None = None,
-    reading: FaceReading = PLAIN,
+    reading: FaceReading = PLAIN_FACES,
     negative: Tensor | None = None,
 ) -> FacePrompt:
     """A face prompt of reference images (N, H, W, C), of one face in each.

@@ -27,9 +27,9 @@ from ..adapters.adapter import Adapter, load_adapter_file
 from ..adapters.lora import load_lora
 from ..backbones.replaced import own_attentions
 from ..faces.models import find_pack, open_pack
-from ..files import ADAPTERS, ENCODERS, LORAS, file_names, searched
+from ..files import HOST_ADAPTERS, HOST_ENCODERS, HOST_LORAS, file_names, searched
 
-PATIENCE = 2.0  # seconds without a progress bar
+UNSEEN_SECONDS = 2.0  # seconds without a progress bar
 
 
 @dataclass(frozen=True)
@@ -46,17 +46,17 @@ class Finder:
         with own_attentions(model) as unet:
             layers = require_layers(unet, f"preset '{preset_title}' looks for an adapter for a UNet")
             target = Target(layers, model_of(unet, layers))
-        survey = self.adapters.survey(listing(ADAPTERS), LateProgress())
-        return choose_adapter(preset, target, survey, searched(ADAPTERS))
+        survey = self.adapters.survey(listing(HOST_ADAPTERS), LateProgress())
+        return choose_adapter(preset, target, survey, searched(HOST_ADAPTERS))
 
     def find_encoder(self, spec: AdapterSpec) -> ListedFile:
         """The image encoder file an adapter needs. Raises IPAdapterError where there is none."""
-        survey = self.encoders.survey(listing(ENCODERS), LateProgress())
-        return choose_encoder(spec, survey, searched(ENCODERS))
+        survey = self.encoders.survey(listing(HOST_ENCODERS), LateProgress())
+        return choose_encoder(spec, survey, searched(HOST_ENCODERS))
 
     def find_lora(self, spec: AdapterSpec) -> ListedFile:
         """The LoRA file an adapter was trained with. Raises IPAdapterError where there is none."""
-        return choose_lora(spec, self.loras.survey(listing(LORAS), LateProgress()), searched(LORAS))
+        return choose_lora(spec, self.loras.survey(listing(HOST_LORAS), LateProgress()), searched(HOST_LORAS))
 
 
 @dataclass(frozen=True)
@@ -134,7 +134,7 @@ def listed_file(name: str, path: Path) -> ListedFile | None:
     return ListedFile(name, path, status.st_size, status.st_mtime_ns)
 
 
-def fingerprint(*folders: str) -> str:
+def folders_fingerprint(*folders: str) -> str:
     """Another text whenever a file of these model folders comes, goes or changes."""
     lines = [f"{file.path}\0{file.size}\0{file.changed}" for folder in folders for file in listing(folder)]
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
@@ -148,7 +148,7 @@ class LateProgress:
 
     def __call__(self, done: int, of: int) -> None:
         comfy.model_management.throw_exception_if_processing_interrupted()
-        if time.monotonic() - self.began > PATIENCE:
+        if time.monotonic() - self.began > UNSEEN_SECONDS:
             comfy.utils.ProgressBar(of).update_absolute(done, of)
 
 

@@ -25,11 +25,11 @@ from ...prompts.files import (
     write_prompt,
 )
 from ...prompts.prompt import UNKNOWN, ImageFeatures, ImagePrompt
-from ..encoders.encoder import describe, encode_zero_pixels, refuse_not_finite
+from ..encoders.encoder import describe_encoder, encode_zero_pixels, refuse_features_not_finite
 from ..files import fingerprint_of, next_path
 from ..pictures import single_pictures, to_pil
 
-FOLDER = "image_prompts"  # in the input and in the output folder
+PROMPT_FOLDER = "image_prompts"  # in the input and in the output folder
 PROMPT_ENDINGS = (".safetensors", ".ipadpt")
 THUMBNAIL = 256  # pixels, the longer side
 
@@ -52,7 +52,7 @@ def prompt_names() -> list[str]:
 def files_in(root: Path) -> Iterator[str]:
     """Files that may hold image prompts: those of the root, and all below its folder for them."""
     top = [entry.name for entry in os.scandir(root) if entry.is_file()] if root.is_dir() else []
-    below = ((Path(folder), names) for folder, _, names in os.walk(root / FOLDER, followlinks=True))
+    below = ((Path(folder), names) for folder, _, names in os.walk(root / PROMPT_FOLDER, followlinks=True))
     for folder, names in ((root, top), *below):
         yield from (
             (folder / name).relative_to(root).as_posix() for name in names if name.lower().endswith(PROMPT_ENDINGS)
@@ -69,7 +69,7 @@ def find_prompt(name: str) -> Path:
     if path is None or not os.path.isfile(path):  # pathlib raises for a name that is too long
         raise IPAdapterError(
             f"'{name}' is not in ComfyUI's input or output folder: choose a file from the list, or put it into "
-            f"input/{FOLDER} and press R."
+            f"input/{PROMPT_FOLDER} and press R."
         )
     return path
 
@@ -124,8 +124,8 @@ def with_encoder(prompt: ImagePrompt, clip_vision: comfy.clip_vision.ClipVisionM
 def features_of_nothing(clip_vision: comfy.clip_vision.ClipVisionModel) -> tuple[ImageFeatures, str]:
     """What an encoder makes of zeros in place of normalised pixels, and the encoder in users' words."""
     nothing = encode_zero_pixels(clip_vision)
-    encoder = describe(clip_vision, nothing)
-    refuse_not_finite([nothing], encoder)
+    encoder = describe_encoder(clip_vision, nothing)
+    refuse_features_not_finite([nothing], encoder)
     return nothing, encoder
 
 

@@ -15,8 +15,8 @@ from ...errors import refusal
 from ...files.digests import sha256_of
 from ...files.opening import refuse_name
 from ...server.client import CONTENTS, FINDABLE
-from ..files import ADAPTERS, ENCODERS, LORAS
-from ..library.finding import fingerprint
+from ..files import HOST_ADAPTERS, HOST_ENCODERS, HOST_LORAS
+from ..library.finding import folders_fingerprint
 from ..running import running_server
 
 
@@ -33,14 +33,18 @@ async def answer_contents(request: Any) -> Any:
     from aiohttp import web
 
     files = files_named(request.query.get("name", ""))
-    return web.json_response({"sha256": sorted({await asyncio.to_thread(digest, *stamp(file)) for file in files})})
+    return web.json_response(
+        {"sha256": sorted({await asyncio.to_thread(digest_of_state, *stamp(file)) for file in files})}
+    )
 
 
 async def answer_findable(_: Any) -> Any:
     """Another text whenever nodes that look for files may find others."""
     from aiohttp import web
 
-    return web.json_response({"sha256": await asyncio.to_thread(fingerprint, ADAPTERS, ENCODERS, LORAS)})
+    return web.json_response(
+        {"sha256": await asyncio.to_thread(folders_fingerprint, HOST_ADAPTERS, HOST_ENCODERS, HOST_LORAS)}
+    )
 
 
 def files_named(name: str) -> list[Path]:
@@ -68,6 +72,6 @@ def stamp(file: Path) -> tuple[Path, int, int]:
 
 
 @functools.lru_cache(maxsize=256)
-def digest(file: Path, size: int, changed: int) -> str:
+def digest_of_state(file: Path, size: int, changed: int) -> str:
     """SHA-256 of a file, read once as long as its size and time stay."""
     return sha256_of(file)

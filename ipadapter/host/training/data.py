@@ -20,7 +20,7 @@ from ...errors import IPAdapterError
 from ...images.pixels import Fit, prepare_pixels
 from ...prompts.prompt import Feature, ImageFeatures
 from ...training.module import Text
-from ..encoders.encoder import describe, encode_all, encode_zero_pixels, pixel_format, refuse_not_finite
+from ..encoders.encoder import describe_encoder, encode_all, encode_zero_pixels, pixel_format, refuse_features_not_finite
 
 Conditioning = list[list[Any]]
 ModelConds = dict[str, comfy.conds.CONDRegular]
@@ -153,8 +153,8 @@ def encode_features(
     form = pixel_format(clip_vision)
     pixels = torch.cat([prepare_pixels(image, None, Fit.CROP, form) for image in images])
     nothing, (encoded,) = encode_zero_pixels(clip_vision), encode_all(clip_vision, [pixels])
-    encoder = describe(clip_vision, encoded)
-    refuse_not_finite([encoded, nothing], encoder)
+    encoder = describe_encoder(clip_vision, encoded)
+    refuse_features_not_finite([encoded, nothing], encoder)
     return LEARNED[kind.reads[-1]](encoded, nothing, encoder), encoder
 
 
