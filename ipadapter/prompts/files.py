@@ -27,9 +27,9 @@ from ..numbers import WEIGHT
 from ..version import VERSION
 from .prompt import UNKNOWN, Feature, ImageFeatures, ImagePrompt, Order, Overlap, Part, Region
 
-FORMAT, FORMAT_VERSION = "image-prompt", 1
+PROMPT_FORMAT, FORMAT_VERSION = "image-prompt", 1
 OUTPUTS = {Feature.IMAGE_EMBEDS: "image_embeds", Feature.PENULTIMATE: "penultimate", Feature.FACE: "face"}
-DIMENSIONS = {  # that each may have
+OUTPUT_DIMENSIONS = {  # that each may have
     Feature.IMAGE_EMBEDS: (2, 3),  # (N, E), or (N, S, E) of an encoder without a projection
     Feature.PENULTIMATE: (3,),  # (N, S, D)
     Feature.FACE: (2,),  # (N, 512)
@@ -99,12 +99,12 @@ def prompt_metadata(prompt: ImagePrompt, tensors: Tensors) -> dict[str, str]:
     """What the file says of itself."""
     parts = json.dumps([part_fields(part) for part in prompt.parts])
     return {
-        "format": FORMAT,
+        "format": PROMPT_FORMAT,
         "version": str(FORMAT_VERSION),
         "pack": VERSION,
         "encoder": prompt.encoder,
         "shapes": json.dumps({name: list(tensor.shape) for name, tensor in sorted(tensors.items())}),
-        "sha256": digest(tensors, prompt.encoder, parts),
+        "sha256": prompt_digest(tensors, prompt.encoder, parts),
         "parts": parts,
     }
 
@@ -119,7 +119,7 @@ def part_fields(part: Part) -> dict[str, Any]:
     }
 
 
-def digest(tensors: Tensors, encoder: str, parts: str) -> str:
+def prompt_digest(tensors: Tensors, encoder: str, parts: str) -> str:
     """SHA-256 of the features and what goes with them: names, types, shapes, numbers, the encoder and the fields."""
     made = hashlib.sha256(f"{encoder}\n{parts}\n".encode())
     for name, tensor in sorted(tensors.items()):
@@ -134,9 +134,9 @@ def digest(tensors: Tensors, encoder: str, parts: str) -> str:
 def read_prompt(path: Path, name: str) -> ImagePrompt:
     """The prompt as it was saved, to the bit. Raises IPAdapterError for a file that is not whole or not ours."""
     file = open_prompt(path, name)
-    refuse_foreign(file)
+    refuse_no_prompt(file)
     encoder, listed = file.metadata.get("encoder", ""), file.metadata.get("parts", "")
-    if file.metadata.get("sha256") != digest(file.tensors, encoder, listed):
+    if file.metadata.get("sha256") != prompt_digest(file.tensors, encoder, listed):
         raise file.wrong("does not hold what was saved")
     return understand(file)
 
@@ -168,9 +168,9 @@ def open_prompt(path: Path, name: str) -> PromptFile:
         raise IPAdapterError(f"'{name}' is damaged or cut short: save the image prompt again.") from error
 
 
-def refuse_foreign(file: PromptFile) -> None:
+def refuse_no_prompt(file: PromptFile) -> None:
     """Refuse files of other kinds and of later versions."""
-    if file.metadata.get("format") != FORMAT:
+    if file.metadata.get("format") != PROMPT_FORMAT:
         raise IPAdapterError(
             f"'{file.name}' holds no image prompt ({', '.join(sorted(file.tensors)[:3]) or 'nothing'} …): choose a "
             "file from Save Image Prompt."
@@ -200,7 +200,7 @@ def read_part(file: PromptFile, index: int, fields: dict[str, Any]) -> Part:
     """One part. Raises IPAdapterError for fields that no part has."""
     positive = required(features(file, f"parts.{index}.positive"), file, f"parts.{index}.positive")
     try:
-        weights, weight = read_weights(fields["weights"]), float(fields["weight"])
+        weights, weight = listed_weights(fields["weights"]), float(fields["weight"])
         order = Order(fields["order"])
         mask = file.tensors.get(f"parts.{index}.region")
         region = None if mask is None else Region(mask, Overlap(fields["overlap"]))
@@ -211,7 +211,7 @@ def read_part(file: PromptFile, index: int, fields: dict[str, Any]) -> Part:
     return Part(positive, features(file, f"parts.{index}.negative"), weights, order, weight, region)
 
 
-def read_weights(listed: Any) -> tuple[float, ...] | None:
+def listed_weights(listed: Any) -> tuple[float, ...] | None:
     """Weights of a part's images, where it has any. Raises TypeError for what is no list."""
     if listed is not None and not isinstance(listed, list):
         raise TypeError(listed)
@@ -224,7 +224,7 @@ def features(file: PromptFile, prefix: str) -> ImageFeatures | None:
     there = {feature: output for feature, output in found.items() if output is not None}
     if not there:
         return None
-    if any(output.ndim not in DIMENSIONS[feature] for feature, output in there.items()):
+    if any(output.ndim not in OUTPUT_DIMENSIONS[feature] for feature, output in there.items()):
         raise file.wrong(f"holds {prefix} with other dimensions than an encoder's outputs")
     embeds = required(found[Feature.IMAGE_EMBEDS], file, f"{prefix}.{OUTPUTS[Feature.IMAGE_EMBEDS]}")
     return ImageFeatures(embeds, found[Feature.PENULTIMATE], found[Feature.FACE])
@@ -273,12 +273,12 @@ def features_fit(made: ImageFeatures, zero_pixels: ImageFeatures) -> bool:
         known
         and widths
         and len(embeds) > 0
-        and fits(hidden, zero_pixels.penultimate, len(embeds))
-        and fits(face, zero_pixels.face, len(embeds))
+        and output_fits(hidden, zero_pixels.penultimate, len(embeds))
+        and output_fits(face, zero_pixels.face, len(embeds))
     )
 
 
-def fits(output: Tensor | None, zero: Tensor | None, images: int) -> bool:
+def output_fits(output: Tensor | None, zero: Tensor | None, images: int) -> bool:
     """Whether an output is as wide as the same encoder's of zero pixels, one for each image, or is not there."""
     if output is None:
         return True

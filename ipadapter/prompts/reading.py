@@ -59,7 +59,7 @@ class Reading:
 
 
 @dataclass(frozen=True)
-class View:
+class ReferenceView:
     """Some of the references, or the same tile of each, as one batch for the encoder."""
 
     image: Tensor  # (M, h, w, c)
@@ -77,14 +77,14 @@ class View:
         return cut_subtiles(self.pixels(PixelFormat(n * form.size, form.mean, form.std)), n)
 
 
-def views_of(image: Tensor, mask: Tensor | None, reading: Reading, size: int) -> tuple[View, ...]:
+def views_of(image: Tensor, mask: Tensor | None, reading: Reading, size: int) -> tuple[ReferenceView, ...]:
     """What an encoder of `size` pixels is to see of references (N, H, W, 1 | 3 | 4) and their mask (1 or N, h, w).
 
     Raises IPAdapterError for pictures and masks that cannot be read so.
     """
     refuse_unusable(image)
     if isinstance(reading.fit, Fit):
-        return (View(image, mask, reading.fit, tuple(range(len(image)))),)
+        return (ReferenceView(image, mask, reading.fit, tuple(range(len(image)))),)
     height, width = image.shape[1:3]
     boxes = tile_boxes(height, width, reading.fit)
     refuse_small_tiles(height, width, boxes)
@@ -102,7 +102,7 @@ def refuse_small_tiles(height: int, width: int, boxes: Sequence[Box]) -> None:
         )
 
 
-def tile_view(image: Tensor, counts: Tensor | None, box: Box, reading: Reading, size: int) -> View:
+def tile_view(image: Tensor, counts: Tensor | None, box: Box, reading: Reading, size: int) -> ReferenceView:
     """One tile of the references of which something counts there."""
     height, width = image.shape[1:3]
     tile = box.cut(image.movedim(-1, 1)).movedim(1, -1)  # (N, h, w, c)
@@ -110,7 +110,7 @@ def tile_view(image: Tensor, counts: Tensor | None, box: Box, reading: Reading, 
     kept = seen(part, len(image), size)
     mask = None if part is None else part[list(kept), 0]
     region = Region(rectangle(box, height, width)) if reading.fit is Tiling.IN_PLACE else None
-    return View(tile[list(kept)], mask, Fit.CROP, kept, region)
+    return ReferenceView(tile[list(kept)], mask, Fit.CROP, kept, region)
 
 
 def seen(counts: Tensor | None, references: int, size: int) -> tuple[int, ...]:
@@ -121,7 +121,7 @@ def seen(counts: Tensor | None, references: int, size: int) -> tuple[int, ...]:
     return tuple(torch.nonzero(counting).flatten().tolist())
 
 
-def refuse_no_tiles(views: Sequence[View], references: int, order: Order) -> tuple[View, ...]:
+def refuse_no_tiles(views: Sequence[ReferenceView], references: int, order: Order) -> tuple[ReferenceView, ...]:
     """At least one tile must have something in it; of frames, one of each."""
     if not views:
         raise IPAdapterError(
@@ -137,7 +137,7 @@ def refuse_no_tiles(views: Sequence[View], references: int, order: Order) -> tup
 
 
 def make_parts(
-    views: Sequence[View],
+    views: Sequence[ReferenceView],
     whole: Sequence[ImageFeatures],
     detail: Sequence[ImageFeatures],
     reading: Reading,
@@ -150,7 +150,7 @@ def make_parts(
     """
     weights = reading.weights_of(references)
     closer = detail if reading.has_detail else [None] * len(views)
-    images = [images_of(*one, weights, reading) for one in zip(views, whole, closer, strict=True)]
+    images = [images_of_view(*one, weights, reading) for one in zip(views, whole, closer, strict=True)]
     if reading.order is Order.FRAME_BY_FRAME:
         images = [by_frame(one, view, references) for one, view in zip(images, views, strict=True)]
     regions = [view.region for view in views]
@@ -170,7 +170,7 @@ class Images:
     weights: Weights
 
 
-def by_frame(images: Images, view: View, frames: int) -> Images:
+def by_frame(images: Images, view: ReferenceView, frames: int) -> Images:
     """One for each frame: where a view has none of a frame, one of another's that weighs nothing."""
     at = {frame: index for index, frame in enumerate(view.references)}
     if len(at) == frames:
@@ -186,8 +186,8 @@ def join_images(images: Sequence[Images]) -> Images:
     return Images(join_features([one.features for one in images]), weights)
 
 
-def images_of(
-    view: View, whole: ImageFeatures, detail: ImageFeatures | None, weights: Weights, reading: Reading
+def images_of_view(
+    view: ReferenceView, whole: ImageFeatures, detail: ImageFeatures | None, weights: Weights, reading: Reading
 ) -> Images:
     """The images of a view, then their detail."""
     own = tuple(weights[index] for index in view.references)

@@ -24,7 +24,7 @@ def masks_of(parts: Sequence[Part], mask: Tensor | None) -> list[Tensor | None]:
     if not any(regions):
         return [mask] * len(parts)
     given = [mask, *(region.mask for region in regions if region)]
-    size = largest([one for one in given if one is not None])
+    size = largest_mask([one for one in given if one is not None])
     refuse_two_lengths([one for one in given if one is not None])
     whole = torch.ones(1, *size) if mask is None else bring_to(mask, size)
     placed = [None if region is None else bring_to(region.mask, size) for region in regions]
@@ -47,7 +47,7 @@ def refuse_outside(mask: Tensor) -> Tensor:
     return mask
 
 
-def largest(masks: Sequence[Tensor]) -> Size:
+def largest_mask(masks: Sequence[Tensor]) -> Size:
     """The largest height and width."""
     return max(mask.shape[1] for mask in masks), max(mask.shape[2] for mask in masks)
 
@@ -76,7 +76,7 @@ def place_in_region(prompt: ImagePrompt, mask: Tensor, weight: float, overlap: O
     refuse_mask(mask)
     inside = in_range(mask)
     parts = tuple(
-        replace(part, weight=part.weight * weight, region=Region(within(part.region, inside), overlap))
+        replace(part, weight=part.weight * weight, region=Region(mask_within(part.region, inside), overlap))
         for part in prompt.parts
     )
     return replace(prompt, parts=parts)
@@ -87,11 +87,11 @@ def in_range(mask: Tensor) -> Tensor:
     return (mask if mask.is_floating_point() else mask.float()).clamp(0, 1)
 
 
-def within(region: Region | None, mask: Tensor) -> Tensor:
+def mask_within(region: Region | None, mask: Tensor) -> Tensor:
     """A mask, or what it has in common with a region's."""
     if region is None:
         return mask
-    size = largest([region.mask, mask])
+    size = largest_mask([region.mask, mask])
     refuse_two_lengths([region.mask, mask])
     both = bring_to(region.mask, size) * bring_to(mask, size)
     if is_blank(both):

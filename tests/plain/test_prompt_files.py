@@ -18,8 +18,8 @@ from pack.ipadapter.adapters.identify import identify
 from pack.ipadapter.errors import IPAdapterError
 from pack.ipadapter.prompts.combining import Combination, combine_prompts
 from pack.ipadapter.prompts.files import (
-    digest,
     open_prompt,
+    prompt_digest,
     prompt_of_features,
     prompt_tensors,
     read_features,
@@ -255,7 +255,7 @@ def test_a_flipped_byte_is_noticed(where, value, near_start, tmp_path):
 
 def rewritten(tmp_path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> Path:
     """A file whose hash is right, as somebody might make it by hand."""
-    mark = digest(tensors, metadata.get("encoder", ""), metadata.get("parts", ""))
+    mark = prompt_digest(tensors, metadata.get("encoder", ""), metadata.get("parts", ""))
     path = fresh(tmp_path)
     save_file({key: tensor.clone() for key, tensor in tensors.items()}, path, metadata | {"sha256": mark})
     return path
