@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from .errors import IPAdapterError
 
-SHOWN = 40  # characters of what was given
+MOST_SHOWN = 40  # characters of what was given
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ def require_all(values: Iterable[object], what: str, allowed: Range) -> None:
 
 def show(value: object) -> str:
     """A value in few characters."""
-    if isinstance(value, int) and abs(value) >= 10**SHOWN:
+    if isinstance(value, int) and abs(value) >= 10**MOST_SHOWN:
         return "a number of more than 40 digits"
     if isinstance(value, float) and math.isfinite(value) and value == int(value):
         return f"{value:g}"
@@ -60,4 +60,4 @@ def show(value: object) -> str:
 def shorten(text: str) -> str:
     """The beginning of what was given, in characters that can be seen."""
     text = text if text.isprintable() else ascii(text)[1:-1]
-    return text if len(text) <= SHOWN else f"{text[:SHOWN]} …"
+    return text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]} …"

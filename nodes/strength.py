@@ -13,7 +13,7 @@ from ..ipadapter.host.backbones.replaced import own_attentions
 from ..ipadapter.host.node import Node
 from ..ipadapter.host.pictures import from_pil
 from ..ipadapter.strength.curve import Interpolation, read_keyframes, tabulate
-from ..ipadapter.strength.frames import UNTIL_THE_END, Timing, frame_weights
+from ..ipadapter.strength.frames import UNTIL_THE_END, FrameTiming, timed_weights
 from ..ipadapter.strength.layers import LayerRule, LevelRule, PresetRule, read_layer_weights, weigh_layers
 from ..ipadapter.strength.strength import StrengthParts
 from . import inputs
@@ -189,7 +189,7 @@ def timing_inputs() -> list[io.Input]:
             "from the first to the last.",
             "1, 0",
         ),
-        inputs.choice("timing", Timing.LINEAR, "How the weight goes from the first number to the last."),
+        inputs.choice("timing", FrameTiming.LINEAR, "How the weight goes from the first number to the last."),
         inputs.whole("frames", 16, (1, 9999), "How many frames; custom has as many as are typed."),
     ]
 
@@ -229,7 +229,7 @@ class ImagePromptFrames(Node):
         seed: int,
         strength: StrengthParts | None = None,
     ) -> io.NodeOutput:
-        each = frame_weights(weights, Timing(timing), frames, start_frame, end_frame, seed=seed)
+        each = timed_weights(weights, FrameTiming(timing), frames, start_frame, end_frame, seed=seed)
         made = (strength or StrengthParts()).with_frames(each)
         picture = from_pil(draw_frames(made.frames or each))
         return io.NodeOutput(made, picture, ui=ui.PreviewImage(picture, cls=cls))

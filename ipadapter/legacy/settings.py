@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from ..errors import IPAdapterError
 from ..prompts.prompt import Order
 from ..strength.layers import LayerRule, PresetRule, read_layer_weights
-from ..strength.presets import PRESETS
+from ..strength.presets import LAYER_PRESETS
 from ..strength.strength import Scaling, Strength
 from .migration.new_nodes import BOOSTED_COMPOSITION, BOOSTED_STYLE, STANDARD, TEXT_FIRST, WEIGHT_TYPES
 
@@ -67,7 +67,7 @@ def strengths_of(settings: LegacySettings) -> tuple[Strength, ...]:
 def preset_of(weight_type: str) -> str:
     """The preset that a weight type is. Raises IPAdapterError for one that is none."""
     name = OTHER_NAMES.get(weight_type, weight_type)
-    if name not in PRESETS:
+    if name not in LAYER_PRESETS:
         raise IPAdapterError(f"there is no weight_type '{weight_type}': choose one of {', '.join(WEIGHT_TYPES)}.")
     return name
 

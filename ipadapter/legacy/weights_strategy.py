@@ -11,7 +11,7 @@ from typing import Any
 
 from ..errors import IPAdapterError
 from ..numbers import Range, require
-from ..strength.frames import UNTIL_THE_END, Timing, frame_weights
+from ..strength.frames import UNTIL_THE_END, FrameTiming, timed_weights
 from .schedule import Method, Schedule, make_schedule
 
 FRAMES = ("frames", "start_frame", "end_frame", "add_starting_frames", "add_ending_frames")
@@ -20,10 +20,10 @@ MOST = {**dict.fromkeys(FRAMES, UNTIL_THE_END), "frame_count": 1_000_000}
 
 @dataclass(frozen=True)
 class WeightsStrategy:
-    """The settings of `frame_weights` and `make_schedule`. `frame_count` is the number of pictures."""
+    """The settings of `timed_weights` and `make_schedule`. `frame_count` is the number of pictures."""
 
     weights: str = ""
-    timing: str = Timing.CUSTOM.value
+    timing: str = FrameTiming.CUSTOM.value
     frames: int = 0
     start_frame: int = 0
     end_frame: int = UNTIL_THE_END
@@ -44,7 +44,7 @@ class WeightsStrategy:
         return cls(**given | {name: int(given[name]) for name in MOST if name in given})
 
     def __post_init__(self) -> None:
-        for name, kinds in (("timing", Timing), ("method", Method)):
+        for name, kinds in (("timing", FrameTiming), ("method", Method)):
             known = [kind.value for kind in kinds]
             if getattr(self, name) not in known:
                 raise IPAdapterError(f"{name} of weights_strategy is none of {', '.join(known)}.")
@@ -59,7 +59,9 @@ class WeightsStrategy:
 def schedule_of(strategy: WeightsStrategy, pictures: int) -> Schedule:
     """Weights by frame for so many pictures; without any, one list of weights."""
     frames = max(strategy.frames, 2)  # as old graphs count them
-    weights = frame_weights(strategy.weights, Timing(strategy.timing), frames, strategy.start_frame, strategy.end_frame)
+    weights = timed_weights(
+        strategy.weights, FrameTiming(strategy.timing), frames, strategy.start_frame, strategy.end_frame
+    )
     schedule = make_schedule(weights, pictures, Method(strategy.method))
     if pictures == 0:
         return schedule

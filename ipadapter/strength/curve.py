@@ -14,7 +14,7 @@ from ..numbers import PART, WEIGHT, require_all, shorten
 from ..typed import NUMBER, entries, weighed
 from .easing import Easing, even, jump, slow_both, slow_end, slow_start
 
-Point = tuple[float, float]  # position, weight
+Keyframe = tuple[float, float]  # position, weight
 
 
 class Interpolation(str, Enum):
@@ -40,7 +40,7 @@ CURVE_EASINGS: dict[Interpolation, Easing] = {
 class WeightCurve:
     """Keyframes in the order of their positions; before the first and after the last the weight stays."""
 
-    points: tuple[Point, ...]
+    points: tuple[Keyframe, ...]
     interpolation: Interpolation = Interpolation.LINEAR
 
     def __post_init__(self) -> None:
@@ -71,7 +71,7 @@ def read_keyframes(text: str, interpolation: Interpolation) -> WeightCurve:
     return WeightCurve(in_order([read_keyframe(entry) for entry in typed]), interpolation)
 
 
-def read_keyframe(entry: str) -> Point:
+def read_keyframe(entry: str) -> Keyframe:
     """One entry."""
     match = KEYFRAME.match(entry)
     if not match:
@@ -84,7 +84,7 @@ def read_keyframe(entry: str) -> Point:
     return at, float(match[3])
 
 
-def in_order(points: Sequence[Point]) -> tuple[Point, ...]:
+def in_order(points: Sequence[Keyframe]) -> tuple[Keyframe, ...]:
     """Sorted by position; of two at one position the later counts."""
     return tuple(sorted(dict(points).items()))
 

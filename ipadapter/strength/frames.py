@@ -16,7 +16,7 @@ from .easing import Easing, even, slow_both, slow_end, slow_start
 UNTIL_THE_END = 9999
 
 
-class Timing(str, Enum):
+class FrameTiming(str, Enum):
     """How weights go from the first one typed to the last."""
 
     CUSTOM = "custom"
@@ -27,17 +27,17 @@ class Timing(str, Enum):
     RANDOM = "random"
 
 
-FRAME_EASINGS: dict[Timing, Easing] = {  # as ComfyUI_IPAdapter_plus has these words
-    Timing.LINEAR: even,
-    Timing.EASE_IN_OUT: slow_both,
-    Timing.EASE_IN: slow_end,
-    Timing.EASE_OUT: slow_start,
+FRAME_EASINGS: dict[FrameTiming, Easing] = {  # as ComfyUI_IPAdapter_plus has these words
+    FrameTiming.LINEAR: even,
+    FrameTiming.EASE_IN_OUT: slow_both,
+    FrameTiming.EASE_IN: slow_end,
+    FrameTiming.EASE_OUT: slow_start,
 }
 
 
-def frame_weights(
+def timed_weights(
     text: str,
-    timing: Timing,
+    timing: FrameTiming,
     frames: int = 0,
     start_frame: int = 0,
     end_frame: int = UNTIL_THE_END,
@@ -52,14 +52,14 @@ def frame_weights(
     last. Raises IPAdapterError for text that is no list of numbers.
     """
     typed = read_frame_weights(text)
-    if timing is Timing.CUSTOM:
+    if timing is FrameTiming.CUSTOM:
         weights = typed or (0.0,)
     else:
         first, last = (typed[0], typed[-1]) if typed else (0.0, 1.0)
         count = max(frames, 1)
         last = first if count == 1 and end_frame else last  # there is no time to change in
         begin, end = min(start_frame, count), min(end_frame, count)
-        change = drawn if timing is Timing.RANDOM else eased
+        change = drawn if timing is FrameTiming.RANDOM else eased
         weights = held((first,) * begin + change(first, last, max(0, end - begin), timing, seed), last, count)
     return (weights[0],) * add_starting_frames + weights + (weights[-1],) * add_ending_frames
 
@@ -75,14 +75,14 @@ def frame_weight(entry: str) -> float:
     return read_weight(entry, f"weight '{shorten(entry)}'", wrong)
 
 
-def eased(first: float, last: float, count: int, timing: Timing, seed: int) -> Weights:
+def eased(first: float, last: float, count: int, timing: FrameTiming, seed: int) -> Weights:
     """From the first weight to the last, both included; one frame alone has the last."""
     if count < 2:
         return (last,) * count
     return tuple(first + (last - first) * FRAME_EASINGS[timing](frame / (count - 1)) for frame in range(count))
 
 
-def drawn(first: float, last: float, count: int, timing: Timing, seed: int) -> Weights:
+def drawn(first: float, last: float, count: int, timing: FrameTiming, seed: int) -> Weights:
     """Anywhere between the two, the same for the same seed."""
     generator = random.Random(seed)
     return tuple(generator.uniform(first, last) for _ in range(count))

@@ -9,10 +9,10 @@ from functools import singledispatch
 
 from ..backbones.backbone import BlockName, CrossAttentionLayer
 from ..backbones.known import BACKBONES, backbone_of
-from ..backbones.presets import ByPart, ByShape, Share, Slope
+from ..backbones.presets import ByPart, ByShape, LayerShare, Slope
 from ..errors import IPAdapterError
 from ..numbers import WEIGHT, require, require_all, shorten
-from .presets import GENERAL, PRESETS
+from .presets import GENERAL, LAYER_PRESETS
 
 
 @dataclass(frozen=True)
@@ -45,11 +45,11 @@ class PresetRule:
         """Raises IPAdapterError where the preset is not defined for such a model."""
         preset = GENERAL.get(self.name) or backbone_of(layers).presets.get(self.name)
         if preset is None:
-            raise IPAdapterError(f"there are no layer weights '{self.name}': choose one of {', '.join(PRESETS)}.")
+            raise IPAdapterError(f"there are no layer weights '{self.name}': choose one of {', '.join(LAYER_PRESETS)}.")
         return tuple(combine(share, self.first, self.second) for share in shares(preset, layers, self.name))
 
 
-def combine(share: Share, first: float, second: float) -> LayerWeight:
+def combine(share: LayerShare, first: float, second: float) -> LayerWeight:
     """A share with both weights put in."""
     return LayerWeight(share.first * first + share.second * second, share.inverted)
 
@@ -84,7 +84,7 @@ class TypedRule:
         """Raises IPAdapterError for a selector that names nothing in this model."""
         chosen = [0.0] * len(layers)
         for selector, weight in self.entries:
-            for index in select(selector, layers):
+            for index in select_layers(selector, layers):
                 chosen[index] = weight
         return tuple(LayerWeight(weight) for weight in chosen)
 
@@ -107,24 +107,24 @@ def transformers_of(layers: Sequence[CrossAttentionLayer]) -> tuple[BlockName, .
 
 
 @singledispatch
-def shares(preset: object, layers: Sequence[CrossAttentionLayer], name: str) -> list[Share]:
+def shares(preset: object, layers: Sequence[CrossAttentionLayer], name: str) -> list[LayerShare]:
     """What each layer gets of a preset."""
     raise TypeError(preset)
 
 
 @shares.register
-def _(preset: Slope, layers: Sequence[CrossAttentionLayer], name: str) -> list[Share]:
+def _(preset: Slope, layers: Sequence[CrossAttentionLayer], name: str) -> list[LayerShare]:
     order = transformers_of(layers)
-    return [Share(preset.share(order.index(layer.block), len(order))) for layer in layers]
+    return [LayerShare(preset.share(order.index(layer.block), len(order))) for layer in layers]
 
 
 @shares.register
-def _(preset: ByPart, layers: Sequence[CrossAttentionLayer], name: str) -> list[Share]:
-    return [Share(preset.parts.get(layer.place[0], 1.0)) for layer in layers]
+def _(preset: ByPart, layers: Sequence[CrossAttentionLayer], name: str) -> list[LayerShare]:
+    return [LayerShare(preset.parts.get(layer.place[0], 1.0)) for layer in layers]
 
 
 @shares.register
-def _(preset: ByShape, layers: Sequence[CrossAttentionLayer], name: str) -> list[Share]:
+def _(preset: ByShape, layers: Sequence[CrossAttentionLayer], name: str) -> list[LayerShare]:
     backbone = backbone_of(layers)
     table = preset.tables.get(backbone.shape_of(layers) or "")
     if table is None:
@@ -137,9 +137,9 @@ def _(preset: ByShape, layers: Sequence[CrossAttentionLayer], name: str) -> list
 
 ENTRY = re.compile(r"^(.+?)\s*[:=]\s*([-+]?(?:\d+\.?\d*|\.\d+))$")
 PARTS = "|".join(part for backbone in BACKBONES for part in backbone.parts)
-BLOCK = re.compile(rf"^({PARTS})(?:[ _](\d+))?(?:\.(\d+))?$")
-LEVEL = re.compile(rf"^({PARTS}) level (\d+)$")
-MOST_DIGITS = 9  # of a transformer's number
+BLOCK_SELECTOR = re.compile(rf"^({PARTS})(?:[ _](\d+))?(?:\.(\d+))?$")
+LEVEL_SELECTOR = re.compile(rf"^({PARTS}) level (\d+)$")
+MOST_SELECTOR_DIGITS = 9  # of a transformer's number
 
 
 def read_layer_weights(text: str) -> TypedRule:
@@ -164,10 +164,10 @@ def read_entry(entry: str) -> tuple[str, float]:
 
 def is_selector(selector: str) -> bool:
     """Whether a selector is one at all, whatever the model."""
-    return selector in ("all", "*") or selector.isdecimal() or bool(BLOCK.match(selector) or LEVEL.match(selector))
+    return selector in ("all", "*") or selector.isdecimal() or bool(BLOCK_SELECTOR.match(selector) or LEVEL_SELECTOR.match(selector))
 
 
-def select(selector: str, layers: Sequence[CrossAttentionLayer]) -> list[int]:
+def select_layers(selector: str, layers: Sequence[CrossAttentionLayer]) -> list[int]:
     """Indices of the layers a selector names. Raises IPAdapterError where it names none."""
     matches = matcher(selector, layers)
     found = [index for index, layer in enumerate(layers) if matches(layer)]
@@ -186,9 +186,9 @@ def matcher(selector: str, layers: Sequence[CrossAttentionLayer]) -> Callable[[C
         return lambda layer: True
     if selector.isdecimal():
         order = transformers_of(layers)
-        counted = int(selector) if len(selector) <= MOST_DIGITS else len(order)
+        counted = int(selector) if len(selector) <= MOST_SELECTOR_DIGITS else len(order)
         return lambda layer: order.index(layer.block) == counted
-    if match := BLOCK.match(selector):
+    if match := BLOCK_SELECTOR.match(selector):
         part, number, depth = match[1], match[2], match[3]
         wanted = (part, None if part in backbone_of(layers).single else number, depth)
         return lambda layer: all(w is None or str(w) == str(h) for w, h in zip(wanted, layer.place, strict=True))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ..backbones import unet_presets
-from ..backbones.presets import ByPart, Preset, Slope
+from ..backbones.presets import ByPart, LayerPreset, Slope
 
 LINEAR = "linear"
 FLOOR = 0.05
@@ -16,7 +16,7 @@ def sloped(share: Callable[[float], float]) -> Slope:
     return Slope(lambda t, count: FLOOR + (1 - FLOOR) * share(t / count))
 
 
-GENERAL: dict[str, Preset] = {
+GENERAL: dict[str, LayerPreset] = {
     LINEAR: ByPart({}),
     "ease in": sloped(lambda x: 1 - x),
     "ease out": sloped(lambda x: x),
@@ -24,4 +24,4 @@ GENERAL: dict[str, Preset] = {
     "reverse in-out": sloped(lambda x: abs(2 * x - 1)),
 }
 # What nodes offer, before they know the model. One that a model does not have is refused when the node runs.
-PRESETS: tuple[str, ...] = tuple(GENERAL | unet_presets.PRESETS)
+LAYER_PRESETS: tuple[str, ...] = tuple(GENERAL | unet_presets.PRESETS)

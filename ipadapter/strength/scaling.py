@@ -21,7 +21,7 @@ from torch import Tensor
 
 from .strength import Scaling
 
-WIDEST = 1280  # channels of the widest layers, for which the penalty is 1
+WIDEST_LAYER = 1280  # channels of the widest layers, for which the penalty is 1
 
 
 class Linear(NamedTuple):
@@ -43,12 +43,12 @@ def keys_and_values(keys: Tensor, values: Tensor) -> KeysAndValues:
 
 
 def by_width(keys: Tensor, values: Tensor) -> KeysAndValues:
-    penalty = keys.shape[-1] / WIDEST
+    penalty = keys.shape[-1] / WIDEST_LAYER
     return keys_and_values(keys * penalty, values * penalty)
 
 
 def mean_by_width(keys: Tensor, values: Tensor) -> KeysAndValues:
-    penalty = keys.shape[-1] / WIDEST
+    penalty = keys.shape[-1] / WIDEST_LAYER
     mean = values.mean(dim=-2, keepdim=True)
     return Linear(torch.zeros_like(keys), keys * penalty), Linear(values - mean, (mean * penalty).expand_as(values))
 

@@ -11,7 +11,7 @@ from ...ipadapter.host.api import io
 from ...ipadapter.host.node import Node
 from ...ipadapter.legacy.schedule import Method, prompt_schedule
 from ...ipadapter.legacy.weights_strategy import WeightsStrategy, schedule_of
-from ...ipadapter.strength.frames import UNTIL_THE_END, Timing
+from ...ipadapter.strength.frames import UNTIL_THE_END, FrameTiming
 from .. import inputs as shared
 from . import inputs
 from .schema import stand_in
@@ -28,7 +28,7 @@ def timing_inputs() -> list[io.Input]:
         ),
         shared.choice(
             "timing",
-            Timing.LINEAR,
+            FrameTiming.LINEAR,
             "How the weights go from the first to the last; custom takes them as they are.",
             optional=True,
         ),
@@ -87,7 +87,7 @@ class LegacyIPAdapterWeights(Node):
     def execute(
         cls,
         weights: str = "1.0, 0.0",
-        timing: str = Timing.LINEAR.value,
+        timing: str = FrameTiming.LINEAR.value,
         frames: int = 0,
         start_frame: int = 0,
         end_frame: int = UNTIL_THE_END,

@@ -28,7 +28,7 @@ from pack.ipadapter.prompts.prompt import Part
 from pack.ipadapter.prompts.reading import Reading
 from pack.ipadapter.prompts.weights import read_image_weights
 from pack.ipadapter.strength.curve import Interpolation, WeightCurve, read_keyframes
-from pack.ipadapter.strength.frames import Timing, frame_weights
+from pack.ipadapter.strength.frames import FrameTiming, timed_weights
 from pack.ipadapter.strength.layers import LevelRule, PresetRule, TypedRule, read_layer_weights, weigh_layers
 from pack.ipadapter.strength.strength import Scaling, Strength
 from pack.ipadapter.training.recipe import Drops, Recipe
@@ -117,7 +117,7 @@ NOT_TYPED = ["nan", "inf", "-infinity", "1e400", "1001", "-1e9", "--1", "0x10", 
 
 
 def read_frames(text: str) -> object:
-    return frame_weights(text, Timing.LINEAR, 3)
+    return timed_weights(text, FrameTiming.LINEAR, 3)
 
 
 def read_curve(text: str) -> object:

@@ -8,64 +8,64 @@ import pytest
 
 from ipadapter.errors import IPAdapterError
 from ipadapter.legacy.schedule import Method, make_schedule, prompt_schedule
-from ipadapter.strength.frames import Timing, frame_weights, read_frame_weights
+from ipadapter.strength.frames import FrameTiming, read_frame_weights, timed_weights
 
 
 def test_custom_weights_are_those_typed():
-    assert frame_weights("1, 0.5\n0,", Timing.CUSTOM, frames=9) == (1.0, 0.5, 0.0)
+    assert timed_weights("1, 0.5\n0,", FrameTiming.CUSTOM, frames=9) == (1.0, 0.5, 0.0)
 
 
 def test_no_custom_weight_is_one_of_zero():
-    assert frame_weights("", Timing.CUSTOM) == (0.0,)
+    assert timed_weights("", FrameTiming.CUSTOM) == (0.0,)
 
 
 def test_a_linear_timing_goes_from_the_first_to_the_last():
-    assert frame_weights("1, 7, 0", Timing.LINEAR, frames=5) == (1.0, 0.75, 0.5, 0.25, 0.0)
+    assert timed_weights("1, 7, 0", FrameTiming.LINEAR, frames=5) == (1.0, 0.75, 0.5, 0.25, 0.0)
 
 
 def test_without_numbers_a_timing_goes_from_0_to_1():
-    assert frame_weights("", Timing.LINEAR, frames=3) == (0.0, 0.5, 1.0)
+    assert timed_weights("", FrameTiming.LINEAR, frames=3) == (0.0, 0.5, 1.0)
 
 
 @pytest.mark.parametrize(
     ("timing", "middle"),
     [
-        (Timing.EASE_IN_OUT, 0.5),
-        (Timing.EASE_IN, math.sin(math.pi / 4)),
-        (Timing.EASE_OUT, 1 - math.cos(math.pi / 4)),
+        (FrameTiming.EASE_IN_OUT, 0.5),
+        (FrameTiming.EASE_IN, math.sin(math.pi / 4)),
+        (FrameTiming.EASE_OUT, 1 - math.cos(math.pi / 4)),
     ],
 )
 def test_an_eased_timing_has_its_own_middle(timing, middle):
-    weights = frame_weights("0, 1", timing, frames=3)
+    weights = timed_weights("0, 1", timing, frames=3)
     assert weights == pytest.approx((0, middle, 1))
 
 
 def test_the_weight_is_held_before_the_start_and_after_the_end():
-    assert frame_weights("0, 1", Timing.LINEAR, 7, start_frame=2, end_frame=5) == (0, 0, 0, 0.5, 1, 1, 1)
+    assert timed_weights("0, 1", FrameTiming.LINEAR, 7, start_frame=2, end_frame=5) == (0, 0, 0, 0.5, 1, 1, 1)
 
 
 @pytest.mark.parametrize(("start", "end"), [(0, 1), (5, 9), (9, 9999), (4, 2), (0, 0)])
 def test_there_are_as_many_weights_as_frames_whatever_the_window(start, end):
-    assert len(frame_weights("0, 1", Timing.LINEAR, 6, start_frame=start, end_frame=end)) == 6
+    assert len(timed_weights("0, 1", FrameTiming.LINEAR, 6, start_frame=start, end_frame=end)) == 6
 
 
-@pytest.mark.parametrize("timing", [timing for timing in Timing if timing is not Timing.CUSTOM])
+@pytest.mark.parametrize("timing", [timing for timing in FrameTiming if timing is not FrameTiming.CUSTOM])
 @pytest.mark.parametrize("frames", [1, 2, 3, 16])
 def test_one_frame_has_one_weight_and_more_have_as_many(timing, frames):
-    weights = frame_weights("1, 0", timing, frames)
+    weights = timed_weights("1, 0", timing, frames)
     assert len(weights) == frames
-    assert timing is Timing.RANDOM or weights[0] == 1.0
+    assert timing is FrameTiming.RANDOM or weights[0] == 1.0
 
 
 def test_random_weights_are_between_the_two_and_the_same_again():
-    weights = frame_weights("0.2, 0.6", Timing.RANDOM, 50, seed=4)
+    weights = timed_weights("0.2, 0.6", FrameTiming.RANDOM, 50, seed=4)
     assert all(0.2 <= weight <= 0.6 for weight in weights) and len(set(weights)) > 40
-    assert weights == frame_weights("0.2, 0.6", Timing.RANDOM, 50, seed=4)
-    assert weights != frame_weights("0.2, 0.6", Timing.RANDOM, 50, seed=5)
+    assert weights == timed_weights("0.2, 0.6", FrameTiming.RANDOM, 50, seed=4)
+    assert weights != timed_weights("0.2, 0.6", FrameTiming.RANDOM, 50, seed=5)
 
 
 def test_added_frames_repeat_the_ends():
-    assert frame_weights("1, 2", Timing.CUSTOM, add_starting_frames=2, add_ending_frames=1) == (1, 1, 1, 2, 2)
+    assert timed_weights("1, 2", FrameTiming.CUSTOM, add_starting_frames=2, add_ending_frames=1) == (1, 1, 1, 2, 2)
 
 
 def test_what_is_no_number_is_named():

@@ -16,7 +16,7 @@ from pack.ipadapter.strength.layers import (
     transformers_of,
     weigh_layers,
 )
-from pack.ipadapter.strength.presets import PRESETS
+from pack.ipadapter.strength.presets import LAYER_PRESETS
 
 
 def layers(*blocks: tuple[str, int, int]) -> tuple[CrossAttentionLayer, ...]:
@@ -184,6 +184,6 @@ def test_any_text_is_read_or_refused_in_a_sentence(text):
         assert str(error).count("\n") <= text.count("\n")
 
 
-@given(st.sampled_from(sorted(PRESETS)), st.sampled_from([SD15, SDXL]), st.floats(-5, 5))
+@given(st.sampled_from(sorted(LAYER_PRESETS)), st.sampled_from([SD15, SDXL]), st.floats(-5, 5))
 def test_every_preset_gives_every_layer_a_weight(name, of, second):
     assert len(PresetRule(name, second).weights(of)) == len(of)

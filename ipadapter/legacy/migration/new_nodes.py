@@ -6,7 +6,7 @@ optional ones. A test holds this table to the schemas.
 
 from __future__ import annotations
 
-from ...strength.presets import PRESETS as LAYER_PRESETS
+from ...strength.presets import LAYER_PRESETS
 from .forms import Form, Widget, by_id, choice, file_choice, number, outputs, sockets, switch, text, whole
 from .legacy_nodes import COMBINE, COMBINE_EMBEDS, FACE_PRESETS, METHODS, PROVIDERS, SCALINGS, TIMINGS
 
