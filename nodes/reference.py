@@ -7,7 +7,7 @@ from torch import Tensor
 from ..ipadapter.host.api import io
 from ..ipadapter.host.node import Node
 from ..ipadapter.images.noise import Noise, make_noise
-from ..ipadapter.images.references import Crop, prepare_reference
+from ..ipadapter.images.references import ReferenceCrop, prepare_reference
 from . import inputs
 from .sockets import CATEGORY
 
@@ -17,7 +17,7 @@ def square_inputs() -> list[io.Input]:
     return [
         inputs.choice(
             "crop",
-            Crop.CENTER,
+            ReferenceCrop.CENTER,
             "The part that becomes the square. to mask takes what the mask marks, pad keeps all and "
             "adds grey, none keeps all in its shape.",
         ),
@@ -32,7 +32,7 @@ def square_inputs() -> list[io.Input]:
 
 
 class PrepareReferenceImage(Node):
-    """Crop, resize and sharpen reference images."""
+    """ReferenceCrop, resize and sharpen reference images."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -65,7 +65,7 @@ class PrepareReferenceImage(Node):
     def execute(
         cls, image: Tensor, crop: str, size: int, sharpening: float, margin: float, mask: Tensor | None = None
     ) -> io.NodeOutput:
-        made = prepare_reference(image, mask, Crop(crop), size, sharpening, margin)
+        made = prepare_reference(image, mask, ReferenceCrop(crop), size, sharpening, margin)
         return io.NodeOutput(made.image, made.mask)
 
 

@@ -21,11 +21,10 @@ from torch import Generator, Tensor
 from torch.nn.functional import conv2d, grid_sample, interpolate, pad
 
 from ..errors import IPAdapterError
-from .pixels import colours, refuse_unusable
+from .pixels import GREY, colour_channels, refuse_unusable
 
 FIELD = 8  # random displacements along each side, smoothed in between
 REACH = 1 / 3  # of the picture's side: the largest displacement
-GREY = 0.5
 
 
 class Noise(str, Enum):
@@ -56,7 +55,7 @@ def make_noise(image: Tensor | None, kind: Noise, strength: float, blur: float, 
 def picture(image: Tensor) -> Tensor:
     """(N, H, W, 1 | 3 | 4) to (N, 3, H, W)."""
     refuse_unusable(image)
-    return colours(image.movedim(-1, 1).float())
+    return colour_channels(image.movedim(-1, 1).float())
 
 
 def uniform(x: Tensor, generator: Generator) -> Tensor:

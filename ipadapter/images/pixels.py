@@ -21,6 +21,7 @@ from .masks import is_blank
 SMALLEST_SIDE = 8
 LONGEST_RATIO = 64
 CHANNELS = (1, 3, 4)
+GREY = 0.5  # where there is no picture
 
 
 class Fit(str, Enum):
@@ -49,13 +50,13 @@ def prepare_pixels(image: Tensor, mask: Tensor | None, fit: Fit, form: PixelForm
     refuse_unusable(image)
     pixels = image.movedim(-1, 1).float()  # (N, channels, H, W)
     counts = counting_part(pixels, mask)
-    normalised = normalise(resize(colours(pixels), fit, form.size), form)
+    normalised = normalise(resize_to_fit(colour_channels(pixels), fit, form.size), form)
     if counts is not None:
-        normalised = normalised * refuse_nothing(resize(counts, fit, form.size))
+        normalised = normalised * refuse_nothing(resize_to_fit(counts, fit, form.size))
     return letterbox(normalised, form.size)
 
 
-def colours(pixels: Tensor) -> Tensor:
+def colour_channels(pixels: Tensor) -> Tensor:
     """(N, 1 | 3 | 4, H, W) to (N, 3, H, W)."""
     return pixels.expand(-1, 3, -1, -1) if pixels.shape[1] == 1 else pixels[:, :3]
 
@@ -139,7 +140,7 @@ TARGET_SIZE: dict[Fit, Callable[[int, int, int], tuple[int, int]]] = {
 }
 
 
-def resize(x: Tensor, fit: Fit, size: int) -> Tensor:
+def resize_to_fit(x: Tensor, fit: Fit, size: int) -> Tensor:
     """(N, c, H, W) to at most `size` a side after the centre crop, rounded to 8 bits in 0 … 1."""
     height, width = x.shape[2:]
     if (height, width) != (size, size):

@@ -17,12 +17,10 @@ from torch.nn.functional import interpolate, max_pool2d, pad
 
 from ..errors import IPAdapterError
 from .boxes import Box
-from .pixels import SMALLEST_SIDE, colours, counting_part, crop_size, refuse_unusable
-
-GREY = 0.5  # of what is added around a picture
+from .pixels import GREY, SMALLEST_SIDE, colour_channels, counting_part, crop_size, refuse_unusable
 
 
-class Crop(str, Enum):
+class ReferenceCrop(str, Enum):
     """What is kept of a picture."""
 
     CENTER = "center"
@@ -44,7 +42,7 @@ class Reference:
 
 
 def prepare_reference(
-    image: Tensor, mask: Tensor | None, crop: Crop, size: int = 0, sharpening: float = 0.0, margin: float = 0.0
+    image: Tensor, mask: Tensor | None, crop: ReferenceCrop, size: int = 0, sharpening: float = 0.0, margin: float = 0.0
 ) -> Reference:
     """Pictures (N, H, W, 1 | 3 | 4) and their mask (1 or N, h, w), cropped, resized and sharpened (0 … 1).
 
@@ -54,7 +52,7 @@ def prepare_reference(
     """
     refuse_unusable(image)
     pixels = image.movedim(-1, 1).float()  # (N, c, H, W)
-    colour = colours(pixels)
+    colour = colour_channels(pixels)
     marked = counting_part(pixels, mask)
     counts = torch.ones_like(colour[:, :1]) if marked is None else marked.expand(len(colour), -1, -1, -1)
     windows = windows_of(colour, marked if marked is None else counts, crop, size, margin)
@@ -65,30 +63,30 @@ def prepare_reference(
     return Reference(sharp.movedim(1, -1), kept[:, 0])
 
 
-def target_size(window: Box, crop: Crop, size: int) -> tuple[int, int]:
+def target_size(window: Box, crop: ReferenceCrop, size: int) -> tuple[int, int]:
     """A square, or the picture's own shape where nothing is cropped."""
-    return crop_size(window.height, window.width, size) if crop is Crop.NONE else (size, size)
+    return crop_size(window.height, window.width, size) if crop is ReferenceCrop.NONE else (size, size)
 
 
 def take(colour: Tensor, counts: Tensor, index: int, window: Box, target: tuple[int, int]) -> tuple[Tensor, Tensor]:
     """One picture's window and its mask at their size, (1, 3, h, w) and (1, 1, h, w)."""
     rows = slice(index, index + 1)
     return (
-        resize(window.cut(colour[rows], GREY), target, "bicubic"),
-        resize(window.cut(counts[rows], 0.0), target, "bilinear"),
+        resize_to(window.cut(colour[rows], GREY), target, "bicubic"),
+        resize_to(window.cut(counts[rows], 0.0), target, "bilinear"),
     )
 
 
-def resize(x: Tensor, size: tuple[int, int], mode: str) -> Tensor:
+def resize_to(x: Tensor, size: tuple[int, int], mode: str) -> Tensor:
     """(N, c, H, W) to a size, in 0 … 1."""
     resized = x if tuple(x.shape[2:]) == size else interpolate(x, size=size, mode=mode, antialias=True)
     return resized.clamp(0, 1)
 
 
-def windows_of(colour: Tensor, marked: Tensor | None, crop: Crop, size: int, margin: float) -> list[Box]:
+def windows_of(colour: Tensor, marked: Tensor | None, crop: ReferenceCrop, size: int, margin: float) -> list[Box]:
     """What is kept of each picture (N, 3, H, W)."""
     height, width = colour.shape[2:]
-    if crop is not Crop.TO_MASK:
+    if crop is not ReferenceCrop.TO_MASK:
         return [WINDOWS[crop](height, width)] * len(colour)
     if marked is None:
         raise IPAdapterError(
@@ -123,14 +121,14 @@ def square_outside(height: int, width: int) -> Box:
     return Box(centered(height, side), centered(width, side), side, side)
 
 
-WINDOWS: dict[Crop, Callable[[int, int], Box]] = {
-    Crop.CENTER: square_at(0.5, 0.5),
-    Crop.TOP: square_at(0.0, 0.5),
-    Crop.BOTTOM: square_at(1.0, 0.5),
-    Crop.LEFT: square_at(0.5, 0.0),
-    Crop.RIGHT: square_at(0.5, 1.0),
-    Crop.PAD: square_outside,
-    Crop.NONE: lambda height, width: Box(0, 0, height, width),
+WINDOWS: dict[ReferenceCrop, Callable[[int, int], Box]] = {
+    ReferenceCrop.CENTER: square_at(0.5, 0.5),
+    ReferenceCrop.TOP: square_at(0.0, 0.5),
+    ReferenceCrop.BOTTOM: square_at(1.0, 0.5),
+    ReferenceCrop.LEFT: square_at(0.5, 0.0),
+    ReferenceCrop.RIGHT: square_at(0.5, 1.0),
+    ReferenceCrop.PAD: square_outside,
+    ReferenceCrop.NONE: lambda height, width: Box(0, 0, height, width),
 }
 
 

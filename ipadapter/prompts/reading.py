@@ -10,7 +10,15 @@ from torch import Tensor
 
 from ..errors import IPAdapterError
 from ..images.boxes import Box
-from ..images.pixels import SMALLEST_SIDE, Fit, PixelFormat, counting_part, prepare_pixels, refuse_unusable, resize
+from ..images.pixels import (
+    SMALLEST_SIDE,
+    Fit,
+    PixelFormat,
+    counting_part,
+    prepare_pixels,
+    refuse_unusable,
+    resize_to_fit,
+)
 from ..images.tiles import Tiling, rectangle, tile_boxes
 from ..numbers import WEIGHT, require, require_all
 from .combining import join_features
@@ -117,7 +125,7 @@ def seen(counts: Tensor | None, references: int, size: int) -> tuple[int, ...]:
     """The references of whose tile something counts at the encoder's size."""
     if counts is None:
         return tuple(range(references))
-    counting = resize(counts, Fit.CROP, size).flatten(1).any(dim=1)  # (N,)
+    counting = resize_to_fit(counts, Fit.CROP, size).flatten(1).any(dim=1)  # (N,)
     return tuple(torch.nonzero(counting).flatten().tolist())
 
 
