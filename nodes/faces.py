@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from ..ipadapter.faces.providers import AUTO, CHOICES
-from ..ipadapter.faces.reading import Crop, FaceAnalysis
+from ..ipadapter.faces.providers import AUTO_PROVIDER, CHOICES
+from ..ipadapter.faces.reading import Crop, FaceCrop
 from ..ipadapter.host.api import ClipVisionModel, io
 from ..ipadapter.host.faces.models import missing_pack, open_pack, pack_fingerprint, pack_names
 from ..ipadapter.host.faces.reading import FaceReading, encode_faces
@@ -32,7 +32,7 @@ class LoadInsightFace(Node):
                 io.Combo.Input(
                     "provider",
                     options=list(CHOICES),
-                    default=AUTO,
+                    default=AUTO_PROVIDER,
                     tooltip="What it computes with. auto takes the fastest that the installed onnxruntime knows.",
                 ),
                 io.Combo.Input(
@@ -107,7 +107,7 @@ class EncodeFacePrompt(Node):
     @classmethod
     def execute(
         cls,
-        insightface: FaceAnalysis,
+        insightface: FaceCrop,
         image: Tensor,
         clip_vision: ClipVisionModel | None = None,
         face: int = 0,

@@ -24,10 +24,10 @@ from ..errors import IPAdapterError
 from ..prompts.prompt import FACE_WIDTH
 
 Picture = NDArray[np.uint8]  # (H, W, 3), BGR
-Size = tuple[int, int]  # width and height
+WidthHeight = tuple[int, int]  # width and height
 
 CROP = 224  # pixels a side, as the reference crops
-ALIGNED = (112, 128)  # of which a crop has to be a multiple
+ALIGNED_SIDES = (112, 128)  # of which a crop has to be a multiple
 SIDES = (640, 448, 320, 224, 160)  # that the detector is given, each about 0.7 of the one before
 BORDER = 0.5  # of the longer side
 
@@ -62,7 +62,7 @@ class ReadFace:
     crop: Tensor  # (S, S, 3) in 0 … 1, RGB
 
 
-class Crop(str, Enum):
+class FaceCrop(str, Enum):
     """What of a picture is the picture of a face."""
 
     ALIGNED = "aligned"  # turned and scaled so that eyes and mouth are where they always are, as the reference does
@@ -70,7 +70,7 @@ class Crop(str, Enum):
 
 
 @dataclass(frozen=True)
-class Place:
+class PlaceInBatch:
     """Which picture of a batch, for the user."""
 
     number: int  # from 1
@@ -101,18 +101,18 @@ def require_analysis(given: object) -> FaceAnalysis:
 
 
 @dataclass(frozen=True)
-class Cut:
+class FaceCut:
     """How faces are cut out."""
 
     side: int = CROP  # pixels
-    crop: Crop = Crop.ALIGNED
+    crop: FaceCrop = FaceCrop.ALIGNED
 
 
-def read_face(analysis: FaceAnalysis, image: Tensor, rank: int, cut: Cut, place: Place) -> ReadFace:
+def read_face(analysis: FaceAnalysis, image: Tensor, rank: int, cut: FaceCut, place: PlaceInBatch) -> ReadFace:
     """One face of a picture (H, W, C): `rank` 0 is the largest. Raises IPAdapterError where there is none."""
     picture = picture_of(image)
     face = choose_face(find_faces(analysis.det_model, picture), rank, place)
-    return ReadFace(embed_face(analysis, picture, face), CROPS[cut.crop](picture, face, cut.side))
+    return ReadFace(embed_face(analysis, picture, face), FACE_CROPS[cut.crop](picture, face, cut.side))
 
 
 def picture_of(image: Tensor) -> Picture:
@@ -129,10 +129,10 @@ def picture_of(image: Tensor) -> Picture:
 
 
 @dataclass(frozen=True)
-class Look:
+class DetectorLook:
     """One way to show the detector a picture: scaled into `size`, with so much of its longer side around it."""
 
-    size: Size
+    size: WidthHeight
     border: float = 0.0
 
 
@@ -142,22 +142,22 @@ def find_faces(detector: Any, picture: Picture) -> tuple[Face, ...]:
     return next((faces for faces in looks if faces), ())
 
 
-def looks_of(detector: Any) -> tuple[Look, ...]:
+def looks_of(detector: Any) -> tuple[DetectorLook, ...]:
     """From the usual one to the last resort; a detector of one size looks without and with a border."""
     only = fixed_size(detector)
     sizes = [(side, side) for side in SIDES] if only is None else [only]
-    return (*map(Look, sizes), Look(sizes[0], BORDER))
+    return (*map(DetectorLook, sizes), DetectorLook(sizes[0], BORDER))
 
 
-def fixed_size(detector: Any) -> Size | None:
+def fixed_size(detector: Any) -> WidthHeight | None:
     """The only size a detector takes, or None where it takes any. Older InsightFace keeps the shape alone."""
     if hasattr(detector, "static_input_size"):
-        return cast("Size | None", detector.static_input_size)
+        return cast("WidthHeight | None", detector.static_input_size)
     height, width = (tuple(getattr(detector, "input_shape", ())) + (None,) * 4)[2:4]
     return (width, height) if isinstance(width, int) and isinstance(height, int) else None
 
 
-def look_for_faces(detector: Any, picture: Picture, look: Look) -> tuple[Face, ...]:
+def look_for_faces(detector: Any, picture: Picture, look: DetectorLook) -> tuple[Face, ...]:
     """The faces of one look, the largest first. The detector is left as it was: other nodes may have it too."""
     border = round(look.border * max(picture.shape[:2]))
     boxes, keypoints = detector.detect(add_border(picture, border), input_size=look.size)
@@ -179,7 +179,7 @@ def add_border(picture: Picture, border: int) -> Picture:
     return np.pad(picture, ((border, border), (border, border), (0, 0))) if border else picture
 
 
-def choose_face(faces: Sequence[Face], rank: int, place: Place) -> Face:
+def choose_face(faces: Sequence[Face], rank: int, place: PlaceInBatch) -> Face:
     """A face by size. Raises IPAdapterError where there are too few."""
     if not faces:
         raise IPAdapterError(
@@ -218,7 +218,7 @@ def crop_aligned(picture: Picture, face: Face, side: int) -> Tensor:
     """The face upright and in the middle, (side, side, 3) in 0 … 1, RGB."""
     from insightface.utils.face_align import norm_crop
 
-    return image_of(norm_crop(picture, landmark=face.keypoints, image_size=side))
+    return rgb_of(norm_crop(picture, landmark=face.keypoints, image_size=side))
 
 
 def crop_square(picture: Picture, face: Face, side: int) -> Tensor:
@@ -226,17 +226,20 @@ def crop_square(picture: Picture, face: Face, side: int) -> Tensor:
     left, top, right, bottom = map(float, face.box)
     x, y, radius = (left + right) / 2, (top + bottom) / 2, max(right - left, bottom - top) / 2
     box = (int(x - radius), int(y - radius), int(x + radius), int(y + radius))
-    return image_of(np.asarray(Image.fromarray(picture).crop(box).resize((side, side))))
+    return rgb_of(np.asarray(Image.fromarray(picture).crop(box).resize((side, side))))
 
 
-def image_of(picture: Picture) -> Tensor:
+def rgb_of(picture: Picture) -> Tensor:
     """(H, W, 3) in 0 … 1, RGB."""
     return torch.from_numpy(picture[..., ::-1].copy()).float() / 255.0
 
 
-CROPS: dict[Crop, Callable[[Picture, Face, int], Tensor]] = {Crop.ALIGNED: crop_aligned, Crop.SQUARE: crop_square}
+FACE_CROPS: dict[FaceCrop, Callable[[Picture, Face, int], Tensor]] = {
+    FaceCrop.ALIGNED: crop_aligned,
+    FaceCrop.SQUARE: crop_square,
+}
 
 
-def crop_size(pixels: int) -> int:
+def face_crop_size(pixels: int) -> int:
     """The side of crops for an encoder of so many pixels: the same where faces can be aligned to it."""
-    return pixels if any(pixels % side == 0 for side in ALIGNED) else CROP
+    return pixels if any(pixels % side == 0 for side in ALIGNED_SIDES) else CROP

@@ -20,7 +20,7 @@ import pytest
 import torch
 from insightface.app import FaceAnalysis
 from pack.ipadapter.errors import IPAdapterError
-from pack.ipadapter.faces.reading import Crop, find_faces, picture_of
+from pack.ipadapter.faces.reading import FaceCrop, find_faces, picture_of
 from pack.ipadapter.host.encoders.encoder import encode_image_prompt, pixel_format
 from pack.ipadapter.host.faces import models as face_models
 from pack.ipadapter.host.faces.models import find_pack, open_pack, pack_names, register_face_folder
@@ -477,7 +477,7 @@ def test_nothing_is_ever_downloaded(pack, monkeypatch):
 def test_a_square_crop_is_the_face_as_it_lies_in_the_picture(analysis):
     face = DrawnFace(300, 200, 90, turned=40)
     image = draw_faces(480, 640, face)
-    crop = encode_faces(analysis, image, None, FaceReading(crop=Crop.SQUARE)).crops[0]
+    crop = encode_faces(analysis, image, None, FaceReading(crop=FaceCrop.SQUARE)).crops[0]
     left, top, right, bottom = (round(edge) for edge in face.box)
     whole = image[:, top:bottom, left:right].movedim(-1, 1)
     resized = torch.nn.functional.interpolate(whole, (224, 224), mode="bilinear")[0].movedim(0, -1)
@@ -486,7 +486,7 @@ def test_a_square_crop_is_the_face_as_it_lies_in_the_picture(analysis):
 
 def test_a_square_crop_goes_on_in_black_where_the_picture_ends(analysis):
     image = draw_faces(400, 400, DrawnFace(110, 210, 100))
-    crop = encode_faces(analysis, image[:, :, 12:], None, FaceReading(crop=Crop.SQUARE)).crops[0]
+    crop = encode_faces(analysis, image[:, :, 12:], None, FaceReading(crop=FaceCrop.SQUARE)).crops[0]
     assert crop.isfinite().all() and crop.shape == (224, 224, 3)
 
 
@@ -505,7 +505,9 @@ def test_the_nodes_pass_on_what_is_chosen(pack):
     prompt, crops = EncodeFacePrompt.execute(
         loaded, two_faces(), encoder(), 1, "square", "frame by frame", "0.5"
     ).result
-    expected = encode_faces(loaded, two_faces(), encoder(), FaceReading(1, Crop.SQUARE, Order.FRAME_BY_FRAME, (0.5,)))
+    expected = encode_faces(
+        loaded, two_faces(), encoder(), FaceReading(1, FaceCrop.SQUARE, Order.FRAME_BY_FRAME, (0.5,))
+    )
     assert torch.equal(prompt.parts[0].positive.face, features(expected).face)
     assert prompt.parts[0].weights == (0.5,) and prompt.parts[0].order is Order.FRAME_BY_FRAME
     assert torch.equal(crops, expected.crops)

@@ -15,14 +15,14 @@ from pack.ipadapter.errors import IPAdapterError
 from pack.ipadapter.faces.providers import CHOICES, PROVIDERS, execution_providers
 from pack.ipadapter.faces.reading import (
     SIDES,
-    Cut,
+    DetectorLook,
     Face,
-    Look,
-    Place,
+    FaceCut,
+    PlaceInBatch,
     choose_face,
     crop_aligned,
-    crop_size,
     embed_face,
+    face_crop_size,
     find_faces,
     fixed_size,
     look_for_faces,
@@ -36,7 +36,7 @@ from tests.faces import DrawnFace, draw_faces, settings_of, write_pack
 
 LARGE, SMALL, TINY = DrawnFace(300, 200, 90), DrawnFace(90, 330, 60, turned=30), DrawnFace(500, 400, 25, tint=20)
 CLOSE_UP, CUT_OFF = DrawnFace(200, 200, 178), DrawnFace(200, 200, 195)
-WHERE = Place(2, 3, 640, 480)
+WHERE = PlaceInBatch(2, 3, 640, 480)
 
 
 @pytest.fixture(scope="module")
@@ -118,7 +118,7 @@ def test_the_first_look_is_what_insightface_finds_itself(analysis):
 
 def test_a_close_up_is_found_by_a_smaller_look(analysis):
     picture = drawing(CLOSE_UP, height=400, width=400)
-    assert not look_for_faces(analysis.det_model, picture, Look((640, 640)))
+    assert not look_for_faces(analysis.det_model, picture, DetectorLook((640, 640)))
     (face,) = find_faces(analysis.det_model, picture)
     assert np.abs(face.box - CLOSE_UP.box).max() < 3
 
@@ -211,7 +211,7 @@ def test_the_embedding_is_insightfaces_own_to_the_bit(analysis):
 
 def test_one_person_is_told_from_another_wherever_they_are(analysis):
     def embedding(face: DrawnFace):
-        return read_face(analysis, draw_faces(480, 640, face)[0], 0, Cut(), WHERE).embedding
+        return read_face(analysis, draw_faces(480, 640, face)[0], 0, FaceCut(), WHERE).embedding
 
     one, again, other = embedding(LARGE), embedding(DrawnFace(250, 220, 70, turned=40)), embedding(TINY)
     alike, unlike = (torch.cosine_similarity(one, two, dim=0) for two in (again, other))
@@ -229,7 +229,7 @@ def test_a_crop_is_insightfaces_own_in_red_green_and_blue(analysis, size):
 
 
 def test_a_turned_face_stands_upright_in_its_crop(analysis):
-    read = read_face(analysis, draw_faces(480, 640, SMALL)[0], 0, Cut(), WHERE)
+    read = read_face(analysis, draw_faces(480, 640, SMALL)[0], 0, FaceCut(), WHERE)
     blue, green = (
         (read.crop == torch.tensor(colour)).all(dim=-1).nonzero().float().mean(dim=0)
         for colour in ((0.0, 0.0, 1.0), (0.0, 1.0, 0.0))
@@ -239,7 +239,7 @@ def test_a_turned_face_stands_upright_in_its_crop(analysis):
 
 @pytest.mark.parametrize(("pixels", "size"), [(224, 224), (336, 336), (448, 448), (256, 256), (378, 224), (56, 224)])
 def test_crops_are_of_the_encoders_size_where_faces_can_be_aligned_to_it(pixels, size):
-    assert crop_size(pixels) == size
+    assert face_crop_size(pixels) == size
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ import folder_paths
 
 from ...adapters.family import USUAL_PACK
 from ...errors import IPAdapterError, refusal
-from ...faces.providers import AUTO, execution_providers
+from ...faces.providers import AUTO_PROVIDER, execution_providers
 from ...faces.reading import SIDES, FaceAnalysis
 from ...files.opening import refuse_name
 from ...library.published import pack_address
@@ -96,7 +96,7 @@ def get_pack(name: str) -> str:
 # Loading
 
 
-def open_pack(name: str, provider: str = AUTO) -> FaceAnalysis:
+def open_pack(name: str, provider: str = AUTO_PROVIDER) -> FaceAnalysis:
     """InsightFace's own object, as other packs' nodes have it. Raises IPAdapterError where it cannot be made."""
     analysis_class = import_insightface()
     directory = find_pack(name)

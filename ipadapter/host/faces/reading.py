@@ -12,7 +12,17 @@ import comfy.utils
 import torch
 from torch import Tensor
 
-from ...faces.reading import CROP, Crop, Cut, FaceAnalysis, Place, ReadFace, crop_size, read_face, require_analysis
+from ...faces.reading import (
+    CROP,
+    FaceAnalysis,
+    FaceCrop,
+    FaceCut,
+    PlaceInBatch,
+    ReadFace,
+    face_crop_size,
+    read_face,
+    require_analysis,
+)
 from ...images.pixels import refuse_unusable
 from ...prompts.prompt import FACE_WIDTH, ImageFeatures, ImagePrompt, Order, Part
 from ...prompts.reading import Reading
@@ -33,7 +43,7 @@ class FaceReading:
     """Everything but the pictures: which face of each, by size, how it is cut out, and what becomes of several."""
 
     rank: int = 0
-    crop: Crop = Crop.ALIGNED
+    crop: FaceCrop = FaceCrop.ALIGNED
     order: Order = Order.TOGETHER
     weights: Weights | None = None
 
@@ -57,8 +67,8 @@ def encode_faces(
     found = require_analysis(analysis)
     refuse_unusable(image)
     (shares,) = share_weights(reading.weights, [len(image)])
-    side = CROP if clip_vision is None else crop_size(pixel_format(clip_vision).size)
-    faces = list(read_faces(found, image, reading.rank, Cut(side, reading.crop)))
+    side = CROP if clip_vision is None else face_crop_size(pixel_format(clip_vision).size)
+    faces = list(read_faces(found, image, reading.rank, FaceCut(side, reading.crop)))
     crops = torch.stack([face.crop for face in faces])
     seen = unseen(len(crops)) if clip_vision is None else encode_references(clip_vision, crops, Reading(), negative)
     store = comfy.model_management.intermediate_device()
@@ -70,13 +80,13 @@ def encode_faces(
     return FacePrompt(ImagePrompt((faced,), replace(seen.zero_pixels, face=nobody), encoder), crops.to(store))
 
 
-def read_faces(analysis: FaceAnalysis, image: Tensor, rank: int, cut: Cut) -> Iterator[ReadFace]:
+def read_faces(analysis: FaceAnalysis, image: Tensor, rank: int, cut: FaceCut) -> Iterator[ReadFace]:
     """One face of each picture, with the host's progress bar."""
     progress = comfy.utils.ProgressBar(len(image))
     height, width = image.shape[1:3]
     for index, picture in enumerate(image):
         comfy.model_management.throw_exception_if_processing_interrupted()
-        yield read_face(analysis, picture, rank, cut, Place(index + 1, len(image), width, height))
+        yield read_face(analysis, picture, rank, cut, PlaceInBatch(index + 1, len(image), width, height))
         progress.update(1)
 
 

@@ -18,7 +18,7 @@ from ...adapters.spec import AdapterSpec
 from ...backbones.known import model_of, require_layers
 from ...encoders.published import Encoder
 from ...errors import IPAdapterError
-from ...faces.providers import AUTO
+from ...faces.providers import AUTO_PROVIDER
 from ...library.catalogue import Catalogue, ListedFile
 from ...library.finding import Choice, Target, choose_adapter, choose_encoder, needs_encoder, read_adapter, read_encoder
 from ...library.kinds import preset_of
@@ -96,7 +96,7 @@ def find_files(finder: Finder, model: ModelPatcher, preset_title: str) -> Files:
 
 
 def load_found(
-    finder: Finder, model: ModelPatcher, preset_title: str, lora_weight: float = 1.0, provider: str = AUTO
+    finder: Finder, model: ModelPatcher, preset_title: str, lora_weight: float = 1.0, provider: str = AUTO_PROVIDER
 ) -> Found:
     """Find all files before any is loaded, then load them."""
     files = find_files(finder, model, preset_title)
