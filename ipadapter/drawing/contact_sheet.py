@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 from ..errors import IPAdapterError
 from .plots import INK, PAPER, Font, font, text_size
 
-EMPTY = (240, 240, 240)  # where a picture is missing
+EMPTY_CELL = (240, 240, 240)  # where a picture is missing
 LARGEST_SIDE = 16384  # pixels of a sheet
 SMALLEST_CELL = 16
 SMALLEST_TEXT = 12  # pixels
@@ -72,13 +72,13 @@ def lay_out(
     if not pictures:
         raise IPAdapterError("images is empty: a sheet needs at least one picture.")
     columns = columns or len(column_labels) or guess_columns(len(pictures), len(row_labels))
-    natural = largest([picture.size for picture in pictures])
+    natural = largest_sides([picture.size for picture in pictures])
     sheet = Sheet(pictures, columns, natural, row_labels, column_labels, title)
     refuse_counts(sheet)
     return with_references(sheet, references) if references else sheet
 
 
-def largest(sizes: Sequence[tuple[int, int]]) -> tuple[int, int]:
+def largest_sides(sizes: Sequence[tuple[int, int]]) -> tuple[int, int]:
     """The largest width and the largest height, in pixels."""
     widths, heights = zip(*sizes, strict=True)
     return max(widths), max(heights)
@@ -154,7 +154,7 @@ class Measures:
         return "\n".join(textwrap.wrap(label, max(4, self.cell[0] // max(1, letter)))) or label
 
     def face(self, label: str) -> Font:
-        return face_for(label, self.text)
+        return font_that_has(label, self.text)
 
     @property
     def size(self) -> tuple[int, int]:
@@ -170,7 +170,7 @@ class Measures:
         return left, self.title_height + self.column_label_height + self.gap + row * (self.cell[1] + self.gap)
 
 
-def face_for(text: str, size: float) -> Font:
+def font_that_has(text: str, size: float) -> Font:
     """Pillow's own font, or the first installed one that has every letter of a text."""
     own = font(size)
     if has_every_letter(own, text):
@@ -181,8 +181,8 @@ def face_for(text: str, size: float) -> Font:
 
 def fitting_face(text: str, size: float, width: int) -> Font:
     """A font of this size, or so much smaller that a line of text is no wider than `width` pixels."""
-    needed = text_size(text, face_for(text, size))[0]
-    return face_for(text, size * min(1.0, 0.97 * width / max(1, needed)))
+    needed = text_size(text, font_that_has(text, size))[0]
+    return font_that_has(text, size * min(1.0, 0.97 * width / max(1, needed)))
 
 
 def load_installed(name: str, size: float) -> Font | None:
@@ -223,7 +223,7 @@ def draw_sheet(sheet: Sheet, side: int = 0) -> Image.Image:
     draw = ImageDraw.Draw(image)
     for index in range(sheet.rows * sheet.columns):
         corner = measures.corner(index)
-        draw.rectangle((*corner, corner[0] + measures.cell[0] - 1, corner[1] + measures.cell[1] - 1), fill=EMPTY)
+        draw.rectangle((*corner, corner[0] + measures.cell[0] - 1, corner[1] + measures.cell[1] - 1), fill=EMPTY_CELL)
         if index < len(sheet.pictures):
             put(image, sheet.pictures[index], corner, measures.cell)
     draw_labels(draw, measures)

@@ -44,7 +44,7 @@ LABEL = "share of the image prompt"
 
 
 @cache
-def colours() -> NDArray[np.uint8]:
+def colour_scale() -> NDArray[np.uint8]:
     """The colour of every level, (256, 3), evenly lighter from one to the next."""
     at, anchors = np.linspace(0, len(ANCHORS) - 1, COLOURS), np.array(ANCHORS)
     lightness, chroma, hue = (np.interp(at, range(len(ANCHORS)), column) for column in anchors.T)
@@ -59,7 +59,7 @@ def colour(values: Numbers, span: Span) -> Image.Image:
     """Numbers (H, W) as colours, the span's ends those of the scale."""
     reach = (span[1] - span[0]) or 1.0
     levels = ((values - span[0]) / reach).clip(0, 1) * (COLOURS - 1)
-    return Image.fromarray(colours()[np.round(levels).astype(np.uint8)])
+    return Image.fromarray(colour_scale()[np.round(levels).astype(np.uint8)])
 
 
 SCALES: dict[str, Callable[[Tensor], list[Span]]] = {
@@ -101,7 +101,7 @@ def draw_heat_map(picture: Image.Image, values: Numbers, span: Span, opacity: fl
     legend = legend_for(heated.width)
     sheet = Image.new("RGB", (heated.width, heated.height + legend.height), PAPER)
     sheet.paste(heated, (0, 0))
-    draw_bar(sheet, heated.height, legend, span)
+    draw_scale(sheet, heated.height, legend, span)
     return sheet
 
 
@@ -121,7 +121,7 @@ def legend_for(width: int) -> Legend:
     return Legend(width, fitting_face(LABEL, max(SMALLEST_TEXT, width / 28), round(width * 0.8)))
 
 
-def draw_bar(sheet: Image.Image, top: int, legend: Legend, span: Span) -> None:
+def draw_scale(sheet: Image.Image, top: int, legend: Legend, span: Span) -> None:
     """The colours from the lowest to the highest number, numbers below them, and what they are above."""
     draw, gap = ImageDraw.Draw(sheet), legend.gap
     left, right = 2 * gap, legend.width - 2 * gap

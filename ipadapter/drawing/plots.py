@@ -19,7 +19,7 @@ SMOOTHING = 0.02  # of the values, how many the smoothed line looks back
 
 
 @dataclass(frozen=True)
-class Box:
+class ChartArea:
     """A rectangle of a picture, in pixels."""
 
     left: float
@@ -81,7 +81,7 @@ def limits(values: Sequence[float]) -> Span:
     return low - air, high + air
 
 
-def number(value: float) -> str:
+def tick_label(value: float) -> str:
     """A tick's label."""
     return f"{value:.4g}"
 
@@ -91,7 +91,7 @@ def line_plot(values: Sequence[float], width: int, height: int, title: str) -> I
     image = Image.new("RGB", (width, height), PAPER)
     draw, face = ImageDraw.Draw(image), font_for(width, height)
     x, y = (1.0, float(max(2, len(values)))), limits(values)
-    box = chart_box(width, height, face, [number(tick) for tick in ticks(*y)])
+    box = chart_box(width, height, face, [tick_label(tick) for tick in ticks(*y)])
     draw_axes(draw, box, x, y, face)
     draw.text((box.left, box.top / 2), title, fill=INK, font=face, anchor="lm")
     for series, colour, thick in ((values, FAINT, 1), (smooth(values), LINE, max(2, height // 200))):
@@ -99,35 +99,35 @@ def line_plot(values: Sequence[float], width: int, height: int, title: str) -> I
     return image
 
 
-def chart_box(width: int, height: int, face: Font, labels: Sequence[str]) -> Box:
+def chart_box(width: int, height: int, face: Font, labels: Sequence[str]) -> ChartArea:
     """What is left for the data beside a title above and numbers left of and below it."""
     line = text_size("0", face)[1]
     widest = max((text_size(label, face)[0] for label in labels), default=0)
-    return Box(widest + line * 1.5, line * 2.5, width - line * 1.5, height - line * 2.5)
+    return ChartArea(widest + line * 1.5, line * 2.5, width - line * 1.5, height - line * 2.5)
 
 
-def draw_axes(draw: ImageDraw.ImageDraw, box: Box, x: Span, y: Span, face: Font) -> None:
+def draw_axes(draw: ImageDraw.ImageDraw, box: ChartArea, x: Span, y: Span, face: Font) -> None:
     """Grid lines with their numbers, both ways."""
     draw_rows(draw, box, y, face)
     draw_columns(draw, box, x, face)
 
 
-def draw_rows(draw: ImageDraw.ImageDraw, box: Box, y: Span, face: Font) -> None:
+def draw_rows(draw: ImageDraw.ImageDraw, box: ChartArea, y: Span, face: Font) -> None:
     """Level grid lines with their numbers on the left."""
     gap = text_size("0", face)[1] / 2
     for tick in ticks(*y):
         at = box.place((0, 1), y, (0, tick))[1]
         draw.line((box.left, at, box.right, at), fill=GRID)
-        draw.text((box.left - gap, at), number(tick), fill=INK, font=face, anchor="rm")
+        draw.text((box.left - gap, at), tick_label(tick), fill=INK, font=face, anchor="rm")
 
 
-def draw_columns(draw: ImageDraw.ImageDraw, box: Box, x: Span, face: Font) -> None:
+def draw_columns(draw: ImageDraw.ImageDraw, box: ChartArea, x: Span, face: Font) -> None:
     """Upright grid lines with their numbers below."""
     gap = text_size("0", face)[1] / 2
     for tick in ticks(*x):
         at = box.place(x, (0, 1), (tick, 0))[0]
         draw.line((at, box.top, at, box.bottom), fill=GRID)
-        draw.text((at, box.bottom + gap), number(tick), fill=INK, font=face, anchor="mt")
+        draw.text((at, box.bottom + gap), tick_label(tick), fill=INK, font=face, anchor="mt")
 
 
 def draw_line(draw: ImageDraw.ImageDraw, points: Sequence[Point], colour: tuple[int, int, int], thick: int) -> None:
@@ -161,13 +161,13 @@ def strip_plot(strips: Sequence[Strip], width: int, height: int, title: str) -> 
     row = (box.bottom - box.top) / max(1, len(strips))
     for index, strip in enumerate(strips):
         top = box.top + index * row
-        draw_strip(draw, Box(box.left, top, box.right, top + row), x, strip, face)
+        draw_strip(draw, ChartArea(box.left, top, box.right, top + row), x, strip, face)
     return image
 
 
 def draw_strip(
     draw: ImageDraw.ImageDraw,
-    box: Box,
+    box: ChartArea,
     x: Span,
     strip: Strip,
     face: Font,

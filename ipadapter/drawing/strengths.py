@@ -16,7 +16,7 @@ from .plots import (
     LINE,
     MARK,
     PAPER,
-    Box,
+    ChartArea,
     Font,
     Span,
     chart_box,
@@ -25,8 +25,8 @@ from .plots import (
     draw_rows,
     font,
     font_for,
-    number,
     text_size,
+    tick_label,
     ticks,
 )
 
@@ -83,23 +83,23 @@ def draw_bars(bars: Sequence[Bar], title: str) -> Image.Image:
     """Bars from zero, with the names of their groups below."""
     image = Image.new("RGB", (WIDTH, HEIGHT), PAPER)
     draw, face, y = ImageDraw.Draw(image), font_for(WIDTH, HEIGHT), span_of([bar.value for bar in bars])
-    box = chart_box(WIDTH, HEIGHT, face, [number(tick) for tick in ticks(*y)])
+    box = chart_box(WIDTH, HEIGHT, face, [tick_label(tick) for tick in ticks(*y)])
     x: Span = (0.0, float(len(bars)))
     draw_rows(draw, box, y, face)
     for index, bar in enumerate(bars):
-        draw_bar(draw, box, x, y, index, bar)
+        draw_weight(draw, box, x, y, index, bar)
     draw_groups(draw, box, x, [bar.group for bar in bars], font(HEIGHT / 28))
     draw.text((box.left, box.top / 2), title, fill=INK, font=face, anchor="lm")
     return image
 
 
-def draw_bar(draw: ImageDraw.ImageDraw, box: Box, x: Span, y: Span, index: int, bar: Bar) -> None:
+def draw_weight(draw: ImageDraw.ImageDraw, box: ChartArea, x: Span, y: Span, index: int, bar: Bar) -> None:
     """One bar; one without height is a line on the axis."""
     (left, one), (right, other) = (box.place(x, y, point) for point in ((index + 0.12, bar.value), (index + 0.88, 0.0)))
     draw.rectangle((left, min(one, other) - 1, right, max(one, other)), fill=bar.colour)
 
 
-def draw_groups(draw: ImageDraw.ImageDraw, box: Box, x: Span, groups: Sequence[str], face: Font) -> None:
+def draw_groups(draw: ImageDraw.ImageDraw, box: ChartArea, x: Span, groups: Sequence[str], face: Font) -> None:
     """Each group's name, or only its number where there is little room, and a tick where it begins."""
     starts = [index for index, group in enumerate(groups) if index == 0 or groups[index - 1] != group]
     for start, end in zip(starts, [*starts[1:], len(groups)], strict=True):
@@ -116,7 +116,7 @@ def draw_curves(curves: Sequence[WeightCurve]) -> Image.Image:
     values = [product([curve.value(at) for curve in curves]) for at in positions]
     image = Image.new("RGB", (WIDTH, HEIGHT), PAPER)
     draw, face, y = ImageDraw.Draw(image), font_for(WIDTH, HEIGHT), span_of(values)
-    box = chart_box(WIDTH, HEIGHT, face, [number(tick) for tick in ticks(*y)])
+    box = chart_box(WIDTH, HEIGHT, face, [tick_label(tick) for tick in ticks(*y)])
     draw_axes(draw, box, (0.0, 1.0), y, face)
     draw_line(draw, [box.place((0.0, 1.0), y, point) for point in zip(positions, values, strict=True)], LINE, 4)
     draw.text((box.left, box.top / 2), "Weight over the sampling, first step to last", fill=INK, font=face, anchor="lm")

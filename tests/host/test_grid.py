@@ -9,7 +9,14 @@ import folder_paths
 import numpy as np
 import pytest
 import torch
-from pack.ipadapter.drawing.contact_sheet import Measures, cell_size, draw_sheet, face_for, has_every_letter, lay_out
+from pack.ipadapter.drawing.contact_sheet import (
+    Measures,
+    cell_size,
+    draw_sheet,
+    font_that_has,
+    has_every_letter,
+    lay_out,
+)
 from pack.ipadapter.drawing.plots import font, text_size
 from pack.ipadapter.errors import IPAdapterError
 from pack.ipadapter.host.pictures import from_pil, to_pil
@@ -146,8 +153,8 @@ def test_every_label_keeps_within_its_room():
 def test_letters_that_pillows_font_lacks_are_taken_from_another_where_there_is_one():
     own = font(20)
     assert has_every_letter(own, "weight 0.5") and not has_every_letter(own, "λ = 0.5")
-    assert face_for("weight 0.5", 20).getname() == own.getname()
-    found = face_for("λ = 0.5", 20)
+    assert font_that_has("weight 0.5", 20).getname() == own.getname()
+    found = font_that_has("λ = 0.5", 20)
     assert has_every_letter(found, "λ = 0.5") or found.getname() == own.getname()
 
 

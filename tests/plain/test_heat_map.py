@@ -7,7 +7,15 @@ import pytest
 import torch
 from pack.ipadapter.attention.maps import Sight, footprint, map_size, share
 from pack.ipadapter.attention.selection import resize
-from pack.ipadapter.drawing.heat_map import SCALES, SMALLEST_PICTURE, colour, colours, draw_heat_map, legend_for, marks
+from pack.ipadapter.drawing.heat_map import (
+    SCALES,
+    SMALLEST_PICTURE,
+    colour,
+    colour_scale,
+    draw_heat_map,
+    legend_for,
+    marks,
+)
 from PIL import Image
 from torch.nn.functional import avg_pool2d
 
@@ -70,7 +78,7 @@ def lightness(levels: np.ndarray) -> np.ndarray:
 
 
 def test_colours_grow_lighter_evenly():
-    found = lightness(colours())
+    found = lightness(colour_scale())
     assert (np.diff(found) > 0).all() and found[0] < 10 and found[-1] > 90
     even = np.linspace(found[0], found[-1], len(found))
     assert np.abs(found - even).max() < 4
@@ -78,7 +86,7 @@ def test_colours_grow_lighter_evenly():
 
 def test_the_ends_of_the_scale_are_the_ends_of_the_colours_and_beyond_it_nothing_changes():
     levels = np.asarray(colour(np.array([[-1.0, 0.2, 0.8, 3.0]]), (0.2, 0.8)))[0]
-    assert (levels[:2] == colours()[0]).all() and (levels[2:] == colours()[-1]).all()
+    assert (levels[:2] == colour_scale()[0]).all() and (levels[2:] == colour_scale()[-1]).all()
 
 
 def test_each_scale_runs_between_the_numbers_it_is_named_after():
@@ -100,7 +108,7 @@ def heated(size: tuple[int, int], opacity: float, span=(0.0, 1.0)) -> np.ndarray
 
 def test_opacity_0_shows_the_picture_and_1_the_colours():
     assert (heated((320, 300), 0.0)[:300] == (200, 40, 90)).all()
-    assert (heated((320, 300), 1.0)[0, (0, -1)] == colours()[[0, -1]]).all()
+    assert (heated((320, 300), 1.0)[0, (0, -1)] == colour_scale()[[0, -1]]).all()
 
 
 @pytest.mark.parametrize("size", [(1024, 512), (512, 768), (64, 64), (300, 1200)], ids=str)
