@@ -16,7 +16,7 @@ from typing import Any
 from ..errors import IPAdapterError
 from ..numbers import shorten
 
-MARKS = (  # longest first
+TEXT_MARKS = (  # longest first
     (codecs.BOM_UTF8, "utf-8-sig"),
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
@@ -75,7 +75,7 @@ def not_text(name: str, why: str) -> str:
 
 def encoding_of(content: bytes) -> str:
     """By the byte order mark; without one, text with a zero in every second byte is UTF-16 and all other is UTF-8."""
-    for mark, name in MARKS:
+    for mark, name in TEXT_MARKS:
         if content.startswith(mark):
             return name
     zeros = (content[0::2].count(0), content[1::2].count(0))
@@ -101,8 +101,8 @@ def read_table(path: Path) -> list[CaptionRow]:
     columns = dict.fromkeys(column for _, values in rows for column in values)
     if rows and not (set(columns) & {*IMAGE_COLUMNS} and set(columns) & {*CAPTION_COLUMNS}):
         raise IPAdapterError(other_columns(path.name, list(columns)))
-    named = ((image_of(values, path.name, line), values) for line, values in rows)
-    return [CaptionRow(name_in(image, path.parent), caption_of(values)) for image, values in named]
+    named = ((image_in_row(values, path.name, line), values) for line, values in rows)
+    return [CaptionRow(name_in(image, path.parent), caption_in_row(values)) for image, values in named]
 
 
 def other_columns(name: str, columns: list[str]) -> str:
@@ -159,7 +159,7 @@ def column_name(head: str) -> str:
     return "_".join(head.lower().split())
 
 
-def image_of(values: Values, name: str, line: int) -> str:
+def image_in_row(values: Values, name: str, line: int) -> str:
     """The picture that a row is about. Raises IPAdapterError where it names none."""
     found = next((values[column] for column in IMAGE_COLUMNS if column in values), None)
     if not isinstance(found, str) or not found.strip():
@@ -170,7 +170,7 @@ def image_of(values: Values, name: str, line: int) -> str:
     return found.strip()
 
 
-def caption_of(values: Values) -> str | None:
+def caption_in_row(values: Values) -> str | None:
     """What a row says, if it says something."""
     found = next((values[column] for column in CAPTION_COLUMNS if column in values), None)
     return found.strip() if isinstance(found, str) else None

@@ -12,7 +12,7 @@ from safetensors import safe_open
 from ..errors import IPAdapterError
 from .opening import DTYPES, Container, inspect
 from .pickles import UnreadableError
-from .tensors import Tensors, flatten, read_torch, refuse_repeated
+from .tensors import Tensors, flatten, read_torch, refuse_overlapping
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ def read_header(path: Path, name: str) -> Header:
     container = inspect(path, name)
     if container is Container.SAFETENSORS:
         return safetensors_header(path, name)
-    tensors = refuse_repeated(flatten(read_torch(path, name, container), name), name)
+    tensors = refuse_overlapping(flatten(read_torch(path, name, container), name), name)
     return Header(name, {key: shape_only(tensor.shape, tensor.dtype) for key, tensor in tensors.items()})
 
 

@@ -25,23 +25,23 @@ MOST_HASHED = 1000  # members of a tuple, and of those in it
 LARGEST_NUMBER = 2**128  # the one that marks the old format has 77 bits
 PROTOCOL = b"\x80"  # what a pickle begins with that torch reads
 STREAMS = 5  # pickles at the beginning of a torch file of the old format
-EMPTY = "()"  # arguments: none
-SOME = ""  # arguments, or anything else
+NO_ARGUMENTS = "()"  # arguments: none
+ANY_ARGUMENTS = ""  # arguments, or anything else
 
 STORAGE = re.compile(r"torch(\.cuda)? \w+Storage|torch\.storage (Untyped|Typed)Storage")
 PLAIN = re.compile(r"torch \w+|torch\.serialization _get_layout")  # types of numbers, layouts, kinds of quantising
-ANY, FEW = MOST_STEPS, 16
+ANY_TIMES, FEW_TIMES = MOST_STEPS, 16
 CALLS = {  # what may be called, with which arguments, how often
-    "collections OrderedDict": (EMPTY, ANY),
-    "torch._utils _rebuild_tensor": (SOME, ANY),
-    "torch._utils _rebuild_tensor_v2": (SOME, ANY),
-    "torch._utils _rebuild_parameter": (SOME, ANY),
-    "torch._utils _rebuild_meta_tensor_no_storage": (SOME, ANY),
-    "torch._utils _rebuild_sparse_tensor": (SOME, FEW),
-    "torch._utils _rebuild_qtensor": (SOME, FEW),
-    "torch.serialization _get_layout": (SOME, ANY),
-    "torch Size": (SOME, FEW),
-    "torch device": (SOME, FEW),
+    "collections OrderedDict": (NO_ARGUMENTS, ANY_TIMES),
+    "torch._utils _rebuild_tensor": (ANY_ARGUMENTS, ANY_TIMES),
+    "torch._utils _rebuild_tensor_v2": (ANY_ARGUMENTS, ANY_TIMES),
+    "torch._utils _rebuild_parameter": (ANY_ARGUMENTS, ANY_TIMES),
+    "torch._utils _rebuild_meta_tensor_no_storage": (ANY_ARGUMENTS, ANY_TIMES),
+    "torch._utils _rebuild_sparse_tensor": (ANY_ARGUMENTS, FEW_TIMES),
+    "torch._utils _rebuild_qtensor": (ANY_ARGUMENTS, FEW_TIMES),
+    "torch.serialization _get_layout": (ANY_ARGUMENTS, ANY_TIMES),
+    "torch Size": (ANY_ARGUMENTS, FEW_TIMES),
+    "torch device": (ANY_ARGUMENTS, FEW_TIMES),
 }
 
 
@@ -57,7 +57,7 @@ class ForeignError(Exception):
 class Item:
     """What is on the stack: the name of something global, or empty arguments, and how many things are hashed in it."""
 
-    name: str = SOME
+    name: str = ANY_ARGUMENTS
     hashed: int = 1
 
 
@@ -110,22 +110,22 @@ class Follower:
         hashed = 1 + sum(item.hashed for item in items)
         if hashed > MOST_HASHED:
             raise EndlessError
-        self.stack.append(Item(SOME if items else EMPTY, hashed))
+        self.stack.append(Item(ANY_ARGUMENTS if items else NO_ARGUMENTS, hashed))
 
     def call(self, arg: Any) -> None:
         """A function or a class with arguments."""
         args, function = self.drop(2)
         given, most = CALLS[function.name]
         self.called[function.name] += 1
-        if self.called[function.name] > most or (given == EMPTY and args.name != EMPTY):
+        if self.called[function.name] > most or (given == NO_ARGUMENTS and args.name != NO_ARGUMENTS):
             raise EndlessError
-        self.stack.append(Item(SOME, args.hashed))
+        self.stack.append(Item(ANY_ARGUMENTS, args.hashed))
 
     def build(self, arg: Any) -> None:
         """Attributes of an object, which stays."""
         self.drop(1)
         self.called["build"] += 1
-        if self.called["build"] > FEW:
+        if self.called["build"] > FEW_TIMES:
             raise EndlessError
         self.stack[-1]
 

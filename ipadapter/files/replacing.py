@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ..errors import IPAdapterError
 
-PART = ".part"  # the ending of a file that is not complete
+PART_ENDING = ".part"  # the ending of a file that is not complete
 
 
 def write_whole(path: Path, content: bytes) -> Path:
@@ -41,7 +41,7 @@ def replacing(path: Path) -> Iterator[Path]:
 @contextlib.contextmanager
 def standing_in(path: Path) -> Iterator[Path]:
     """A temporary file beside `path` that takes its place once it is complete and on the disk. Raises OSError."""
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}{PART}")
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}{PART_ENDING}")
     try:
         yield temporary
         with temporary.open("rb+") as file:
@@ -54,7 +54,7 @@ def standing_in(path: Path) -> Iterator[Path]:
 
 def clear_parts(folder: Path, seconds: float = 0.0) -> None:
     """Remove what processes that were killed have left of files they were writing here, at least so long ago."""
-    for part in folder.glob(f".*{PART}"):
+    for part in folder.glob(f".*{PART_ENDING}"):
         with contextlib.suppress(OSError):  # its writer is done with it
             if time.time() - part.stat().st_mtime >= seconds:
                 part.unlink()

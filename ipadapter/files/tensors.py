@@ -19,10 +19,10 @@ from .pickles import damaged, overfull, runs_code
 Tensors = dict[str, Tensor]
 Shapes = dict[str, tuple[int, ...]]
 
-LARGEST = 65504.0  # of half precision, which adapters are stored and run in
+LARGEST_HALF = 65504.0  # of half precision, which adapters are stored and run in
 LONGEST_NAME = 250  # characters of a tensor's name; diffusers' longest have about 100
 MOST_NAMES = 4  # of one tensor, on average; the trainer's checkpoints have two for some
-CHUNK = 2**22  # numbers looked at together
+NUMBERS_AT_ONCE = 2**22  # numbers looked at together
 DEEPEST = 4  # levels of names in a torch file; public ones have three at most
 
 
@@ -31,7 +31,7 @@ def read_tensors(path: Path, name: str) -> Tensors:
     container = inspect(path, name)
     if container is Container.SAFETENSORS:
         return flatten(read_safetensors(path, name), name)
-    return refuse_repeated(flatten(read_torch(path, name, container), name), name)
+    return refuse_overlapping(flatten(read_torch(path, name, container), name), name)
 
 
 def copied(tensors: Tensors, name: str) -> Tensors:
@@ -105,7 +105,7 @@ def flatten(nested: dict[Any, Any], name: str) -> Tensors:
     for count, (key, value) in enumerate(named(nested)):
         if count >= MOST_TENSORS:
             raise overfull(name)
-        refuse_unreadable(key, name)
+        refuse_unreadable_name(key, name)
         if key in flat:
             raise IPAdapterError(f"'{name}' holds {key} twice, so which one is meant cannot be told.")
         flat |= {key: value} if isinstance(value, Tensor) else {}
@@ -114,7 +114,7 @@ def flatten(nested: dict[Any, Any], name: str) -> Tensors:
     return flat
 
 
-def refuse_unreadable(key: str, name: str) -> None:
+def refuse_unreadable_name(key: str, name: str) -> None:
     """Refuse a tensor's name that nobody could have given."""
     if len(key) > LONGEST_NAME or not key.isprintable():
         raise IPAdapterError(f"'{name}' holds a tensor with an unreadable name; it is damaged: download it again.")
@@ -128,7 +128,7 @@ def named(nested: dict[Any, Any], prefix: str = "", depth: int = DEEPEST) -> Ite
             yield from named(value, f"{prefix}{key}.", depth - 1)
 
 
-def refuse_repeated(tensors: Tensors, name: str) -> Tensors:
+def refuse_overlapping(tensors: Tensors, name: str) -> Tensors:
     """Refuse tensors that lie over each other: a few numbers could stand for more than memory holds.
 
     One tensor may have some names.
@@ -164,9 +164,9 @@ def is_plain(tensor: Tensor) -> bool:
 
 def is_usable(tensor: Tensor) -> bool:
     """Whether every number is one that half precision has; 8-bit floats are widened, as torch cannot compare them."""
-    for piece in tensor.flatten().split(CHUNK):
+    for piece in tensor.flatten().split(NUMBERS_AT_ONCE):
         low, high = torch.aminmax(piece.float() if piece.element_size() == 1 else piece)
-        if not bool((low >= -LARGEST) & (high <= LARGEST)):  # both are false for NaN
+        if not bool((low >= -LARGEST_HALF) & (high <= LARGEST_HALF)):  # both are false for NaN
             return False
     return True
 

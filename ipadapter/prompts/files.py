@@ -22,7 +22,7 @@ from ..errors import IPAdapterError
 from ..files.opening import Container, inspect
 from ..files.pickles import UnreadableError
 from ..files.replacing import write_whole
-from ..files.tensors import Tensors, is_plain, load_torch, refuse_unreadable
+from ..files.tensors import Tensors, is_plain, load_torch, refuse_unreadable_name
 from ..numbers import WEIGHT
 from ..version import VERSION
 from .prompt import UNKNOWN, Feature, ImageFeatures, ImagePrompt, Order, Overlap, Part, Region
@@ -159,7 +159,7 @@ def open_prompt(path: Path, name: str) -> PromptFile:
         with safe_open(path, framework="pt") as file:
             names = file.keys()
             for key in names:
-                refuse_unreadable(key, name)
+                refuse_unreadable_name(key, name)
             tensors = {key: file.get_tensor(key).clone() for key in names}
             return PromptFile(name, tensors, dict(file.metadata() or {}))
     except IPAdapterError:
