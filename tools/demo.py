@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ipadapter.server.client import Client, ClientError, Outcome, Progress, Prompt, connect
+from ipadapter.server.client import Client, ClientError, NodeProgress, Outcome, Prompt, connect
 from tools.chosen import ChoiceError, Chosen, read_choice
 from tools.environment import LAYOUT
 from tools.server import ServerError, Settings, running
@@ -59,7 +59,7 @@ class Display:
         self._stopwatch = stopwatch
         self._node: str | None = None
 
-    def __call__(self, progress: Progress) -> None:
+    def __call__(self, progress: NodeProgress) -> None:
         if progress.node_id != self._node:
             self._node = progress.node_id
             self._stopwatch.begin(f"node: {progress.title}")

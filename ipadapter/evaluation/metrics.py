@@ -17,7 +17,7 @@ from ..errors import IPAdapterError
 from ..images.pixels import prepare_pixels
 from .statistics import Estimate, bootstrap_mean
 
-CHUNK = 8  # pictures or captions a pass
+EMBEDDED_AT_ONCE = 8  # pictures or captions a pass
 CLIP_SCORE = 2.5  # Hessel's factor
 CPU = torch.device("cpu")
 CAVEAT = (
@@ -25,7 +25,7 @@ CAVEAT = (
     "like, read a DINO number beside them, and look at the pictures."
 )
 
-Watch = Callable[[int], None]  # told how many more are done; may raise to stop
+EmbeddingWatch = Callable[[int], None]  # told how many more are done; may raise to stop
 
 
 def unwatched(_: int) -> None:
@@ -64,19 +64,19 @@ def clip_score(cosines: Tensor) -> Tensor:
 
 
 def embed_pictures(
-    encoder: MetricEncoder, pictures: Sequence[Tensor], device: torch.device = CPU, watch: Watch = unwatched
+    encoder: MetricEncoder, pictures: Sequence[Tensor], device: torch.device = CPU, watch: EmbeddingWatch = unwatched
 ) -> Tensor:
     """Pictures, each (1, H, W, 1 | 3 | 4) in 0 … 1 of any size, to unit vectors (N, E) on the CPU.
 
     `device` is where the towers are.
     """
     made = []
-    for start in range(0, len(pictures), CHUNK):
-        chunk = pictures[start : start + CHUNK]
+    for start in range(0, len(pictures), EMBEDDED_AT_ONCE):
+        chunk = pictures[start : start + EMBEDDED_AT_ONCE]
         pixels = torch.cat([prepare_pixels(picture, None, encoder.fit, encoder.form) for picture in chunk])
         made.append(encoder.towers.embed_pixels(pixels.to(device)).cpu())  # (n, E)
         watch(len(chunk))
-    return refuse_not_finite(torch.cat(made), encoder)
+    return refuse_embeddings_not_finite(torch.cat(made), encoder)
 
 
 def embed_captions(
@@ -84,7 +84,7 @@ def embed_captions(
     captions: Sequence[str],
     prefix: str = "",
     device: torch.device = CPU,
-    watch: Watch = unwatched,
+    watch: EmbeddingWatch = unwatched,
 ) -> Tensor:
     """Captions, each with the prefix before it, to unit vectors (N, E) on the CPU."""
     tokens = open_tokenizer(encoder)([with_prefix(prefix, caption) for caption in captions])
@@ -95,10 +95,10 @@ def embed_captions(
             "text_cfg names another tokenizer than it was trained with."
         )
     made = []
-    for chunk in tokens.split(CHUNK):
+    for chunk in tokens.split(EMBEDDED_AT_ONCE):
         made.append(encoder.towers.embed_tokens(chunk.to(device)).cpu())
         watch(len(chunk))
-    return refuse_not_finite(torch.cat(made), encoder)
+    return refuse_embeddings_not_finite(torch.cat(made), encoder)
 
 
 def with_prefix(prefix: str, caption: str) -> str:
@@ -106,7 +106,7 @@ def with_prefix(prefix: str, caption: str) -> str:
     return f"{prefix.strip()} {caption.strip()}".strip()
 
 
-def refuse_not_finite(embeddings: Tensor, encoder: MetricEncoder) -> Tensor:
+def refuse_embeddings_not_finite(embeddings: Tensor, encoder: MetricEncoder) -> Tensor:
     """Refuse what a damaged encoder makes of good pictures."""
     if not bool(torch.isfinite(embeddings).all()):
         raise IPAdapterError(f"{encoder.label} made NaN or infinite embeddings: its file is damaged; use another copy.")
@@ -158,7 +158,7 @@ def score_pictures(clip: Embedded, dino: Embedded | None, texts: Tensor | None, 
     ]
 
 
-def summarise(scores: Sequence[Score]) -> dict[str, Estimate]:
+def summarise_scores(scores: Sequence[Score]) -> dict[str, Estimate]:
     """The mean of every metric that was measured, with its interval over references."""
     measured = {key: [score for score in scores if getattr(score, key) is not None] for key in METRICS}
     return {
@@ -168,11 +168,11 @@ def summarise(scores: Sequence[Score]) -> dict[str, Estimate]:
     }
 
 
-def describe(scores: Sequence[Score], encoder: str, prefix: str, dino: str | None) -> str:
+def describe_scores(scores: Sequence[Score], encoder: str, prefix: str, dino: str | None) -> str:
     """The result for people, a line a metric."""
     references = len({score.reference for score in scores})
     lines = [f"{len(scores)} picture(s) of {references} reference(s), measured with {encoder}", ""]
-    lines += [f"{METRICS[key]}: {estimate}" for key, estimate in summarise(scores).items()]
+    lines += [f"{METRICS[key]}: {estimate}" for key, estimate in summarise_scores(scores).items()]
     lines += ["", "Intervals: bootstrap over references (percentile, 2000 resamples, seeded)."]
     if scores[0].clip_t is not None:
         lines.append(f'Captions: prefix "{prefix}".' if prefix else "Captions: as they are, without a prefix.")
@@ -187,7 +187,7 @@ def as_data(scores: Sequence[Score], encoder: str, prefix: str, dino: str | None
         "encoder": encoder,
         "dino": dino,
         "prefix": prefix,
-        "summary": {key: asdict(estimate) for key, estimate in summarise(scores).items()},
+        "summary": {key: asdict(estimate) for key, estimate in summarise_scores(scores).items()},
         "rows": [asdict(score) for score in scores],
         "caveat": CAVEAT,
     }

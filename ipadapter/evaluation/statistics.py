@@ -9,7 +9,7 @@ import numpy as np
 
 RESAMPLES = 2000
 CONFIDENCE = 0.95
-SEED = 0
+RESAMPLING_SEED = 0
 AT_ONCE = 1_000_000  # numbers drawn at a time, which bounds the memory
 
 
@@ -29,7 +29,7 @@ class Estimate:
         return f"{self.mean:.3f} (95 % interval {self.low:.3f} to {self.high:.3f})"
 
 
-def bootstrap_mean(values: Sequence[float], groups: Sequence[int], seed: int = SEED) -> Estimate:
+def bootstrap_mean(values: Sequence[float], groups: Sequence[int], seed: int = RESAMPLING_SEED) -> Estimate:
     """The mean of all values with its percentile bootstrap interval.
 
     Whole groups are drawn (Efron's cluster bootstrap), since pictures of one reference are alike: 2000 resamples,

@@ -91,7 +91,7 @@ class ExecutionInterruptedError(ClientError):
 
 
 @dataclass(frozen=True)
-class Progress:
+class NodeProgress:
     """A node has begun (`of` is 0), or is `step` steps of `of` along."""
 
     node_id: str
@@ -100,7 +100,7 @@ class Progress:
     of: int
 
 
-OnProgress = Callable[[Progress], None]
+OnProgress = Callable[[NodeProgress], None]
 
 
 @dataclass(frozen=True)
@@ -288,7 +288,7 @@ class Client:
             raise ServerGoneError(f"ComfyUI does not answer at {self.url}: {error}") from error
 
 
-def ignore(_: Progress) -> None:
+def ignore(_: NodeProgress) -> None:
     """Progress nobody wants to hear of."""
 
 
@@ -336,7 +336,7 @@ class PromptRun:
         self.error = ExecutionInterruptedError(data)
 
     def _tell(self, node_id: str, step: int, of: int) -> None:
-        self.on_progress(Progress(node_id, title_of(self.prompt, node_id), step, of))
+        self.on_progress(NodeProgress(node_id, title_of(self.prompt, node_id), step, of))
 
     HANDLERS = {
         "executing": _executing,

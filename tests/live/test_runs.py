@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from ipadapter.server.client import Client, ExecutionInterruptedError, Progress
+from ipadapter.server.client import Client, ExecutionInterruptedError, NodeProgress
 from tests.live.graph import Graph, Link
 from tests.live.studio import Studio
 
@@ -34,7 +34,7 @@ async def run_and_interrupt(client: Client, graph: Graph) -> None:
     """Run a graph of many steps and interrupt it a few steps on."""
     sampling = asyncio.Event()
 
-    def watch(progress: Progress) -> None:
+    def watch(progress: NodeProgress) -> None:
         if progress.of == MANY_STEPS and progress.step >= 2:
             sampling.set()
 

@@ -14,7 +14,7 @@ from ipadapter.server.client import (
     Client,
     ExecutionFailedError,
     ExecutionInterruptedError,
-    Progress,
+    NodeProgress,
     PromptRejectedError,
 )
 from tests.live.files import SMALL_ADAPTER
@@ -51,8 +51,8 @@ def only_saved(graph: Graph) -> Graph:
     return short
 
 
-def run_watched(studio: Studio, graph: Graph) -> tuple[Run, list[Progress]]:
-    heard: list[Progress] = []
+def run_watched(studio: Studio, graph: Graph) -> tuple[Run, list[NodeProgress]]:
+    heard: list[NodeProgress] = []
 
     async def action(client: Client) -> Run:
         outcome = await client.run(graph.nodes, heard.append)
@@ -109,7 +109,7 @@ async def run_and_interrupt(client: Client, graph: Graph) -> None:
     """Interrupt a training of many steps a few steps on."""
     learning = asyncio.Event()
 
-    def watch(progress: Progress) -> None:
+    def watch(progress: NodeProgress) -> None:
         if progress.of == MANY_STEPS and progress.step >= 2:
             learning.set()
 

@@ -17,12 +17,12 @@ from pack.ipadapter.evaluation.metrics import (
     Embedded,
     clip_score,
     cosine,
-    describe,
+    describe_scores,
     embed_captions,
     embed_pictures,
     pair,
     score_pictures,
-    summarise,
+    summarise_scores,
 )
 from pack.ipadapter.images.pixels import Fit, PixelFormat, prepare_pixels
 from safetensors.torch import save_file
@@ -279,17 +279,17 @@ def test_the_summary_names_every_metric_its_interval_and_the_caveat():
     vectors = unit(torch.randn(4, 8, generator=torch.Generator().manual_seed(0)))
     clip = Embedded(vectors, vectors[:2])
     scores = score_pictures(clip, clip, vectors[2:], ["a", "b"])
-    text = describe(scores, "an encoder", "A photo depicts", "dinov2 (224 px)")
+    text = describe_scores(scores, "an encoder", "A photo depicts", "dinov2 (224 px)")
     assert [score.reference for score in scores] == [0, 0, 1, 1]
     assert [score.caption for score in scores] == ["a", "a", "b", "b"]
     for word in ("CLIP-I: ", "CLIP-T (cosine): ", "CLIP-T (2.5 x cosine): ", "DINO-I: ", "95 % interval"):
         assert word in text
     assert 'prefix "A photo depicts"' in text and "score high on CLIP metrics" in text
-    assert summarise(scores)["clip_i"].groups == 2
+    assert summarise_scores(scores)["clip_i"].groups == 2
 
 
 def test_one_reference_has_no_interval_and_the_text_says_so():
     vectors = unit(torch.randn(2, 8, generator=torch.Generator().manual_seed(0)))
     scores = score_pictures(Embedded(vectors, vectors[:1]), None, None, [])
-    assert list(summarise(scores)) == ["clip_i"]
-    assert "no interval" in describe(scores, "an encoder", "", None)
+    assert list(summarise_scores(scores)) == ["clip_i"]
+    assert "no interval" in describe_scores(scores, "an encoder", "", None)

@@ -20,12 +20,12 @@ from ...evaluation.metrics import (
     Embedded,
     Score,
     as_data,
-    describe,
+    describe_scores,
     embed_captions,
     embed_pictures,
     pair,
     score_pictures,
-    summarise,
+    summarise_scores,
 )
 from ...images.pixels import Fit, prepare_pixels
 from ..encoders import encoder as image_encoder
@@ -61,7 +61,7 @@ class Evaluation:
 
     @property
     def text(self) -> str:
-        return describe(self.scores, self.encoder, self.prefix, self.dino)
+        return describe_scores(self.scores, self.encoder, self.prefix, self.dino)
 
     @property
     def data(self) -> dict[str, object]:
@@ -72,7 +72,7 @@ class Evaluation:
         """The chart as an IMAGE (1, H, W, 3)."""
         strips = [
             Strip(METRICS[key], [getattr(score, key) for score in self.scores], made.mean, made.low, made.high)
-            for key, made in summarise(self.scores).items()
+            for key, made in summarise_scores(self.scores).items()
         ]
         return from_pil(strip_plot(strips, *PLOT_SIZE, f"{len(self.scores)} picture(s), {self.encoder}"))
 
