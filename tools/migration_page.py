@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ipadapter.legacy.migration.rules import RULES, Note, Rule
+from ipadapter.legacy.migration.rules import MIGRATION_RULES, MigrationRule, Note
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "migration.md"
 HEAD = """\
@@ -35,10 +35,10 @@ FOOT = "\n## What differs\n\n{}\n\nThis page is written by `python -m tools.migr
 
 def notes() -> list[Note]:
     """Every note once, numbered by its place. Notes of one text are one."""
-    return list({note.text: note for rule in RULES.values() for note in rule.notes}.values())
+    return list({note.text: note for rule in MIGRATION_RULES.values() for note in rule.notes}.values())
 
 
-def row(rule: Rule, numbers: dict[str, int]) -> str:
+def row(rule: MigrationRule, numbers: dict[str, int]) -> str:
     """One old node."""
     renamed = [f"`{old}` → `{new}`" for old, new in rule.renamed.items()]
     fixed = [f"`{name}` = {value}" for name, value in rule.fixed.items()]
@@ -51,7 +51,7 @@ def row(rule: Rule, numbers: dict[str, int]) -> str:
 def make_page() -> str:
     """The whole page."""
     numbers = {note.text: number for number, note in enumerate(notes(), 1)}
-    rows = "\n".join(row(RULES[old], numbers) for old in sorted(RULES))
+    rows = "\n".join(row(MIGRATION_RULES[old], numbers) for old in sorted(MIGRATION_RULES))
     return HEAD + rows + "\n" + FOOT.format("\n".join(f"{number}. {text}" for text, number in numbers.items()))
 
 

@@ -46,7 +46,7 @@ def make_schedule(weights: Weights, pictures: int, method: Method) -> Schedule:
             f"method '{method.value}' fades from each picture to the next, but image holds {pictures}: give two or "
             "more, or choose 'full batch'."
         )
-    return METHODS[method](weights, pictures)
+    return SCHEDULE_METHODS[method](weights, pictures)
 
 
 def one_by_one(weights: Weights, pictures: int) -> Schedule:
@@ -66,7 +66,7 @@ def alternated(weights: Weights, pictures: int) -> Schedule:
     return Schedule(sum((both[i % 2] for i in changes), ()), *(repeated(row, frames) for row in rows))
 
 
-METHODS: dict[Method, Callable[[Weights, int], Schedule]] = {
+SCHEDULE_METHODS: dict[Method, Callable[[Weights, int], Schedule]] = {
     Method.FULL: one_by_one,
     Method.SHIFT: shifted,
     Method.ALTERNATE: alternated,

@@ -14,7 +14,7 @@ from ..prompts.prompt import Order
 from ..strength.layers import LayerRule, PresetRule, read_layer_weights
 from ..strength.presets import LAYER_PRESETS
 from ..strength.strength import Scaling, Strength
-from .migration.new_nodes import BOOSTED_COMPOSITION, BOOSTED_STYLE, STANDARD, TEXT_FIRST, WEIGHT_TYPES
+from .migration.new_nodes import BOOSTED_COMPOSITION, BOOSTED_STYLE, NEW_WEIGHT_TYPES, STANDARD, TEXT_FIRST
 
 OTHER_NAMES = {
     STANDARD: "linear",
@@ -53,7 +53,7 @@ def strengths_of(settings: LegacySettings) -> tuple[Strength, ...]:
     plain = Strength(1.0, settings.start_at, settings.end_at, middle_rules(settings), scaling=settings.scaling)
     if settings.layer_weights.strip():
         return (with_weight(plain, settings, read_layer_weights(settings.layer_weights)),)
-    name = preset_of(settings.weight_type)
+    name = layer_preset_of(settings.weight_type)
     if settings.weight_type not in SECOND_WEIGHT:
         return (with_weight(plain, settings, PresetRule(name)),)
     second = SECOND_WEIGHT[settings.weight_type](settings)
@@ -64,11 +64,11 @@ def strengths_of(settings: LegacySettings) -> tuple[Strength, ...]:
     )
 
 
-def preset_of(weight_type: str) -> str:
+def layer_preset_of(weight_type: str) -> str:
     """The preset that a weight type is. Raises IPAdapterError for one that is none."""
     name = OTHER_NAMES.get(weight_type, weight_type)
     if name not in LAYER_PRESETS:
-        raise IPAdapterError(f"there is no weight_type '{weight_type}': choose one of {', '.join(WEIGHT_TYPES)}.")
+        raise IPAdapterError(f"there is no weight_type '{weight_type}': choose one of {', '.join(NEW_WEIGHT_TYPES)}.")
     return name
 
 
@@ -79,14 +79,14 @@ def middle_rules(settings: LegacySettings) -> tuple[LayerRule, ...]:
 
 def with_weight(strength: Strength, settings: LegacySettings, rule: LayerRule) -> Strength:
     """The weight, by frame where there is one for each and pictures go frame by frame, else the first."""
-    weights = read_weights(settings.weight)
+    weights = given_weights(settings.weight)
     layers = (rule, *strength.layers)
     if settings.order is Order.FRAME_BY_FRAME and len(weights) > 1:
         return replace(strength, frames=weights, layers=layers)
     return replace(strength, weight=weights[0], layers=layers)
 
 
-def read_weights(weight: float | Sequence[float]) -> tuple[float, ...]:
+def given_weights(weight: float | Sequence[float]) -> tuple[float, ...]:
     """A number or a list of them. Raises IPAdapterError for an empty one."""
     weights = tuple(map(float, weight)) if isinstance(weight, Sequence) else (float(weight),)
     if not weights:

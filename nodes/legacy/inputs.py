@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ...ipadapter.host.api import io
-from ...ipadapter.legacy.migration.new_nodes import WEIGHT_TYPES
+from ...ipadapter.legacy.migration.new_nodes import NEW_WEIGHT_TYPES
 from ...ipadapter.legacy.migration.old_nodes import COMBINE
 from ...ipadapter.prompts.prompt import Order
 from ...ipadapter.strength.strength import Scaling
@@ -34,8 +34,8 @@ def weight(name: str = "weight", tooltip: str | None = None) -> io.Float.Input:
 def weight_type() -> io.Combo.Input:
     return io.Combo.Input(
         "weight_type",
-        options=list(WEIGHT_TYPES),
-        default=WEIGHT_TYPES[0],
+        options=list(NEW_WEIGHT_TYPES),
+        default=NEW_WEIGHT_TYPES[0],
         tooltip="In which layers it acts, and how strongly in each.",
     )
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import pytest
 
 from ipadapter.errors import IPAdapterError
-from ipadapter.legacy.migration.new_nodes import BOOSTED_COMPOSITION, BOOSTED_STYLE
-from ipadapter.legacy.settings import WEIGHT_TYPES, LegacySettings, strengths_of
+from ipadapter.legacy.migration.new_nodes import BOOSTED_COMPOSITION, BOOSTED_STYLE, NEW_WEIGHT_TYPES
+from ipadapter.legacy.settings import LegacySettings, strengths_of
 from ipadapter.prompts.prompt import Order
 from ipadapter.strength.layers import LayerWeight, weigh_layers
 from ipadapter.strength.strength import Strength
@@ -54,7 +54,7 @@ def acting(settings: LegacySettings, shape: list[Layer]) -> dict[int, float]:
     }
 
 
-@pytest.mark.parametrize("kind", WEIGHT_TYPES)
+@pytest.mark.parametrize("kind", NEW_WEIGHT_TYPES)
 @pytest.mark.parametrize("shape", [SD15, SDXL], ids=["SD1.5", "SDXL"])
 def test_every_weight_type_can_be_read(kind, shape):
     assert acting(LegacySettings(0.8, kind, composition_boost=0.3), shape)

@@ -9,7 +9,7 @@ import pytest
 
 from ipadapter.legacy.migration.api_format import migrate_prompt
 from ipadapter.legacy.migration.legacy_nodes import LEGACY_FORMS
-from ipadapter.legacy.migration.rules import RULES
+from ipadapter.legacy.migration.rules import MIGRATION_RULES
 from ipadapter.legacy.migration.ui_format import migrate_workflow
 from tests.legacy_graphs import LegacyGraph, faults, graph_of, to_prompt
 from tools.migration_page import PAGE, make_page
@@ -29,7 +29,7 @@ def notes(changes) -> str:
 
 @pytest.mark.parametrize("kind", LEGACY)
 def test_every_old_node_has_a_rule_whose_inputs_the_new_node_has(kind):
-    rule = RULES[kind]
+    rule = MIGRATION_RULES[kind]
     known = set(rule.new_form.inputs)
     assert {*rule.inputs.values(), *rule.fixed} <= known
     assert set(rule.inputs) | set(rule.dropped) == set(rule.legacy_form.inputs)
@@ -38,7 +38,7 @@ def test_every_old_node_has_a_rule_whose_inputs_the_new_node_has(kind):
 
 @pytest.mark.parametrize("kind", LEGACY)
 def test_an_option_of_an_old_node_is_one_of_the_new(kind):
-    rule = RULES[kind]
+    rule = MIGRATION_RULES[kind]
     new = {widget.name: widget.options for widget in rule.new_form.widgets if widget.options}
     for widget in rule.legacy_form.widgets:
         target = rule.inputs.get(widget.name, "")

@@ -11,7 +11,7 @@ import pytest
 from ipadapter.legacy.migration.api_format import migrate_prompt
 from ipadapter.legacy.migration.legacy_nodes import LEGACY_FORMS
 from ipadapter.legacy.migration.new_nodes import NEW_FORMS
-from ipadapter.legacy.migration.rules import RULES
+from ipadapter.legacy.migration.rules import MIGRATION_RULES
 from tests.legacy_graphs import ADAPTER_FILE, EMBEDS_FILE, KINDS, SINK, graph_of
 from tests.schema.texts import inputs_of
 from tools.workflows.schema import WIDGET_TYPES
@@ -136,7 +136,7 @@ def test_a_request_without_old_nodes_is_passed_on_as_it_is(classes, content):
 ALL_CARRIED = [
     old
     for old in sorted(LEGACY_FORMS)
-    if all(RULES[old].inputs.get(one.name) == one.name for one in LEGACY_FORMS[old].sockets)
+    if all(MIGRATION_RULES[old].inputs.get(one.name) == one.name for one in LEGACY_FORMS[old].sockets)
 ]
 
 

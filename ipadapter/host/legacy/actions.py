@@ -57,7 +57,7 @@ class Sources:
             )
         return found
 
-    def see(self, image: Tensor, reading: LegacyReading) -> Seen:
+    def see(self, image: Tensor, reading: LegacyReading) -> SeenPrompt:
         """References as a prompt, by their faces where the adapter reads faces."""
         return SEE[self.adapter.spec.reads_face](self, image, reading)
 
@@ -67,28 +67,28 @@ class Sources:
 
 
 @dataclass(frozen=True)
-class Seen:
+class SeenPrompt:
     """A prompt, and the pictures it was made of."""
 
     prompt: ImagePrompt
     pictures: Tensor
 
 
-def see_images(sources: Sources, image: Tensor, reading: LegacyReading) -> Seen:
+def see_images(sources: Sources, image: Tensor, reading: LegacyReading) -> SeenPrompt:
     """Whole pictures."""
-    return Seen(read_images(sources.encoder, image, reading, sources.negative), image)
+    return SeenPrompt(read_images(sources.encoder, image, reading, sources.negative), image)
 
 
-def see_faces(sources: Sources, image: Tensor, reading: LegacyReading) -> Seen:
+def see_faces(sources: Sources, image: Tensor, reading: LegacyReading) -> SeenPrompt:
     """The largest face of each picture."""
     clip_vision = sources.encoder if needs_encoder(sources.adapter.spec) else None
     made = encode_faces(sources.faces, image, clip_vision, FaceReading(order=reading.order), sources.negative)
     if reading.order is Order.FRAME_BY_FRAME:
-        return Seen(made.prompt, made.crops)
-    return Seen(combine_images((made.prompt,), reading.combine), made.crops)
+        return SeenPrompt(made.prompt, made.crops)
+    return SeenPrompt(combine_images((made.prompt,), reading.combine), made.crops)
 
 
-SEE: dict[bool, Callable[[Sources, Tensor, LegacyReading], Seen]] = {False: see_images, True: see_faces}
+SEE: dict[bool, Callable[[Sources, Tensor, LegacyReading], SeenPrompt]] = {False: see_images, True: see_faces}
 
 
 def weigh_faces(adapter: Adapter, structure: float, narrowed: float) -> Adapter:

@@ -13,17 +13,17 @@ import sys
 from typing import Any
 
 from ...legacy.migration.api_format import is_prompt, migrate_prompt
-from ...legacy.migration.rules import RULES, Rule
+from ...legacy.migration.rules import MIGRATION_RULES, MigrationRule
 from ..api import ComfyAPI, io
 from ..running import running_server
 
 
 def replacements() -> list[io.NodeReplace]:
     """What the host and its front end are told."""
-    return [replacement(rule) for rule in RULES.values()]
+    return [replacement(rule) for rule in MIGRATION_RULES.values()]
 
 
-def replacement(rule: Rule) -> io.NodeReplace:
+def replacement(rule: MigrationRule) -> io.NodeReplace:
     """One rule in the host's form: every input that is carried over, then what the new node has besides."""
     carried = [{"new_id": new, "old_id": old} for old, new in rule.inputs.items()]
     filled = [{"new_id": new, "set_value": value} for new, value in rule.filled.items()]
@@ -56,7 +56,7 @@ def replace_in_request(request: dict[str, Any]) -> dict[str, Any]:
     return {**request, "prompt": migrated} if changes else request
 
 
-def can_replace(rule: Rule) -> bool:
+def can_replace(rule: MigrationRule) -> bool:
     """Whether the old node is not installed and the new one is."""
     installed = sys.modules["nodes"].NODE_CLASS_MAPPINGS
     return rule.legacy not in installed and rule.new in installed

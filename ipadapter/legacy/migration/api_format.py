@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from .forms import Json
-from .report import Change, describe, first_version, unusual_choices
-from .rules import RENAMED_OPTIONS, RULES, Chosen, Rule
+from .forms import GraphJson
+from .report import Change, describe_change, first_version, unusual_choices
+from .rules import MIGRATION_RULES, RENAMED_OPTIONS, Chosen, MigrationRule
 
 
 def is_prompt(data: Any) -> bool:
@@ -17,17 +17,17 @@ def is_prompt(data: Any) -> bool:
 
 
 def migrate_prompt(
-    prompt: Mapping[str, Any], replaceable: Callable[[Rule], bool] = lambda rule: True
-) -> tuple[Json, tuple[Change, ...], tuple[str, ...]]:
+    prompt: Mapping[str, Any], replaceable: Callable[[MigrationRule], bool] = lambda rule: True
+) -> tuple[GraphJson, tuple[Change, ...], tuple[str, ...]]:
     """A graph with its old nodes replaced, what was changed, and warnings. Other nodes are the same objects."""
     made, changes, warnings = {}, [], []
     for key, node in prompt.items():
-        rule = RULES.get(node.get("class_type", "")) if isinstance(node, Mapping) else None
+        rule = MIGRATION_RULES.get(node.get("class_type", "")) if isinstance(node, Mapping) else None
         if rule is None or not replaceable(rule):
             made[key] = node
             warnings.append(first_version(key, kind_of(node)))
         else:
-            made[key], change = migrate_node(key, node, rule)
+            made[key], change = migrate_api_node(key, node, rule)
             changes.append(change)
     return made, tuple(changes), tuple(warning for warning in warnings if warning)
 
@@ -37,7 +37,7 @@ def kind_of(node: Any) -> str:
     return str(node.get("class_type", "")) if isinstance(node, Mapping) else ""
 
 
-def migrate_node(key: str, node: Mapping[str, Any], rule: Rule) -> tuple[Json, Change]:
+def migrate_api_node(key: str, node: Mapping[str, Any], rule: MigrationRule) -> tuple[GraphJson, Change]:
     """One node: what it has, carried over; what the new one has besides, filled in."""
     given: Mapping[str, Any] = node.get("inputs") or {}
     carried = {rule.inputs[name]: renamed(value) for name, value in given.items() if name in rule.inputs}
@@ -46,7 +46,7 @@ def migrate_node(key: str, node: Mapping[str, Any], rule: Rule) -> tuple[Json, C
         {name for name, value in given.items() if is_link(value)},
     )
     title = str((node.get("_meta") or {}).get("title", ""))
-    change = unusual_choices(describe(rule, key, title, chosen), carried, rule)
+    change = unusual_choices(describe_change(rule, key, title, chosen), carried, rule)
     return {**node, "class_type": rule.new, "inputs": {**rule.filled, **carried}}, change
 
 

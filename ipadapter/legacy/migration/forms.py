@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 Value = str | int | float | bool
-Json = dict[str, Any]
+GraphJson = dict[str, Any]
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from .forms import Form, Output, Widget, by_id, choice, file_choice, number, outputs, sockets, switch, text, whole
 
-WEIGHT_TYPES = (
+LEGACY_WEIGHT_TYPES = (
     "linear",
     "ease in",
     "ease out",
@@ -29,11 +29,11 @@ COMBINE = ("concat", "add", "subtract", "average", "norm average")
 COMBINE_EMBEDS = (*COMBINE, "max", "min")
 SCALINGS = ("V only", "K+V", "K+V w/ C penalty", "K+mean(V) w/ C penalty")
 TIMINGS = ("custom", "linear", "ease_in_out", "ease_in", "ease_out", "random")
-METHODS = ("full batch", "shift batches", "alternate batches")
+LEGACY_METHODS = ("full batch", "shift batches", "alternate batches")
 NOISES = ("fade", "dissolve", "gaussian", "shuffle")
 RESAMPLING = ("LANCZOS", "BICUBIC", "HAMMING", "BILINEAR", "BOX", "NEAREST")
-CROPS = ("top", "bottom", "left", "right", "center", "pad")
-PRESETS = (
+LEGACY_CROPS = ("top", "bottom", "left", "right", "center", "pad")
+LEGACY_PRESETS = (
     "LIGHT - SD1.5 only (low strength)",
     "STANDARD (medium strength)",
     "VIT-G (medium strength)",
@@ -49,22 +49,24 @@ FACE_PRESETS = (
     "FACEID PORTRAIT UNNORM - SDXL only (strong)",
 )
 COMMUNITY_PRESETS = ("Composition", "Kolors")
-PROVIDERS = ("CPU", "CUDA", "ROCM", "DirectML", "OpenVINO", "CoreML")
+LEGACY_PROVIDERS = ("CPU", "CUDA", "ROCM", "DirectML", "OpenVINO", "CoreML")
 
-MODEL_AND_ADAPTER = "model:MODEL ipadapter:IPADAPTER"
+LEGACY_MODEL_AND_ADAPTER = "model:MODEL ipadapter:IPADAPTER"
 NEGATIVE_MASK_ENCODER = "image_negative:IMAGE? attn_mask:MASK? clip_vision:CLIP_VISION?"
-ON_IMAGE = sockets(f"{MODEL_AND_ADAPTER} image:IMAGE {NEGATIVE_MASK_ENCODER}")
-ON_FACE = sockets(f"{MODEL_AND_ADAPTER} image:IMAGE {NEGATIVE_MASK_ENCODER} insightface:INSIGHTFACE?")
-ON_TWO_IMAGES = sockets(f"{MODEL_AND_ADAPTER} image_style:IMAGE image_composition:IMAGE {NEGATIVE_MASK_ENCODER}")
-ON_EMBEDS = sockets(f"{MODEL_AND_ADAPTER} pos_embed:EMBEDS neg_embed:EMBEDS? attn_mask:MASK? clip_vision:CLIP_VISION?")
+ON_IMAGE = sockets(f"{LEGACY_MODEL_AND_ADAPTER} image:IMAGE {NEGATIVE_MASK_ENCODER}")
+ON_FACE = sockets(f"{LEGACY_MODEL_AND_ADAPTER} image:IMAGE {NEGATIVE_MASK_ENCODER} insightface:INSIGHTFACE?")
+ON_TWO_IMAGES = sockets(f"{LEGACY_MODEL_AND_ADAPTER} image_style:IMAGE image_composition:IMAGE {NEGATIVE_MASK_ENCODER}")
+ON_EMBEDS = sockets(
+    f"{LEGACY_MODEL_AND_ADAPTER} pos_embed:EMBEDS neg_embed:EMBEDS? attn_mask:MASK? clip_vision:CLIP_VISION?"
+)
 
-WEIGHT = number("weight", 1.0)
+WEIGHT_WIDGET = number("weight", 1.0)
 FACE_WEIGHT = number("weight_faceidv2", 1.0)
-WEIGHT_TYPE = choice("weight_type", WEIGHT_TYPES)
+LEGACY_WEIGHT_TYPE = choice("weight_type", LEGACY_WEIGHT_TYPES)
 COMBINED = choice("combine_embeds", COMBINE)
-WINDOW = (number("start_at", 0.0), number("end_at", 1.0))
-SCALING = choice("embeds_scaling", SCALINGS)
-CHUNK = whole("encode_batch_size", 0)
+WINDOW_WIDGETS = (number("start_at", 0.0), number("end_at", 1.0))
+SCALING_WIDGET = choice("embeds_scaling", SCALINGS)
+CHUNK_WIDGET = whole("encode_batch_size", 0)
 SHARPENING = number("sharpening", 0.0)
 TWO_WEIGHTS = (number("weight_style", 1.0), number("weight_composition", 1.0), switch("expand_style", False))
 
@@ -88,13 +90,16 @@ def apply_form(node_id: str, *widgets: Widget) -> Form:
 def face_form(node_id: str, *weights: Widget) -> Form:
     """A node that does the same with faces."""
     return Form(
-        node_id, ON_FACE, (WEIGHT, FACE_WEIGHT, *weights, WEIGHT_TYPE, COMBINED, *WINDOW, SCALING), MODEL_AND_FACE
+        node_id,
+        ON_FACE,
+        (WEIGHT_WIDGET, FACE_WEIGHT, *weights, LEGACY_WEIGHT_TYPE, COMBINED, *WINDOW_WIDGETS, SCALING_WIDGET),
+        MODEL_AND_FACE,
     )
 
 
 def boost_form(node_id: str, boost: Widget) -> Form:
     """A node with one of the precise weight types."""
-    return apply_form(node_id, WEIGHT, boost, COMBINED, *WINDOW, SCALING)
+    return apply_form(node_id, WEIGHT_WIDGET, boost, COMBINED, *WINDOW_WIDGETS, SCALING_WIDGET)
 
 
 def loader_form(node_id: str, presets: tuple[str, ...], *more: Widget, model: str = "model") -> Form:
@@ -106,64 +111,80 @@ def loader_form(node_id: str, presets: tuple[str, ...], *more: Widget, model: st
 LEGACY_FORMS = by_id(
     Form(
         "IPAdapter",
-        sockets(f"{MODEL_AND_ADAPTER} image:IMAGE attn_mask:MASK?"),
-        (WEIGHT, *WINDOW, choice("weight_type", SIMPLE_TYPES)),
+        sockets(f"{LEGACY_MODEL_AND_ADAPTER} image:IMAGE attn_mask:MASK?"),
+        (WEIGHT_WIDGET, *WINDOW_WIDGETS, choice("weight_type", SIMPLE_TYPES)),
         MODEL,
     ),
-    apply_form("IPAdapterAdvanced", WEIGHT, WEIGHT_TYPE, COMBINED, *WINDOW, SCALING),
-    apply_form("IPAdapterBatch", WEIGHT, WEIGHT_TYPE, *WINDOW, SCALING, CHUNK),
+    apply_form("IPAdapterAdvanced", WEIGHT_WIDGET, LEGACY_WEIGHT_TYPE, COMBINED, *WINDOW_WIDGETS, SCALING_WIDGET),
+    apply_form("IPAdapterBatch", WEIGHT_WIDGET, LEGACY_WEIGHT_TYPE, *WINDOW_WIDGETS, SCALING_WIDGET, CHUNK_WIDGET),
     face_form("IPAdapterFaceID"),
     face_form("IPAdapterFaceIDKolors", number("weight_kolors", 1.0)),
     face_form("IPAAdapterFaceIDBatch"),
     Form(
         "IPAdapterTiled",
         ON_IMAGE,
-        (WEIGHT, WEIGHT_TYPE, COMBINED, *WINDOW, SHARPENING, SCALING),
+        (WEIGHT_WIDGET, LEGACY_WEIGHT_TYPE, COMBINED, *WINDOW_WIDGETS, SHARPENING, SCALING_WIDGET),
         MODEL_AND_TILES,
     ),
-    Form("IPAdapterTiledBatch", ON_IMAGE, (WEIGHT, WEIGHT_TYPE, *WINDOW, SHARPENING, SCALING, CHUNK), MODEL_AND_TILES),
-    Form("IPAdapterEmbeds", ON_EMBEDS, (WEIGHT, WEIGHT_TYPE, *WINDOW, SCALING), MODEL),
-    Form("IPAdapterEmbedsBatch", ON_EMBEDS, (WEIGHT, WEIGHT_TYPE, *WINDOW, SCALING), MODEL),
+    Form(
+        "IPAdapterTiledBatch",
+        ON_IMAGE,
+        (WEIGHT_WIDGET, LEGACY_WEIGHT_TYPE, *WINDOW_WIDGETS, SHARPENING, SCALING_WIDGET, CHUNK_WIDGET),
+        MODEL_AND_TILES,
+    ),
+    Form("IPAdapterEmbeds", ON_EMBEDS, (WEIGHT_WIDGET, LEGACY_WEIGHT_TYPE, *WINDOW_WIDGETS, SCALING_WIDGET), MODEL),
+    Form(
+        "IPAdapterEmbedsBatch", ON_EMBEDS, (WEIGHT_WIDGET, LEGACY_WEIGHT_TYPE, *WINDOW_WIDGETS, SCALING_WIDGET), MODEL
+    ),
     Form(
         "IPAdapterStyleComposition",
         ON_TWO_IMAGES,
-        (*TWO_WEIGHTS, choice("combine_embeds", COMBINE, "average"), *WINDOW, SCALING),
+        (*TWO_WEIGHTS, choice("combine_embeds", COMBINE, "average"), *WINDOW_WIDGETS, SCALING_WIDGET),
         MODEL,
     ),
-    Form("IPAdapterStyleCompositionBatch", ON_TWO_IMAGES, (*TWO_WEIGHTS, *WINDOW, SCALING), MODEL),
+    Form("IPAdapterStyleCompositionBatch", ON_TWO_IMAGES, (*TWO_WEIGHTS, *WINDOW_WIDGETS, SCALING_WIDGET), MODEL),
     Form(
         "IPAdapterMS",
         ON_FACE,
-        (WEIGHT, FACE_WEIGHT, WEIGHT_TYPE, COMBINED, *WINDOW, SCALING, text("layer_weights")),
+        (
+            WEIGHT_WIDGET,
+            FACE_WEIGHT,
+            LEGACY_WEIGHT_TYPE,
+            COMBINED,
+            *WINDOW_WIDGETS,
+            SCALING_WIDGET,
+            text("layer_weights"),
+        ),
         MODEL,
     ),
     apply_form(
         "IPAdapterClipVisionEnhancer",
-        *(WEIGHT, WEIGHT_TYPE, COMBINED, *WINDOW, SCALING),
+        *(WEIGHT_WIDGET, LEGACY_WEIGHT_TYPE, COMBINED, *WINDOW_WIDGETS, SCALING_WIDGET),
         *(whole("enhance_tiles", 2), number("enhance_ratio", 1.0)),
     ),
     apply_form(
         "IPAdapterClipVisionEnhancerBatch",
-        *(WEIGHT, WEIGHT_TYPE, *WINDOW, SCALING),
-        *(whole("enhance_tiles", 2), number("enhance_ratio", 0.5), CHUNK),
+        *(WEIGHT_WIDGET, LEGACY_WEIGHT_TYPE, *WINDOW_WIDGETS, SCALING_WIDGET),
+        *(whole("enhance_tiles", 2), number("enhance_ratio", 0.5), CHUNK_WIDGET),
     ),
     Form(
         "IPAdapterFromParams",
         sockets(
-            f"{MODEL_AND_ADAPTER} ipadapter_params:IPADAPTER_PARAMS image_negative:IMAGE? clip_vision:CLIP_VISION?"
+            f"{LEGACY_MODEL_AND_ADAPTER} ipadapter_params:IPADAPTER_PARAMS image_negative:IMAGE? "
+            "clip_vision:CLIP_VISION?"
         ),
-        (COMBINED, SCALING),
+        (COMBINED, SCALING_WIDGET),
         MODEL,
     ),
     boost_form("IPAdapterPreciseStyleTransfer", number("style_boost", 1.0)),
     boost_form("IPAdapterPreciseStyleTransferBatch", number("style_boost", 1.0)),
     boost_form("IPAdapterPreciseComposition", number("composition_boost", 0.0)),
     boost_form("IPAdapterPreciseCompositionBatch", number("composition_boost", 0.0)),
-    loader_form("IPAdapterUnifiedLoader", PRESETS),
+    loader_form("IPAdapterUnifiedLoader", LEGACY_PRESETS),
     loader_form(
         "IPAdapterUnifiedLoaderFaceID",
         FACE_PRESETS,
-        *(number("lora_strength", 0.6), choice("provider", PROVIDERS)),
+        *(number("lora_strength", 0.6), choice("provider", LEGACY_PROVIDERS)),
         model="MODEL",
     ),
     loader_form("IPAdapterUnifiedLoaderCommunity", COMMUNITY_PRESETS),
@@ -171,13 +192,13 @@ LEGACY_FORMS = by_id(
     Form(
         "IPAdapterInsightFaceLoader",
         (),
-        (choice("provider", PROVIDERS[:3]), choice("model_name", ("buffalo_l", "antelopev2"))),
+        (choice("provider", LEGACY_PROVIDERS[:3]), choice("model_name", ("buffalo_l", "antelopev2"))),
         outputs("INSIGHTFACE:INSIGHTFACE"),
     ),
     Form(
         "IPAdapterEncoder",
         sockets("ipadapter:IPADAPTER image:IMAGE mask:MASK? clip_vision:CLIP_VISION?"),
-        (WEIGHT,),
+        (WEIGHT_WIDGET,),
         outputs("pos_embed:EMBEDS neg_embed:EMBEDS"),
     ),
     Form(
@@ -195,7 +216,7 @@ LEGACY_FORMS = by_id(
     Form(
         "PrepImageForClipVision",
         sockets("image:IMAGE"),
-        (choice("interpolation", RESAMPLING), choice("crop_position", CROPS), SHARPENING),
+        (choice("interpolation", RESAMPLING), choice("crop_position", LEGACY_CROPS), SHARPENING),
         IMAGE,
     ),
     Form("IPAdapterSaveEmbeds", sockets("embeds:EMBEDS"), (text("filename_prefix", "IP_embeds"),)),
@@ -208,7 +229,7 @@ LEGACY_FORMS = by_id(
             choice("timing", TIMINGS, "linear"),
             *(whole("frames", 0), whole("start_frame", 0), whole("end_frame", 9999)),
             *(whole("add_starting_frames", 0), whole("add_ending_frames", 0)),
-            choice("method", METHODS),
+            choice("method", LEGACY_METHODS),
         ),
         SCHEDULED,
     ),
@@ -228,7 +249,7 @@ LEGACY_FORMS = by_id(
     Form(
         "IPAdapterRegionalConditioning",
         sockets("image:IMAGE mask:MASK? positive:CONDITIONING? negative:CONDITIONING?"),
-        (number("image_weight", 1.0), number("prompt_weight", 1.0), WEIGHT_TYPE, *WINDOW),
+        (number("image_weight", 1.0), number("prompt_weight", 1.0), LEGACY_WEIGHT_TYPE, *WINDOW_WIDGETS),
         outputs("IPADAPTER_PARAMS:IPADAPTER_PARAMS POSITIVE:CONDITIONING NEGATIVE:CONDITIONING"),
     ),
     Form(

@@ -8,23 +8,30 @@ from __future__ import annotations
 
 from ...strength.presets import LAYER_PRESETS
 from .forms import Form, Widget, by_id, choice, file_choice, number, outputs, sockets, switch, text, whole
-from .legacy_nodes import COMBINE, COMBINE_EMBEDS, FACE_PRESETS, METHODS, PROVIDERS, SCALINGS, TIMINGS
+from .legacy_nodes import (
+    COMBINE,
+    COMBINE_EMBEDS,
+    FACE_PRESETS,
+    LEGACY_METHODS,
+    LEGACY_PROVIDERS,
+    NEGATIVE_MASK_ENCODER,
+    SCALING_WIDGET,
+    TIMINGS,
+    WEIGHT_WIDGET,
+    WINDOW_WIDGETS,
+)
 
 STANDARD, TEXT_FIRST = "standard", "prompt is more important"  # what the simplest old node calls its weight types
 BOOSTED_STYLE = "style transfer precise with style_boost"
 BOOSTED_COMPOSITION = "composition precise with composition_boost"
-WEIGHT_TYPES = (*LAYER_PRESETS, STANDARD, TEXT_FIRST, BOOSTED_STYLE, BOOSTED_COMPOSITION)
-TOGETHER, FRAME_BY_FRAME = "together", "frame by frame"
+NEW_WEIGHT_TYPES = (*LAYER_PRESETS, STANDARD, TEXT_FIRST, BOOSTED_STYLE, BOOSTED_COMPOSITION)
+ORDER_TOGETHER, FRAME_BY_FRAME = "together", "frame by frame"
 
-MODEL_AND_ADAPTER = "model:MODEL ipadapter:IP_ADAPTER"
-NEGATIVE_MASK_ENCODER = "image_negative:IMAGE? attn_mask:MASK? clip_vision:CLIP_VISION?"
+NEW_MODEL_AND_ADAPTER = "model:MODEL ipadapter:IP_ADAPTER"
 
-WEIGHT = number("weight", 1.0)
-WEIGHT_TYPE = choice("weight_type", WEIGHT_TYPES)
-WINDOW = (number("start_at", 0.0), number("end_at", 1.0))
-SCALING = choice("embeds_scaling", SCALINGS)
-ORDER = choice("order", (TOGETHER, FRAME_BY_FRAME))
-MIDDLE = switch("middle_block", True)
+NEW_WEIGHT_TYPE = choice("weight_type", NEW_WEIGHT_TYPES)
+ORDER_WIDGET = choice("order", (ORDER_TOGETHER, FRAME_BY_FRAME))
+MIDDLE_WIDGET = switch("middle_block", True)
 
 
 def combined(default: str = "concat") -> Widget:
@@ -74,9 +81,18 @@ NEW_FORMS = by_id(
     ),
     Form(
         "LegacyIPAdapter",
-        sockets(f"{MODEL_AND_ADAPTER} image:IMAGE {NEGATIVE_MASK_ENCODER} insightface:INSIGHTFACE?"),
+        sockets(f"{NEW_MODEL_AND_ADAPTER} image:IMAGE {NEGATIVE_MASK_ENCODER} insightface:INSIGHTFACE?"),
         (
-            *(WEIGHT, WEIGHT_TYPE, *WINDOW, combined(), SCALING, ORDER, MIDDLE, text("layer_weights")),
+            *(
+                WEIGHT_WIDGET,
+                NEW_WEIGHT_TYPE,
+                *WINDOW_WIDGETS,
+                combined(),
+                SCALING_WIDGET,
+                ORDER_WIDGET,
+                MIDDLE_WIDGET,
+                text("layer_weights"),
+            ),
             *(number("style_boost", 1.0), number("composition_boost", 0.0)),
             *(whole("enhance_tiles", 1), number("enhance_ratio", 1.0)),
             *(number("weight_faceidv2", 1.0), number("weight_kolors", 1.0)),
@@ -85,23 +101,32 @@ NEW_FORMS = by_id(
     ),
     Form(
         "LegacyIPAdapterTiled",
-        sockets(f"{MODEL_AND_ADAPTER} image:IMAGE {NEGATIVE_MASK_ENCODER}"),
-        (WEIGHT, WEIGHT_TYPE, *WINDOW, number("sharpening", 0.0), combined(), SCALING, ORDER, MIDDLE),
+        sockets(f"{NEW_MODEL_AND_ADAPTER} image:IMAGE {NEGATIVE_MASK_ENCODER}"),
+        (
+            WEIGHT_WIDGET,
+            NEW_WEIGHT_TYPE,
+            *WINDOW_WIDGETS,
+            number("sharpening", 0.0),
+            combined(),
+            SCALING_WIDGET,
+            ORDER_WIDGET,
+            MIDDLE_WIDGET,
+        ),
         outputs("MODEL:MODEL tiles:IMAGE masks:MASK"),
     ),
     Form(
         "LegacyIPAdapterStyleComposition",
-        sockets(f"{MODEL_AND_ADAPTER} image_style:IMAGE image_composition:IMAGE {NEGATIVE_MASK_ENCODER}"),
+        sockets(f"{NEW_MODEL_AND_ADAPTER} image_style:IMAGE image_composition:IMAGE {NEGATIVE_MASK_ENCODER}"),
         (
             *(number("weight_style", 1.0), number("weight_composition", 1.0), switch("expand_style", False)),
-            *(*WINDOW, combined("average"), SCALING, ORDER, MIDDLE),
+            *(*WINDOW_WIDGETS, combined("average"), SCALING_WIDGET, ORDER_WIDGET, MIDDLE_WIDGET),
         ),
         outputs("MODEL:MODEL"),
     ),
     Form(
         "LegacyIPAdapterEncoder",
         sockets("ipadapter:IP_ADAPTER image:IMAGE mask:MASK? clip_vision:CLIP_VISION?"),
-        (WEIGHT,),
+        (WEIGHT_WIDGET,),
         outputs("pos_embed:IMAGE_PROMPT neg_embed:IMAGE_PROMPT"),
     ),
     Form(
@@ -113,16 +138,16 @@ NEW_FORMS = by_id(
     Form(
         "LegacyIPAdapterEmbeds",
         sockets(
-            f"{MODEL_AND_ADAPTER} pos_embed:IMAGE_PROMPT neg_embed:IMAGE_PROMPT? attn_mask:MASK? "
+            f"{NEW_MODEL_AND_ADAPTER} pos_embed:IMAGE_PROMPT neg_embed:IMAGE_PROMPT? attn_mask:MASK? "
             "clip_vision:CLIP_VISION?"
         ),
-        (WEIGHT, WEIGHT_TYPE, *WINDOW, SCALING, ORDER, MIDDLE),
+        (WEIGHT_WIDGET, NEW_WEIGHT_TYPE, *WINDOW_WIDGETS, SCALING_WIDGET, ORDER_WIDGET, MIDDLE_WIDGET),
         outputs("MODEL:MODEL"),
     ),
     Form(
         "LegacyIPAdapterRegion",
         sockets("image:IMAGE mask:MASK? positive:CONDITIONING? negative:CONDITIONING?"),
-        (number("image_weight", 1.0), number("prompt_weight", 1.0), WEIGHT_TYPE, *WINDOW),
+        (number("image_weight", 1.0), number("prompt_weight", 1.0), NEW_WEIGHT_TYPE, *WINDOW_WIDGETS),
         outputs("IPADAPTER_PARAMS:IPADAPTER_PARAMS POSITIVE:CONDITIONING NEGATIVE:CONDITIONING"),
     ),
     Form(
@@ -133,9 +158,9 @@ NEW_FORMS = by_id(
     Form(
         "LegacyIPAdapterFromParams",
         sockets(
-            f"{MODEL_AND_ADAPTER} ipadapter_params:IPADAPTER_PARAMS image_negative:IMAGE? clip_vision:CLIP_VISION?"
+            f"{NEW_MODEL_AND_ADAPTER} ipadapter_params:IPADAPTER_PARAMS image_negative:IMAGE? clip_vision:CLIP_VISION?"
         ),
-        (combined(), SCALING, MIDDLE),
+        (combined(), SCALING_WIDGET, MIDDLE_WIDGET),
         outputs("MODEL:MODEL"),
     ),
     Form(
@@ -146,7 +171,7 @@ NEW_FORMS = by_id(
             choice("timing", TIMINGS, "linear"),
             *(whole("frames", 0), whole("start_frame", 0), whole("end_frame", 9999)),
             *(whole("add_starting_frames", 0), whole("add_ending_frames", 0)),
-            choice("method", METHODS),
+            choice("method", LEGACY_METHODS),
         ),
         outputs(
             "weights:FLOAT weights_invert:FLOAT total_frames:INT image_1:IMAGE image_2:IMAGE "
@@ -168,13 +193,13 @@ NEW_FORMS = by_id(
     Form(
         "LoadInsightFace",
         (),
-        (choice("provider", ("auto", *PROVIDERS)), file_choice("model_name")),
+        (choice("provider", ("auto", *LEGACY_PROVIDERS)), file_choice("model_name")),
         outputs("insightface:INSIGHTFACE"),
     ),
     Form(
         "LegacyIPAdapterFaceIDLoader",
         sockets("model:MODEL"),
-        (choice("preset", FACE_PRESETS), number("lora_strength", 0.6), choice("provider", PROVIDERS)),
+        (choice("preset", FACE_PRESETS), number("lora_strength", 0.6), choice("provider", LEGACY_PROVIDERS)),
         outputs("MODEL:MODEL ipadapter:IP_ADAPTER"),
     ),
 )

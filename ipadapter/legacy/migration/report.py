@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 
-from .forms import Json, Value
-from .rules import FIRST_VERSION, Chosen, Rule
+from .forms import GraphJson, Value
+from .rules import FIRST_VERSION, Chosen, MigrationRule
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Report:
     backup: str | None = None
     error: str | None = None
 
-    def as_dict(self) -> Json:
+    def as_dict(self) -> GraphJson:
         """For a JSON file."""
         return asdict(self)
 
@@ -71,7 +71,7 @@ def shared_notes(changes: Sequence[Change]) -> list[tuple[str, str]]:
     return [(note, ", ".join(f"node {change.node}" for change in changes if note in change.notes)) for note in notes]
 
 
-def describe(rule: Rule, node: str, title: str, chosen: Chosen) -> Change:
+def describe_change(rule: MigrationRule, node: str, title: str, chosen: Chosen) -> Change:
     """What a rule changes on a node."""
     dropped = tuple(
         f"{name}{said(chosen, name)}: {why}"
@@ -88,7 +88,7 @@ def said(chosen: Chosen, name: str) -> str:
     return " (linked)" if name in chosen.links else f" = {chosen.values[name]}"
 
 
-def unusual_choices(change: Change, values: dict[str, Value], rule: Rule) -> Change:
+def unusual_choices(change: Change, values: dict[str, Value], rule: MigrationRule) -> Change:
     """With a note for every value that the new node does not offer."""
     odd = tuple(
         f"{widget.name} is '{values[widget.name]}', which {rule.new} does not have: choose another."

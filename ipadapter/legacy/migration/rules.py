@@ -13,7 +13,7 @@ from .forms import Form, Value
 from .legacy_nodes import LEGACY_FORMS
 from .new_nodes import BOOSTED_COMPOSITION, BOOSTED_STYLE, FRAME_BY_FRAME, NEW_FORMS
 
-PACK = "image-prompt-adapter"
+PACK_ID = "image-prompt-adapter"
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Note:
 
 
 @dataclass(frozen=True)
-class Rule:
+class MigrationRule:
     """One old node and what stands in for it."""
 
     legacy: str
@@ -81,7 +81,7 @@ BLACK_PICTURE = Note(
     "gave them a black picture; connect a black picture to image_negative for the old one.",
     lambda chosen: "image_negative" not in chosen.links,
 )
-MIDDLE = Note(
+MIDDLE_ACTS = Note(
     "The middle block takes part now, which the old pack left out by mistake, so the image acts a little more; switch "
     "middle_block off for the old picture.",
     lambda chosen: "weight_type" in chosen.links or chosen.values.get("weight_type", "linear") in TOUCH_MIDDLE,
@@ -90,10 +90,10 @@ ONCE = Note(
     "Runs no longer add up: the old pack changed the model it was given, so that a second run, or a second node on the "
     "same model, acted more strongly. If the picture is too weak now, raise weight."
 )
-APPLYING = (MIDDLE, BLACK_PICTURE, ONCE)
-ALWAYS_MIDDLE = Note(MIDDLE.text)
-EXPANDED_MIDDLE = Note(MIDDLE.text, lambda chosen: bool(chosen.values.get("expand_style")))
-FACES = Note(
+APPLYING = (MIDDLE_ACTS, BLACK_PICTURE, ONCE)
+ALWAYS_MIDDLE = Note(MIDDLE_ACTS.text)
+EXPANDED_MIDDLE = Note(MIDDLE_ACTS.text, lambda chosen: bool(chosen.values.get("expand_style")))
+LARGEST_FACES = Note(
     "The largest face of each reference is read, where the old pack read the first that was found; weight_faceidv2 and "
     "the LoRA act as they did. Without a FaceID adapter the whole reference is shown to the model."
 )
@@ -134,116 +134,124 @@ RANDOM = Note(
     lambda chosen: chosen.values.get("timing") == "random",
 )
 
-CHUNK = {"encode_batch_size": "pictures are always encoded a few at a time"}
-LOADER = {"ipadapter": "loaders need no chain, since every file is loaded once"}
+WITHOUT_CHUNK = {"encode_batch_size": "pictures are always encoded a few at a time"}
+WITHOUT_CHAIN = {"ipadapter": "loaders need no chain, since every file is loaded once"}
 BY_FRAME = {"order": FRAME_BY_FRAME}
 PRECISE_STYLE, PRECISE_COMPOSITION = {"weight_type": BOOSTED_STYLE}, {"weight_type": BOOSTED_COMPOSITION}
 
-RULES: dict[str, Rule] = {
+MIGRATION_RULES: dict[str, MigrationRule] = {
     rule.legacy: rule
     for rule in (
-        Rule("IPAdapter", "LegacyIPAdapter", notes=APPLYING),
-        Rule("IPAdapterAdvanced", "LegacyIPAdapter", notes=APPLYING),
-        Rule("IPAdapterBatch", "LegacyIPAdapter", fixed=BY_FRAME, dropped=CHUNK, notes=APPLYING),
-        Rule("IPAdapterFaceID", "LegacyIPAdapter", notes=(*APPLYING, FACES)),
-        Rule(
+        MigrationRule("IPAdapter", "LegacyIPAdapter", notes=APPLYING),
+        MigrationRule("IPAdapterAdvanced", "LegacyIPAdapter", notes=APPLYING),
+        MigrationRule("IPAdapterBatch", "LegacyIPAdapter", fixed=BY_FRAME, dropped=WITHOUT_CHUNK, notes=APPLYING),
+        MigrationRule("IPAdapterFaceID", "LegacyIPAdapter", notes=(*APPLYING, LARGEST_FACES)),
+        MigrationRule(
             "IPAdapterFaceIDKolors",
             "LegacyIPAdapter",
-            notes=(*APPLYING, FACES),
+            notes=(*APPLYING, LARGEST_FACES),
         ),
-        Rule("IPAAdapterFaceIDBatch", "LegacyIPAdapter", fixed=BY_FRAME, notes=(*APPLYING, FACES)),
-        Rule("IPAdapterMS", "LegacyIPAdapter", notes=(*APPLYING, IGNORED_TYPE, PRECISE_BY_LAYER)),
-        Rule("IPAdapterClipVisionEnhancer", "LegacyIPAdapter", notes=APPLYING),
-        Rule(
+        MigrationRule("IPAAdapterFaceIDBatch", "LegacyIPAdapter", fixed=BY_FRAME, notes=(*APPLYING, LARGEST_FACES)),
+        MigrationRule("IPAdapterMS", "LegacyIPAdapter", notes=(*APPLYING, IGNORED_TYPE, PRECISE_BY_LAYER)),
+        MigrationRule("IPAdapterClipVisionEnhancer", "LegacyIPAdapter", notes=APPLYING),
+        MigrationRule(
             "IPAdapterClipVisionEnhancerBatch",
             "LegacyIPAdapter",
             fixed=BY_FRAME,
-            dropped=CHUNK,
+            dropped=WITHOUT_CHUNK,
             notes=APPLYING,
         ),
-        Rule("IPAdapterPreciseStyleTransfer", "LegacyIPAdapter", fixed=PRECISE_STYLE, notes=(BLACK_PICTURE, ONCE)),
-        Rule(
+        MigrationRule(
+            "IPAdapterPreciseStyleTransfer", "LegacyIPAdapter", fixed=PRECISE_STYLE, notes=(BLACK_PICTURE, ONCE)
+        ),
+        MigrationRule(
             "IPAdapterPreciseStyleTransferBatch",
             "LegacyIPAdapter",
             fixed=PRECISE_STYLE | BY_FRAME,
             notes=(BLACK_PICTURE, ONCE),
         ),
-        Rule(
+        MigrationRule(
             "IPAdapterPreciseComposition",
             "LegacyIPAdapter",
             fixed=PRECISE_COMPOSITION,
             notes=(ALWAYS_MIDDLE, BLACK_PICTURE, ONCE),
         ),
-        Rule(
+        MigrationRule(
             "IPAdapterPreciseCompositionBatch",
             "LegacyIPAdapter",
             fixed=PRECISE_COMPOSITION | BY_FRAME,
             notes=(ALWAYS_MIDDLE, BLACK_PICTURE, ONCE),
         ),
-        Rule("IPAdapterTiled", "LegacyIPAdapterTiled", notes=(*APPLYING, TILES)),
-        Rule(
+        MigrationRule("IPAdapterTiled", "LegacyIPAdapterTiled", notes=(*APPLYING, TILES)),
+        MigrationRule(
             "IPAdapterTiledBatch",
             "LegacyIPAdapterTiled",
             fixed=BY_FRAME,
-            dropped=CHUNK,
+            dropped=WITHOUT_CHUNK,
             notes=(*APPLYING, TILES),
         ),
-        Rule(
+        MigrationRule(
             "IPAdapterStyleComposition",
             "LegacyIPAdapterStyleComposition",
             notes=(EXPANDED_MIDDLE, BLACK_PICTURE, ONCE),
         ),
-        Rule(
+        MigrationRule(
             "IPAdapterStyleCompositionBatch",
             "LegacyIPAdapterStyleComposition",
             fixed=BY_FRAME,
             notes=(EXPANDED_MIDDLE, BLACK_PICTURE, ONCE),
         ),
-        Rule(
+        MigrationRule(
             "IPAdapterEmbeds",
             "LegacyIPAdapterEmbeds",
-            notes=(MIDDLE, ONCE),
+            notes=(MIDDLE_ACTS, ONCE),
         ),
-        Rule(
+        MigrationRule(
             "IPAdapterEmbedsBatch",
             "LegacyIPAdapterEmbeds",
             fixed=BY_FRAME,
-            notes=(MIDDLE, ONCE),
+            notes=(MIDDLE_ACTS, ONCE),
         ),
-        Rule("IPAdapterFromParams", "LegacyIPAdapterFromParams", notes=(ALWAYS_MIDDLE, BLACK_PICTURE, ONCE)),
-        Rule("IPAdapterRegionalConditioning", "LegacyIPAdapterRegion"),
-        Rule("IPAdapterCombineParams", "LegacyIPAdapterCombineParams"),
-        Rule("IPAdapterEncoder", "LegacyIPAdapterEncoder", notes=(NEUTRAL,)),
-        Rule("IPAdapterCombineEmbeds", "LegacyIPAdapterCombineEmbeds"),
-        Rule("IPAdapterUnifiedLoader", "FindIPAdapter", dropped=LOADER, notes=(FOUND_BY_CONTENT,)),
-        Rule("IPAdapterUnifiedLoaderCommunity", "FindIPAdapter", dropped=LOADER, notes=(FOUND_BY_CONTENT,)),
-        Rule(
+        MigrationRule("IPAdapterFromParams", "LegacyIPAdapterFromParams", notes=(ALWAYS_MIDDLE, BLACK_PICTURE, ONCE)),
+        MigrationRule("IPAdapterRegionalConditioning", "LegacyIPAdapterRegion"),
+        MigrationRule("IPAdapterCombineParams", "LegacyIPAdapterCombineParams"),
+        MigrationRule("IPAdapterEncoder", "LegacyIPAdapterEncoder", notes=(NEUTRAL,)),
+        MigrationRule("IPAdapterCombineEmbeds", "LegacyIPAdapterCombineEmbeds"),
+        MigrationRule("IPAdapterUnifiedLoader", "FindIPAdapter", dropped=WITHOUT_CHAIN, notes=(FOUND_BY_CONTENT,)),
+        MigrationRule(
+            "IPAdapterUnifiedLoaderCommunity", "FindIPAdapter", dropped=WITHOUT_CHAIN, notes=(FOUND_BY_CONTENT,)
+        ),
+        MigrationRule(
             "IPAdapterUnifiedLoaderFaceID",
             "LegacyIPAdapterFaceIDLoader",
-            dropped=LOADER,
+            dropped=WITHOUT_CHAIN,
             notes=(FOUND_BY_CONTENT, LORA_INSIDE),
         ),
-        Rule("IPAdapterModelLoader", "LoadIPAdapter", renamed={"ipadapter_file": "ip_adapter_name"}),
-        Rule("IPAdapterInsightFaceLoader", "LoadInsightFace"),
-        Rule(
+        MigrationRule("IPAdapterModelLoader", "LoadIPAdapter", renamed={"ipadapter_file": "ip_adapter_name"}),
+        MigrationRule("IPAdapterInsightFaceLoader", "LoadInsightFace"),
+        MigrationRule(
             "IPAdapterNoise",
             "ImagePromptNoise",
             renamed={"image_optional": "image"},
             notes=(NOISE, BLUR),
         ),
-        Rule(
+        MigrationRule(
             "PrepImageForClipVision",
             "PrepareReferenceImage",
             renamed={"crop_position": "crop"},
             dropped={"interpolation": "there is one way to resize"},
             notes=(INTERPOLATION,),
         ),
-        Rule("IPAdapterSaveEmbeds", "SaveImagePrompt", renamed={"embeds": "image_prompt"}, notes=(SAVE_EMBEDS,)),
-        Rule("IPAdapterLoadEmbeds", "LoadImagePrompt", renamed={"embeds": "image_prompt_name"}, notes=(LOAD_EMBEDS,)),
-        Rule("IPAdapterWeights", "LegacyIPAdapterWeights", notes=(RANDOM,)),
-        Rule("IPAdapterWeightsFromStrategy", "LegacyIPAdapterWeights"),
-        Rule("IPAdapterCombineWeights", "LegacyIPAdapterCombineWeights"),
-        Rule("IPAdapterPromptScheduleFromWeightsStrategy", "LegacyIPAdapterPromptSchedule"),
+        MigrationRule(
+            "IPAdapterSaveEmbeds", "SaveImagePrompt", renamed={"embeds": "image_prompt"}, notes=(SAVE_EMBEDS,)
+        ),
+        MigrationRule(
+            "IPAdapterLoadEmbeds", "LoadImagePrompt", renamed={"embeds": "image_prompt_name"}, notes=(LOAD_EMBEDS,)
+        ),
+        MigrationRule("IPAdapterWeights", "LegacyIPAdapterWeights", notes=(RANDOM,)),
+        MigrationRule("IPAdapterWeightsFromStrategy", "LegacyIPAdapterWeights"),
+        MigrationRule("IPAdapterCombineWeights", "LegacyIPAdapterCombineWeights"),
+        MigrationRule("IPAdapterPromptScheduleFromWeightsStrategy", "LegacyIPAdapterPromptSchedule"),
     )
 }
 

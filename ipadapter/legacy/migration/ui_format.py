@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from .api_format import renamed
-from .forms import Json, Socket, Value
-from .report import Change, describe, first_version, unusual_choices
-from .rules import PACK, RENAMED_KINDS, RULES, Chosen, Rule
+from .forms import GraphJson, Socket, Value
+from .report import Change, describe_change, first_version, unusual_choices
+from .rules import MIGRATION_RULES, PACK_ID, RENAMED_KINDS, Chosen, MigrationRule
 
 FIELDS = ("id", "origin_id", "origin_slot", "target_id", "target_slot", "type")
 PASSING = ("Reroute", "PrimitiveNode", "SetNode", "GetNode", "Reroute (rgthree)")  # they have their neighbours' types
@@ -46,7 +46,7 @@ class Link:
 class Graph:
     """The workflow itself, or a subgraph of it, while it is changed."""
 
-    content: Json
+    content: GraphJson
     name: str = ""
 
     @property
@@ -55,14 +55,14 @@ class Graph:
         return self.content.get("id")
 
     @property
-    def nodes(self) -> list[Json]:
+    def nodes(self) -> list[GraphJson]:
         return [node for node in self.content.get("nodes", ()) if isinstance(node, dict)]
 
     @property
     def links(self) -> list[Link]:
         return [Link(row) for row in self.content.get("links", ()) if isinstance(row, (dict, list))]
 
-    def node(self, number: Any) -> Json | None:
+    def node(self, number: Any) -> GraphJson | None:
         """A node by its id."""
         return next((node for node in self.nodes if node.get("id") == number), None)
 
@@ -88,35 +88,35 @@ def entry(slots: Any, index: int, key: str) -> Any:
     return slots[index].get(key) if isinstance(slots, list) and index < len(slots) else None
 
 
-def migrate_workflow(workflow: Json) -> tuple[Json, tuple[Change, ...], tuple[str, ...]]:
+def migrate_workflow(workflow: GraphJson) -> tuple[GraphJson, tuple[Change, ...], tuple[str, ...]]:
     """A workflow with its old nodes replaced, what was changed, and warnings. The one given stays as it is."""
     made = copy.deepcopy(workflow)
     subgraphs = (made.get("definitions") or {}).get("subgraphs") or []
     graphs = [Graph(made), *(Graph(one, str(one.get("name") or one.get("id"))) for one in subgraphs)]
-    replaced = [(graph, change) for graph in graphs for change in migrate_graph(graph)]
+    replaced = [(graph, change) for graph in graphs for change in migrate_ui_graph(graph)]
     warnings = [*first_versions(graphs), *legacy_groups(made)]
     if replaced:
         passing = {*PASSING, *(one.get("id") for one in subgraphs)}
         for graph in graphs:
             retype(graph, passing)
             warnings += foreign_ends(graph, passing)
-        rename_proxies(graphs, {(graph.id, change.node): RULES[change.old] for graph, change in replaced})
+        rename_proxies(graphs, {(graph.id, change.node): MIGRATION_RULES[change.old] for graph, change in replaced})
     return made, tuple(change for _, change in replaced), tuple(warnings)
 
 
-def migrate_graph(graph: Graph) -> Iterator[Change]:
+def migrate_ui_graph(graph: Graph) -> Iterator[Change]:
     """Replace every old node of one graph."""
     for node in graph.nodes:
-        rule = RULES.get(str(node.get("type")))
+        rule = MIGRATION_RULES.get(str(node.get("type")))
         if rule is not None:
-            yield replace(migrate_node(graph, node, rule), subgraph=graph.name)
+            yield replace(migrate_ui_node(graph, node, rule), subgraph=graph.name)
 
 
-def migrate_node(graph: Graph, node: Json, rule: Rule) -> Change:
+def migrate_ui_node(graph: Graph, node: GraphJson, rule: MigrationRule) -> Change:
     """Replace one node in place: its id, its place and its links stay."""
     linked = {slot["name"]: slot for slot in node.get("inputs") or () if slot.get("link") is not None}
     values = widget_values(node, rule)
-    change = describe(rule, str(node.get("id")), str(node.get("title") or ""), Chosen(values, linked))
+    change = describe_change(rule, str(node.get("id")), str(node.get("title") or ""), Chosen(values, linked))
     made = {
         **rule.filled,
         **{rule.inputs[name]: renamed(value) for name, value in values.items() if name in rule.inputs},
@@ -134,7 +134,7 @@ def migrate_node(graph: Graph, node: Json, rule: Rule) -> Change:
     return unusual_choices(change, made, rule)
 
 
-def widget_values(node: Json, rule: Rule) -> dict[str, Value]:
+def widget_values(node: GraphJson, rule: MigrationRule) -> dict[str, Value]:
     """Values by name. A node saved before a widget was added has its default."""
     given = node.get("widgets_values")
     named = given if isinstance(given, dict) else dict(zip(rule.legacy_form.widget_slots, given or (), strict=False))
@@ -142,7 +142,7 @@ def widget_values(node: Json, rule: Rule) -> dict[str, Value]:
     return {**rule.legacy_form.defaults, **known}
 
 
-def new_inputs(rule: Rule, linked: Mapping[str, Json]) -> Iterator[Json]:
+def new_inputs(rule: MigrationRule, linked: Mapping[str, GraphJson]) -> Iterator[GraphJson]:
     """All sockets, then the widgets that have a link."""
     legacy_names = {new: old for old, new in rule.inputs.items()}
     for socket in rule.new_form.sockets:
@@ -153,14 +153,14 @@ def new_inputs(rule: Rule, linked: Mapping[str, Json]) -> Iterator[Json]:
             yield {**new_input(Socket(widget.name, widget.kind), slot), "widget": {"name": widget.name}}
 
 
-def new_input(socket: Socket, slot: Json | None) -> Json:
+def new_input(socket: Socket, slot: GraphJson | None) -> GraphJson:
     """One input, with what the user has written on the old one."""
     kept = {key: value for key, value in (slot or {}).items() if key in ("label", "link")}
     shape = {"shape": OPTIONAL_SHAPE} if socket.optional else {}
     return {"name": socket.name, **shape, "type": socket.kind, "link": None, **kept}
 
 
-def new_outputs(rule: Rule, old: list[Json]) -> Iterator[Json]:
+def new_outputs(rule: MigrationRule, old: list[GraphJson]) -> Iterator[GraphJson]:
     """The old outputs under their new names and types, then those that only the new node has."""
     for index, output in enumerate(rule.new_form.outputs):
         kept = old[index] if index < len(old) else {"links": None}
@@ -168,13 +168,13 @@ def new_outputs(rule: Rule, old: list[Json]) -> Iterator[Json]:
         yield {"name": output.name, "type": output.kind, **plain}
 
 
-def new_properties(rule: Rule, old: Mapping[str, Any]) -> Json:
+def new_properties(rule: MigrationRule, old: Mapping[str, Any]) -> GraphJson:
     """What tells the front end which pack a node is of."""
     kept = {key: value for key, value in old.items() if key not in FOREIGN_IDS}
-    return {**kept, "cnr_id": PACK, "Node name for S&R": rule.new}
+    return {**kept, "cnr_id": PACK_ID, "Node name for S&R": rule.new}
 
 
-def renumber(graph: Graph, node: Json) -> None:
+def renumber(graph: Graph, node: GraphJson) -> None:
     """Links into a node end at the slots their inputs have now."""
     slots = {slot["link"]: index for index, slot in enumerate(node["inputs"]) if slot["link"] is not None}
     for link in graph.links:
@@ -182,7 +182,7 @@ def renumber(graph: Graph, node: Json) -> None:
             link["target_slot"] = slots[link["id"]]
 
 
-def rename_primitives(graph: Graph, node: Json) -> None:
+def rename_primitives(graph: Graph, node: GraphJson) -> None:
     """A primitive node names the widget it is linked to."""
     names = {slot["link"]: slot["name"] for slot in node["inputs"] if "widget" in slot}
     for link in graph.links:
@@ -206,7 +206,7 @@ def retype(graph: Graph, passing: set[Any]) -> None:
             link["type"] = RENAMED_KINDS[link["type"]]
 
 
-def rename_slot(slot: Json) -> None:
+def rename_slot(slot: GraphJson) -> None:
     """A slot's type, and its name where that is the type."""
     new = RENAMED_KINDS[slot["type"]]
     if slot.get("name") == slot["type"]:
@@ -223,7 +223,7 @@ def origin_kind(graph: Graph, link: Link) -> Any:
 
 def foreign_ends(graph: Graph, passing: set[Any]) -> Iterator[str]:
     """Links between a node of another pack and one of this, which cannot pass anything on."""
-    ours = {rule.new for rule in RULES.values()}
+    ours = {rule.new for rule in MIGRATION_RULES.values()}
     known = ours | passing
     for link in graph.links:
         origin, target = graph.node(link["origin_id"]) or {}, graph.node(link["target_id"]) or {}
@@ -245,15 +245,15 @@ def first_versions(graphs: list[Graph]) -> Iterator[str]:
                 yield warning
 
 
-def legacy_groups(workflow: Json) -> Iterator[str]:
+def legacy_groups(workflow: GraphJson) -> Iterator[str]:
     """A warning for each group node that holds old nodes: it is a form the front end has given up."""
     groups = (workflow.get("extra") or {}).get("groupNodes") or {}
     for name, group in groups.items():
-        if any(node.get("type") in RULES for node in group.get("nodes") or ()):
+        if any(node.get("type") in MIGRATION_RULES for node in group.get("nodes") or ()):
             yield f"group node '{name}' holds old nodes: ungroup it, or make it a subgraph, save, and run this again."
 
 
-def rename_proxies(graphs: list[Graph], rules: Mapping[tuple[Any, str], Rule]) -> None:
+def rename_proxies(graphs: list[Graph], rules: Mapping[tuple[Any, str], MigrationRule]) -> None:
     """Widgets of inner nodes that a subgraph shows, under their new names. Rules by subgraph and inner node."""
     for node in (node for graph in graphs for node in graph.nodes):
         for proxy in (node.get("properties") or {}).get("proxyWidgets") or []:
