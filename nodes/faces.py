@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from ..ipadapter.faces.providers import AUTO_PROVIDER, CHOICES
-from ..ipadapter.faces.reading import Crop, FaceCrop
+from ..ipadapter.faces.reading import FaceAnalysis, FaceCrop
 from ..ipadapter.host.api import ClipVisionModel, io
 from ..ipadapter.host.faces.models import missing_pack, open_pack, pack_fingerprint, pack_names
 from ..ipadapter.host.faces.reading import FaceReading, encode_faces
@@ -64,7 +64,7 @@ def face_inputs() -> list[io.Input]:
         inputs.whole("face", 0, (0, 99), "Which face of each picture, by size: 0 is the largest.", optional=True),
         inputs.choice(
             "crop",
-            Crop.ALIGNED,
+            FaceCrop.ALIGNED,
             "What FaceID Plus sees of the face: aligned turns and scales it as it was trained; square "
             "cuts it out as it is, for Kolors.",
             optional=True,
@@ -107,14 +107,14 @@ class EncodeFacePrompt(Node):
     @classmethod
     def execute(
         cls,
-        insightface: FaceCrop,
+        insightface: FaceAnalysis,
         image: Tensor,
         clip_vision: ClipVisionModel | None = None,
         face: int = 0,
-        crop: str = Crop.ALIGNED.value,
+        crop: str = FaceCrop.ALIGNED.value,
         order: str = Order.TOGETHER.value,
         weights: str = "",
     ) -> io.NodeOutput:
-        reading = FaceReading(face, Crop(crop), Order(order), read_image_weights(weights))
+        reading = FaceReading(face, FaceCrop(crop), Order(order), read_image_weights(weights))
         made = encode_faces(insightface, image, clip_vision, reading)
         return io.NodeOutput(made.prompt, made.crops)

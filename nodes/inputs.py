@@ -7,10 +7,10 @@ from typing import Any
 
 from ..ipadapter.host.api import io
 from ..ipadapter.host.encoders.open_clip import AUTO, architectures
-from ..ipadapter.host.files import ENCODERS, file_names
+from ..ipadapter.host.files import HOST_ENCODERS, file_names
 from ..ipadapter.prompts.prompt import Order
 from ..ipadapter.strength.frames import UNTIL_THE_END
-from ..ipadapter.strength.presets import LINEAR, PRESETS
+from ..ipadapter.strength.presets import LAYER_PRESETS, LINEAR
 from .sockets import ImagePromptSocket
 
 
@@ -61,7 +61,7 @@ def window() -> list[io.Float.Input]:
 
 
 def layer_preset(name: str, tooltip: str, **more: Any) -> io.Combo.Input:
-    return io.Combo.Input(name, options=list(PRESETS), default=LINEAR, tooltip=tooltip, **more)
+    return io.Combo.Input(name, options=list(LAYER_PRESETS), default=LINEAR, tooltip=tooltip, **more)
 
 
 def frame(name: str, default: int, tooltip: str, **more: Any) -> io.Int.Input:
@@ -104,7 +104,7 @@ def image_prompt_output(tooltip: str = "For Apply IP-Adapter.") -> ImagePromptSo
 
 
 def encoder_file(tooltip: str) -> io.Combo.Input:
-    return io.Combo.Input("clip_name", options=file_names(ENCODERS), tooltip=tooltip)
+    return io.Combo.Input("clip_name", options=file_names(HOST_ENCODERS), tooltip=tooltip)
 
 
 def architecture(tooltip: str) -> io.Combo.Input:

@@ -16,7 +16,7 @@ from ..adapters.module import IPAdapter
 from ..adapters.spec import AdapterSpec
 from ..backbones.backbone import CrossAttentionLayer
 from ..errors import IPAdapterError
-from ..files.tensors import LARGEST
+from ..files.tensors import LARGEST_HALF
 from ..prompts.prompt import Order, Part
 from ..strength.layers import LayerWeights
 from ..strength.scaling import Linear
@@ -151,7 +151,7 @@ def loudest(strength: Strength, frames: tuple[float, ...] | None) -> float:
 def refuse_overflow(packed: Packed, level: float, name: str) -> None:
     """Refuse keys and values that half precision does not have: the picture would be black."""
     peak = packed.still.abs().amax() + (0 if packed.scaled is None else level * packed.scaled.abs().amax())
-    if not bool(peak <= LARGEST):  # false for NaN too
+    if not bool(peak <= LARGEST_HALF):  # false for NaN too
         raise IPAdapterError(
             f"the weights of the image prompt of '{name}' multiply to keys and values that half precision does not "
             "have, so the picture would be black: lower them."

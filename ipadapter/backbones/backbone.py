@@ -9,7 +9,7 @@ from typing import Protocol
 from torch import nn
 
 from .bases import BaseModel
-from .presets import Preset
+from .presets import LayerPreset
 
 Place = tuple[str, int, int]  # part of the model, number of the block, depth in it
 BlockName = tuple[str, int]
@@ -69,7 +69,7 @@ class Backbone(Protocol):
         """All levels that such a model may have, in the order in which they run."""
 
     @property
-    def presets(self) -> Mapping[str, Preset]:
+    def presets(self) -> Mapping[str, LayerPreset]:
         """Weights by layer that are known by name for it alone."""
 
     @property

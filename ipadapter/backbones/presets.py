@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Share:
+class LayerShare:
     """What a layer gets of a preset's two weights."""
 
     first: float = 0.0
@@ -19,18 +19,18 @@ class Share:
     inverted: bool = False
 
 
-ALL, NONE = Share(1.0), Share()
-SECOND, AWAY = Share(second=1.0), Share(second=1.0, inverted=True)
+FULL_SHARE, NO_SHARE = LayerShare(1.0), LayerShare()
+SECOND_SHARE, AWAY_SHARE = LayerShare(second=1.0), LayerShare(second=1.0, inverted=True)
 
-Shares = dict[tuple[str, int], Share]
+LayerShares = dict[tuple[str, int], LayerShare]
 
 
 @dataclass(frozen=True)
-class Table:
+class BlockTable:
     """Weights by block; `rest` is for all others."""
 
-    blocks: Mapping[tuple[str, int], Share]
-    rest: Share = NONE
+    blocks: Mapping[tuple[str, int], LayerShare]
+    rest: LayerShare = NO_SHARE
 
 
 @dataclass(frozen=True)
@@ -51,12 +51,12 @@ class ByPart:
 class ByShape:
     """A table for each shape of model."""
 
-    tables: Mapping[str, Table]
+    tables: Mapping[str, BlockTable]
 
 
-Preset = Slope | ByPart | ByShape
+LayerPreset = Slope | ByPart | ByShape
 
 
-def blocks(part: str, *numbers: int, share: Share = ALL) -> Shares:
+def blocks(part: str, *numbers: int, share: LayerShare = FULL_SHARE) -> LayerShares:
     """The same share for some blocks of a part."""
     return {(part, number): share for number in numbers}

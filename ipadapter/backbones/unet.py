@@ -12,9 +12,9 @@ from typing import Any
 
 from torch import nn
 
-from . import unet_presets
 from .backbone import Block, BlockName, CrossAttentionLayer, Grid
 from .bases import KOLORS, USUAL, BaseModel, base_for, base_model
+from .unet_presets import UNET_PRESETS
 
 TRANSFORMER_BLOCK = re.compile(r"^(input|output|middle)_blocks?\.(\d+)\.(?:\d+\.)?transformer_blocks\.(\d+)$")
 ORDER = ("input", "output", "middle")
@@ -34,7 +34,7 @@ class UNet:
     parts = ("input", "middle", "output")
     single = frozenset({"middle"})
     levels = ("input 1", "input 2", "input 3", "middle", "output 1", "output 2", "output 3")
-    presets = unet_presets.PRESETS
+    presets = UNET_PRESETS
     tables = "are defined for SD1.5 (16 transformers) and SDXL (11)"
     pixels = 8
     names = {"input": "in", "middle": "mid", "output": "out"}

@@ -12,6 +12,7 @@ from ..backbones.known import BACKBONES, backbone_of
 from ..backbones.presets import ByPart, ByShape, LayerShare, Slope
 from ..errors import IPAdapterError
 from ..numbers import WEIGHT, require, require_all, shorten
+from ..typed import entries, weighed
 from .presets import GENERAL, LAYER_PRESETS
 
 
@@ -135,7 +136,7 @@ def _(preset: ByShape, layers: Sequence[CrossAttentionLayer], name: str) -> list
     return [table.blocks.get(layer.block, table.rest) for layer in layers]
 
 
-ENTRY = re.compile(r"^(.+?)\s*[:=]\s*([-+]?(?:\d+\.?\d*|\.\d+))$")
+ENTRY = weighed("(.+?)")
 PARTS = "|".join(part for backbone in BACKBONES for part in backbone.parts)
 BLOCK_SELECTOR = re.compile(rf"^({PARTS})(?:[ _](\d+))?(?:\.(\d+))?$")
 LEVEL_SELECTOR = re.compile(rf"^({PARTS}) level (\d+)$")
@@ -147,8 +148,7 @@ def read_layer_weights(text: str) -> TypedRule:
 
     Raises IPAdapterError naming the entry that cannot be read.
     """
-    entries = [entry.strip() for entry in re.split(r"[,;\n]", text) if entry.strip()]
-    return TypedRule(tuple(read_entry(entry) for entry in entries))
+    return TypedRule(tuple(read_entry(entry) for entry in entries(text, r",;\n")))
 
 
 def read_entry(entry: str) -> tuple[str, float]:
@@ -164,7 +164,11 @@ def read_entry(entry: str) -> tuple[str, float]:
 
 def is_selector(selector: str) -> bool:
     """Whether a selector is one at all, whatever the model."""
-    return selector in ("all", "*") or selector.isdecimal() or bool(BLOCK_SELECTOR.match(selector) or LEVEL_SELECTOR.match(selector))
+    return (
+        selector in ("all", "*")
+        or selector.isdecimal()
+        or bool(BLOCK_SELECTOR.match(selector) or LEVEL_SELECTOR.match(selector))
+    )
 
 
 def select_layers(selector: str, layers: Sequence[CrossAttentionLayer]) -> list[int]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ..backbones import unet_presets
 from ..backbones.presets import ByPart, LayerPreset, Slope
+from ..backbones.unet_presets import UNET_PRESETS
 
 LINEAR = "linear"
 FLOOR = 0.05
@@ -24,4 +24,4 @@ GENERAL: dict[str, LayerPreset] = {
     "reverse in-out": sloped(lambda x: abs(2 * x - 1)),
 }
 # What nodes offer, before they know the model. One that a model does not have is refused when the node runs.
-LAYER_PRESETS: tuple[str, ...] = tuple(GENERAL | unet_presets.PRESETS)
+LAYER_PRESETS: tuple[str, ...] = tuple(GENERAL | UNET_PRESETS)

@@ -23,8 +23,8 @@ from ...ipadapter.host.legacy.reading import LegacyReading
 from ...ipadapter.host.library.finding import folders_fingerprint
 from ...ipadapter.host.node import Node
 from ...ipadapter.host.notes import show_text
+from ...ipadapter.legacy.migration.legacy_nodes import FACE_PRESETS, LEGACY_PROVIDERS
 from ...ipadapter.legacy.migration.new_nodes import BOOSTED_COMPOSITION, BOOSTED_STYLE
-from ...ipadapter.legacy.migration.old_nodes import FACE_PRESETS, LEGACY_PROVIDERS
 from ...ipadapter.legacy.settings import LegacySettings
 from ...ipadapter.prompts.prompt import Order
 from ...ipadapter.strength.strength import Scaling
@@ -169,7 +169,10 @@ class LegacyIPAdapterFaceIDLoader(Node):
                     tooltip="How strongly the adapter's LoRA acts on the model.",
                 ),
                 io.Combo.Input(
-                    "provider", options=list(LEGACY_PROVIDERS), default=LEGACY_PROVIDERS[0], tooltip="What faces are read with."
+                    "provider",
+                    options=list(LEGACY_PROVIDERS),
+                    default=LEGACY_PROVIDERS[0],
+                    tooltip="What faces are read with.",
                 ),
             ],
             outputs=[

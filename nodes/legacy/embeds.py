@@ -11,7 +11,7 @@ from ...ipadapter.host.api import ClipVisionModel, ModelPatcher, io
 from ...ipadapter.host.legacy.actions import Sources, apply_prompt, combine_embeds, encode_pair, pair_prompts
 from ...ipadapter.host.node import Node
 from ...ipadapter.host.prompts.files import with_encoder
-from ...ipadapter.legacy.migration.old_nodes import COMBINE_EMBEDS
+from ...ipadapter.legacy.migration.legacy_nodes import COMBINE_EMBEDS
 from ...ipadapter.legacy.settings import LegacySettings
 from ...ipadapter.prompts.prompt import ImagePrompt, Order
 from ...ipadapter.strength.strength import Scaling

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from ...ipadapter.host.api import io
+from ...ipadapter.legacy.migration.legacy_nodes import COMBINE
 from ...ipadapter.legacy.migration.new_nodes import NEW_WEIGHT_TYPES
-from ...ipadapter.legacy.migration.old_nodes import COMBINE
 from ...ipadapter.prompts.prompt import Order
 from ...ipadapter.strength.strength import Scaling
 from ..inputs import choice, number, window

@@ -7,7 +7,7 @@ from typing import Any
 from ...ipadapter.host.api import io
 from ..sockets import CATEGORY
 
-COMPATIBILITY = f"{CATEGORY}/compatibility"
+LEGACY_CATEGORY = f"{CATEGORY}/compatibility"
 
 
 def stand_in(node_id: str, display_name: str, description: str, **more: Any) -> io.Schema:
@@ -18,7 +18,7 @@ def stand_in(node_id: str, display_name: str, description: str, **more: Any) -> 
     return io.Schema(
         node_id=node_id,
         display_name=f"{display_name} (compatibility)",
-        category=COMPATIBILITY,
+        category=LEGACY_CATEGORY,
         description=f"Stands in graphs made for ComfyUI_IPAdapter_plus. {description}",
         is_deprecated=True,
         **more,

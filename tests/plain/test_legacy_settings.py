@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import pytest
 
+from ipadapter.backbones.backbone import CrossAttentionLayer
 from ipadapter.errors import IPAdapterError
 from ipadapter.legacy.migration.new_nodes import BOOSTED_COMPOSITION, BOOSTED_STYLE, NEW_WEIGHT_TYPES
 from ipadapter.legacy.settings import LegacySettings, strengths_of
@@ -14,22 +13,15 @@ from ipadapter.strength.layers import LayerWeight, weigh_layers
 from ipadapter.strength.strength import Strength
 
 
-@dataclass(frozen=True)
-class Layer:
-    """A layer as the rules see it."""
-
-    place: tuple[str, int, int]
-
-
-def layers(*blocks: tuple[str, int]) -> list[Layer]:
-    return [Layer((*block, 0)) for block in blocks]
+def layers(*blocks: tuple[str, int]) -> list[CrossAttentionLayer]:
+    return [CrossAttentionLayer((*block, 0), 320, 768, 8) for block in blocks]
 
 
 SD15 = layers(*(("input", n) for n in (1, 2, 4, 5, 7, 8)), ("middle", 0), *(("output", n) for n in range(3, 12)))
 SDXL = layers(*(("input", n) for n in (4, 5, 7, 8)), ("middle", 0), *(("output", n) for n in range(6)))
 
 
-def total(settings: LegacySettings, shape: list[Layer]) -> list[LayerWeight]:
+def total(settings: LegacySettings, shape: list[CrossAttentionLayer]) -> list[LayerWeight]:
     """What each layer weighs in all strengths together: no layer may be in two of them."""
     every = [times(strength, shape) for strength in strengths_of(settings)]
     found = []
@@ -40,12 +32,12 @@ def total(settings: LegacySettings, shape: list[Layer]) -> list[LayerWeight]:
     return found
 
 
-def times(strength: Strength, shape: list[Layer]) -> list[LayerWeight]:
+def times(strength: Strength, shape: list[CrossAttentionLayer]) -> list[LayerWeight]:
     weighed = weigh_layers(strength.layers, shape)
     return [LayerWeight(strength.weight * one.weight, one.inverted) for one in weighed]
 
 
-def acting(settings: LegacySettings, shape: list[Layer]) -> dict[int, float]:
+def acting(settings: LegacySettings, shape: list[CrossAttentionLayer]) -> dict[int, float]:
     """Weights by number of the transformer, those of 0 left out; below 0 where it is pushed away."""
     return {
         t: round(-one.weight if one.inverted else one.weight, 6)

@@ -15,7 +15,7 @@ from torch import Tensor
 from ...adapters.lora import LowRank, changes_of
 from ...backbones.known import attention_names
 from ...errors import IPAdapterError
-from ..backbones.replaced import UNET_PREFIX
+from ..backbones.replaced import MODEL_PREFIX
 from .adapter import Adapter
 
 
@@ -26,11 +26,11 @@ def add_lora(model: ModelPatcher, adapter: Adapter, weight: float) -> ModelPatch
         return model
     changes = changes_of(lora, attention_names(model.model.diffusion_model))
     name, change = next(iter(changes.items()))
-    if has_change(model, UNET_PREFIX + name, change.down):
+    if has_change(model, MODEL_PREFIX + name, change.down):
         logging.info("IP-Adapter: the model already has the LoRA of '%s'.", adapter.spec.name)
         return model
     clone = model.clone()
-    clone.add_patches({UNET_PREFIX + name: host_patch(change) for name, change in changes.items()}, weight)
+    clone.add_patches({MODEL_PREFIX + name: host_patch(change) for name, change in changes.items()}, weight)
     return clone
 
 

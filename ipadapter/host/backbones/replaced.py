@@ -12,13 +12,13 @@ from comfy.model_patcher import ModelPatcher
 from ...backbones.known import block_at
 from ...errors import IPAdapterError
 
-MODEL = "diffusion_model."
+MODEL_PREFIX = "diffusion_model."
 ASKED_FOR = ("to_q", "to_k", "to_v", "to_out")  # by the host, where a patch stands in the place of an attention
 
 
 def block_of(name: str) -> str | None:
     """The block whose cross-attention an object patch of this name replaces, in users' words."""
-    return block_at(name.removeprefix(MODEL))
+    return block_at(name.removeprefix(MODEL_PREFIX))
 
 
 def refuse_replaced(model: ModelPatcher) -> None:

@@ -20,7 +20,13 @@ from ...errors import IPAdapterError
 from ...images.pixels import Fit, prepare_pixels
 from ...prompts.prompt import Feature, ImageFeatures
 from ...training.module import Text
-from ..encoders.encoder import describe_encoder, encode_all, encode_zero_pixels, pixel_format, refuse_features_not_finite
+from ..encoders.encoder import (
+    describe_encoder,
+    encode_all,
+    encode_zero_pixels,
+    pixel_format,
+    refuse_features_not_finite,
+)
 
 Conditioning = list[list[Any]]
 ModelConds = dict[str, comfy.conds.CONDRegular]
