@@ -11,8 +11,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from tools.face_standins import SKIN, SPOT_RADIUS, SPOTS, Colour
-from tools.standins import STAND_INS, Noise, write
+from tools.standins.faces import SKIN, SPOT_RADIUS, SPOTS, Colour
+from tools.standins.formats import write
+from tools.standins.listed import STAND_INS
+from tools.standins.noise import Noise
 
 PACK_FILES = ("det_10g.onnx", "w600k_r50.onnx")
 BACKGROUND: Colour = (40, 60, 50)

@@ -16,7 +16,8 @@ from tools.browser import BrowserError, chromium, open_front_end, open_workflow,
 from tools.chosen import PHOTO
 from tools.environment import LAYOUT
 from tools.server import Server, ServerError, Settings, running
-from tools.standins import SETS, make
+from tools.standins.listed import SETS
+from tools.standins.make import make
 
 WORKFLOW = LAYOUT.root / "workflows" / "image_prompt.json"
 PICTURE = LAYOUT.root / "docs" / "images" / "graph.png"

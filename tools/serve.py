@@ -33,7 +33,7 @@ def make_stand_ins(chosen: Chosen) -> None:
     if chosen.files:
         return
     # Imported here: it loads torch, which a run with real models need not wait for.
-    from tools.standins import make_set
+    from tools.standins.make import make_set
 
     print("No CHECKPOINT, ADAPTER and ENCODER named: random weights, so pictures show plumbing, not art.", flush=True)
     make_set("all")

@@ -17,7 +17,8 @@ from tools.browser import BrowserError, chromium, find_chromium, open_front_end,
 from tools.chosen import PHOTO
 from tools.environment import LAYOUT
 from tools.server import Server, Settings, running
-from tools.standins import SETS, make
+from tools.standins.listed import SETS
+from tools.standins.make import make
 from tools.workflows.models import VIT_L
 
 start_host()

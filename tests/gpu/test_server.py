@@ -21,7 +21,8 @@ from tests.live.studio import Pixels, Studio, difference
 from tests.live.training_pictures import put_training_pictures
 from tools.environment import LAYOUT
 from tools.server import Settings, running
-from tools.standins import SETS, make
+from tools.standins.listed import SETS
+from tools.standins.make import make
 
 MODES = {
     "default": (),

@@ -18,7 +18,8 @@ from tests.live.studio import Studio
 from tests.soak.runs import PROBE
 from tools.environment import LAYOUT
 from tools.server import Server, Settings, running
-from tools.standins import SETS, make
+from tools.standins.listed import SETS
+from tools.standins.make import make
 
 start_host()
 

@@ -10,7 +10,9 @@ import torch
 from safetensors.torch import save_file
 
 from tools.environment import LAYOUT
-from tools.standins import SD15, Noise, fill, image_attention_shapes
+from tools.standins.adapters import image_attention_shapes
+from tools.standins.noise import Noise, fill
+from tools.standins.unets import SD15
 
 TOWER, TOWER_WIDTH = "ViT-S-32-alt", 256  # the smallest of open_clip's own, and how wide its embedding is
 SMALL_ENCODER, SMALL_ADAPTER = "small_tower.pt", "small_tower.safetensors"

@@ -9,7 +9,9 @@ import pytest
 from onnx.helper import set_model_props
 
 from tests.faces import PACK_FILES, write_pack
-from tools.standins import RECIPE_KEY, SETS, StandIn, is_there, missing, write
+from tools.standins.formats import RECIPE_KEY, is_there, write
+from tools.standins.listed import SETS, StandIn
+from tools.standins.make import missing
 
 PACK = [one for one in SETS["all"] if one.path.startswith("insightface/")]
 

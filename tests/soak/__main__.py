@@ -29,7 +29,8 @@ from tests.soak.files import write_models, write_pictures  # noqa: E402
 from tests.soak.held import growths  # noqa: E402
 from tests.soak.runs import PROBE, Ending, Record, ask, keep, soak  # noqa: E402
 from tools.lab import NODES  # noqa: E402
-from tools.standins import SETS, make  # noqa: E402
+from tools.standins.listed import SETS  # noqa: E402
+from tools.standins.make import make  # noqa: E402
 
 DIRECTORY = LAYOUT.runs / "soak"
 # What grows for hours and is no leak, or hides one:

@@ -1,51 +1,26 @@
-"""A small InsightFace model pack with the public one's interface, for where the real one cannot be had.
+"""A detector made by hand, which finds faces as `faces` has them, with the interface of InsightFace's.
 
-Its detector is made by hand and finds faces as `tests/faces.py` draws them: a disc of skin with five dots, each of a
-colour of its own, for the eyes, the nose and the corners of the mouth. Its outputs are SCRFD's with keypoints: scores,
-boxes and keypoints at the strides 8, 16 and 32, two anchors a cell. The recognition model is random: the same face
-gives about the same embedding wherever it is, and another face another one, and that is all it knows.
+Its outputs are SCRFD's with keypoints: scores, boxes and keypoints at the strides 8, 16 and 32, two anchors a cell.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 import onnx
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto
 
-from tools.standins import Noise
+from .faces import SKIN, SPOTS
+from .graphs import Graph, floats
 
-Colour = tuple[int, int, int]
-
-OPSET, IR_VERSION = 17, 8
 MEAN, DEVIATION = 127.5, 128.0  # InsightFace's normalisation before the detector
 TOLERANCE = 40 / DEVIATION  # of a colour, either way
 SMALLEST_RADIUS = 6  # pixels of the detector's input
 MARGIN = 1.1  # radii around the centre that have to lie within the picture, as a detector wants a whole head
-EMBEDDING, CROP, PATCH, FEATURES, GAIN = 512, 112, 16, 4, 10.0
-
-
-@dataclass(frozen=True)
-class Spot:
-    """A dot of a face: its colour, and where it is in radii from the middle."""
-
-    colour: Colour
-    place: tuple[float, float]
-
-
-SKIN: Colour = (224, 172, 140)
-SPOTS = (  # in InsightFace's order
-    Spot((0, 0, 255), (-0.4, -0.25)),  # the eye on the left of the picture
-    Spot((0, 255, 0), (0.4, -0.25)),
-    Spot((255, 0, 0), (0.0, 0.1)),  # nose
-    Spot((255, 0, 255), (-0.32, 0.45)),  # corner of the mouth
-    Spot((0, 255, 255), (0.32, 0.45)),
-)
-SPOT_RADIUS = 0.13  # in radii of the face
+CELL = 8
 
 
 @dataclass(frozen=True)
@@ -56,64 +31,8 @@ class Level:
     windows: tuple[int, int]  # in cells of 8 pixels, odd
 
 
-CELL = 8
 LEVELS = (Level(8, (9, 15)), Level(16, (23, 33)), Level(32, (45, 65)))  # the last for radii up to 228 pixels
 WIDTHS = {"score": 1, "bbox": 4, "kps": 10}
-
-
-@dataclass
-class Graph:
-    """A graph in the making: each operation gives the name of its output."""
-
-    nodes: list[onnx.NodeProto] = field(default_factory=list)
-    constants: list[TensorProto] = field(default_factory=list)
-
-    def op(self, kind: str, *inputs: str, name: str = "", **attributes: Any) -> str:
-        """One operation."""
-        output = name or f"{kind.lower()}_{len(self.nodes)}"
-        self.nodes.append(helper.make_node(kind, list(inputs), [output], name=f"node_{output}", **attributes))
-        return output
-
-    def number(self, value: float) -> str:
-        """A float."""
-        return self.constant(np.float32(value))
-
-    def integers(self, *values: int) -> str:
-        """A vector of integers."""
-        return self.constant(np.array(values, dtype=np.int64))
-
-    def constant(self, value: Any) -> str:
-        """Any array."""
-        name = f"constant_{len(self.constants)}"
-        self.constants.append(numpy_helper.from_array(np.asarray(value), name))
-        return name
-
-    def part(self, x: str, start: int, stop: int, axis: int = 1) -> str:
-        """Some of the channels."""
-        return self.op("Slice", x, self.integers(start), self.integers(stop), self.integers(axis))
-
-    def both(self, *conditions: str) -> str:
-        """Whether all hold."""
-        first, *others = conditions
-        for other in others:
-            first = self.op("And", first, other)
-        return first
-
-    def model(self, inputs: Sequence[onnx.ValueInfoProto], outputs: Sequence[onnx.ValueInfoProto]) -> onnx.ModelProto:
-        """The finished model."""
-        graph = helper.make_graph(self.nodes, "stand_in", inputs, outputs, self.constants)
-        opsets = [helper.make_opsetid("", OPSET)]
-        model = helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION, producer_name="stand-in")
-        onnx.checker.check_model(model, full_check=True)
-        return model
-
-
-def floats(name: str, *shape: int | str) -> onnx.ValueInfoProto:
-    """An input or output of floats."""
-    return helper.make_tensor_value_info(name, TensorProto.FLOAT, list(shape))
-
-
-# The detector
 
 
 @dataclass(frozen=True)
@@ -311,20 +230,3 @@ def spot_place(graph: Graph, sums: str, discs: Discs, index: int, axis: int) -> 
     usual = graph.op("Add", discs.middle[axis], offset)
     total = graph.op("Add", graph.part(sums, moment, moment + 1), graph.op("Mul", usual, graph.number(1e-3)))
     return graph.op("Div", total, graph.op("Add", graph.part(sums, count, count + 1), graph.number(1e-3)))
-
-
-# The recognition model
-
-
-def recogniser(noise: Noise) -> onnx.ModelProto:
-    """Aligned crops (N, 3, 112, 112), RGB, normalised, to embeddings (N, 512) of about the norm real ones have."""
-    graph = Graph()
-    kernel = noise.cut("conv", (FEATURES, 3, PATCH, PATCH), GAIN * (3 * PATCH**2) ** -0.5)
-    cells = (CROP // PATCH) ** 2
-    matrix = noise.cut("fc", (FEATURES * cells, EMBEDDING), 0.1)
-    features = graph.op(
-        "Conv", "input.1", graph.constant(kernel.float().numpy()), kernel_shape=[PATCH] * 2, strides=[PATCH] * 2
-    )
-    flat = graph.op("Flatten", graph.op("Sin", features))  # small differences of colour turn into large ones
-    graph.op("MatMul", flat, graph.constant(matrix.float().numpy()), name="683")
-    return graph.model([floats("input.1", "None", 3, CROP, CROP)], [floats("683", "None", EMBEDDING)])

@@ -1,0 +1,56 @@
+"""Every stand-in there is, and the sets that they come in."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from .adapters import adapter, face_adapter, full_projection, resampler_projection, standard_projection
+from .detector import detector
+from .models import sd15_checkpoint, sd15_controlnet, sd15_lora, sd15_t2i_adapter, sdxl_checkpoint, vit_h
+from .noise import Noise
+from .recogniser import recogniser
+from .unets import SD15, SDXL
+
+SEED = 2308
+
+
+@dataclass(frozen=True)
+class StandIn:
+    """One file: where it goes below the models folder, which sets need it, and how it is made."""
+
+    path: str
+    sets: tuple[str, ...]
+    make: Callable[[Noise], Any]  # what its ending's format writes
+
+    @property
+    def seed(self) -> int:
+        """Its own, so that no file depends on which others are made."""
+        return SEED + int.from_bytes(hashlib.sha256(self.path.encode()).digest()[:4], "big")
+
+
+STAND_INS = (
+    StandIn("checkpoints/v1-5-pruned-emaonly-fp16.safetensors", ("sd15",), sd15_checkpoint),
+    StandIn("clip_vision/CLIP-ViT-H-14-laion2B-s32B-b79K.safetensors", ("sd15", "sdxl"), vit_h),
+    StandIn("ipadapter/ip-adapter_sd15.safetensors", ("sd15",), adapter(SD15, standard_projection(SD15))),
+    StandIn("ipadapter/ip-adapter-plus_sd15.safetensors", ("sd15",), adapter(SD15, resampler_projection(SD15, 768))),
+    StandIn("ipadapter/ip-adapter-full-face_sd15.safetensors", ("sd15",), adapter(SD15, full_projection(SD15))),
+    StandIn("ipadapter/ip-adapter-faceid-plusv2_sd15.bin", ("sd15",), face_adapter),
+    StandIn("insightface/models/buffalo_l/det_10g.onnx", ("sd15", "sdxl"), lambda noise: detector()),
+    StandIn("insightface/models/buffalo_l/w600k_r50.onnx", ("sd15", "sdxl"), recogniser),
+    StandIn("controlnet/control_v11p_sd15_canny_fp16.safetensors", ("sd15",), sd15_controlnet),
+    StandIn("controlnet/t2iadapter_canny_sd15v2.safetensors", ("sd15",), sd15_t2i_adapter),
+    StandIn("loras/stand-in_sd15.safetensors", ("sd15",), sd15_lora),
+    StandIn("checkpoints/sd_xl_base_1.0.safetensors", ("sdxl",), sdxl_checkpoint),
+    StandIn("ipadapter/ip-adapter_sdxl_vit-h.safetensors", ("sdxl",), adapter(SDXL, standard_projection(SDXL))),
+    StandIn(
+        "ipadapter/ip-adapter-plus_sdxl_vit-h.safetensors", ("sdxl",), adapter(SDXL, resampler_projection(SDXL, 1280))
+    ),
+)
+SETS: dict[str, tuple[StandIn, ...]] = {
+    "sd15": tuple(one for one in STAND_INS if "sd15" in one.sets),
+    "sdxl": tuple(one for one in STAND_INS if "sdxl" in one.sets),
+    "all": STAND_INS,
+}
