@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ipadapter.legacy.migration.forms import Form, outputs, sockets
-from ipadapter.legacy.migration.legacy_nodes import LEGACY_FORMS
-from ipadapter.legacy.migration.new_nodes import NEW_FORMS
+from pack.ipadapter.legacy.migration.forms import Form, outputs, sockets
+from pack.ipadapter.legacy.migration.legacy_nodes import LEGACY_FORMS
+from pack.ipadapter.legacy.migration.new_nodes import NEW_FORMS
 
 ADAPTER_FILE, EMBEDS_FILE = "ip-adapter_test.safetensors", "kept.ipadpt"
 FILES = {"ipadapter_file": ADAPTER_FILE, "embeds": EMBEDS_FILE}

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page
 
-from ipadapter.legacy.migration.api_format import migrate_prompt
-from ipadapter.legacy.migration.legacy_nodes import LEGACY_FORMS
+from pack.ipadapter.legacy.migration.api_format import migrate_prompt
+from pack.ipadapter.legacy.migration.legacy_nodes import LEGACY_FORMS
 from tests.browser.graphs import nodes, prompt
 from tests.legacy_graphs import LegacyGraph
 from tools.browser import open_workflow

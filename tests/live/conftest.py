@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pack.ipadapter.server.client import StoredFile, connect
 from PIL import Image
 
-from ipadapter.server.client import StoredFile, connect
 from tests.comfyui import start_host
 from tests.faces import DrawnFace, draw_faces, save_picture
 from tests.live.files import make_files

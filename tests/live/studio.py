@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import numpy as np
+from pack.ipadapter.server.client import Client, Outcome, StoredFile, connect
 from PIL import Image
 
-from ipadapter.server.client import Client, Outcome, StoredFile, connect
 from tests.live.files import SMALL_ADAPTER, SMALL_ENCODER
 from tests.live.graph import Graph
 from tools.server import Server

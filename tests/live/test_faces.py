@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from pack.ipadapter.server.client import ExecutionFailedError
 
-from ipadapter.server.client import ExecutionFailedError
 from tests.live.graph import Graph
 from tests.live.studio import Studio, difference
 

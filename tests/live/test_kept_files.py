@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from pack.ipadapter.server.client import ExecutionFailedError, PromptRejectedError
 
-from ipadapter.server.client import ExecutionFailedError, PromptRejectedError
 from tests.live.graph import Graph
 from tests.live.studio import Studio
 

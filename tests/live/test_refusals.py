@@ -7,8 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import pytest
+from pack.ipadapter.server.client import ExecutionFailedError, PromptRejectedError
 
-from ipadapter.server.client import ExecutionFailedError, PromptRejectedError
 from tests.live.files import FULL_ADAPTER, RAN
 from tests.live.graph import Graph
 from tests.live.studio import Studio

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from ipadapter.server.client import Client, ExecutionInterruptedError, NodeProgress
+from pack.ipadapter.server.client import Client, ExecutionInterruptedError, NodeProgress
 from tests.live.graph import Graph, Link
 from tests.live.studio import Studio
 

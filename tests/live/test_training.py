@@ -8,15 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from safetensors import safe_open
-
-from ipadapter.server.client import (
+from pack.ipadapter.server.client import (
     Client,
     ExecutionFailedError,
     ExecutionInterruptedError,
     NodeProgress,
     PromptRejectedError,
 )
+from safetensors import safe_open
+
 from tests.live.files import SMALL_ADAPTER
 from tests.live.graph import Graph
 from tests.live.studio import Run, Studio, difference, download, lightened

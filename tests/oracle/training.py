@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import torch
 from diffusers import DDPMScheduler, UNet2DConditionModel
+from pack.ipadapter.adapters.diffusers_layout import from_diffusers
 from torch import Tensor
 from torch.nn.functional import mse_loss
 
-from ipadapter.adapters.diffusers_layout import from_diffusers
 from tests.adapters import AdapterFile
 from tests.oracle.reference import reference_with
 from tests.small import POOLED, Layout

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ipadapter.host.features import OLDEST, HostError, HostFeature, missing_features, require_features
+from pack.ipadapter.host.features import OLDEST, HostError, HostFeature, missing_features, require_features
 
 ROOT = Path(__file__).resolve().parents[2]
 THERE = (HostFeature("os", "path.join", "paths"), HostFeature("xml.dom", "Node.ELEMENT_NODE", "documents"))

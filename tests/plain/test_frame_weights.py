@@ -6,9 +6,9 @@ import math
 
 import pytest
 
-from ipadapter.errors import IPAdapterError
-from ipadapter.legacy.schedule import Method, make_schedule, prompt_schedule
-from ipadapter.strength.frames import FrameTiming, read_frame_weights, timed_weights
+from pack.ipadapter.errors import IPAdapterError
+from pack.ipadapter.legacy.schedule import Method, make_schedule, prompt_schedule
+from pack.ipadapter.strength.frames import FrameTiming, read_frame_weights, timed_weights
 
 
 def test_custom_weights_are_those_typed():

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from ipadapter.backbones.backbone import CrossAttentionLayer
-from ipadapter.errors import IPAdapterError
-from ipadapter.legacy.migration.new_nodes import BOOSTED_COMPOSITION, BOOSTED_STYLE, NEW_WEIGHT_TYPES
-from ipadapter.legacy.settings import LegacySettings, strengths_of
-from ipadapter.prompts.prompt import Order
-from ipadapter.strength.layers import LayerWeight, weigh_layers
-from ipadapter.strength.strength import Strength
+from pack.ipadapter.backbones.backbone import CrossAttentionLayer
+from pack.ipadapter.errors import IPAdapterError
+from pack.ipadapter.legacy.migration.new_nodes import BOOSTED_COMPOSITION, BOOSTED_STYLE, NEW_WEIGHT_TYPES
+from pack.ipadapter.legacy.settings import LegacySettings, strengths_of
+from pack.ipadapter.prompts.prompt import Order
+from pack.ipadapter.strength.layers import LayerWeight, weigh_layers
+from pack.ipadapter.strength.strength import Strength
 
 
 def layers(*blocks: tuple[str, int]) -> list[CrossAttentionLayer]:

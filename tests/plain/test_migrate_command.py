@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from ipadapter.commands.migrate.command import main
+from pack.ipadapter.commands.migrate.command import main
 from tests.legacy_graphs import graph_of
 
 ROOT = Path(__file__).resolve().parents[2]

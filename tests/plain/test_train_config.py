@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from ipadapter.adapters.families import BASE, PLUS
-from ipadapter.commands.train.config import read_config
-from ipadapter.commands.train.listing import find_shards
-from ipadapter.errors import IPAdapterError
+from pack.ipadapter.adapters.families import BASE, PLUS
+from pack.ipadapter.commands.train.config import read_config
+from pack.ipadapter.commands.train.listing import find_shards
+from pack.ipadapter.errors import IPAdapterError
 from tests.conftest import ROOT
 
 SMALLEST = """

@@ -13,9 +13,9 @@ import torch
 import webdataset
 from PIL import Image
 
-from ipadapter.commands.train.listing import complete, decode, list_folder, list_shards
-from ipadapter.commands.train.pictures import open_training_picture
-from ipadapter.errors import IPAdapterError
+from pack.ipadapter.commands.train.listing import complete, decode, list_folder, list_shards
+from pack.ipadapter.commands.train.pictures import open_training_picture
+from pack.ipadapter.errors import IPAdapterError
 
 CAPTION = "a café, 東京"
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from ipadapter.commands.train.checkpoints import Checkpoints, RunCheckpoint
-from ipadapter.commands.train.journal import Journal, LossRow
-from ipadapter.errors import IPAdapterError
+from pack.ipadapter.commands.train.checkpoints import Checkpoints, RunCheckpoint
+from pack.ipadapter.commands.train.journal import Journal, LossRow
+from pack.ipadapter.errors import IPAdapterError
 
 
 def save(checkpoints: Checkpoints, step: int) -> RunCheckpoint:

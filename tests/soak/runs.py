@@ -16,7 +16,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from ipadapter.server.client import (
+from pack.ipadapter.server.client import (
     Client,
     ClientError,
     ExecutionFailedError,
@@ -24,6 +24,7 @@ from ipadapter.server.client import (
     PromptRejectedError,
     connect,
 )
+
 from tests.soak.graphs import PACK, Catalogue, Json, make_graph, read_catalogue
 from tests.soak.held import Sample
 from tools.server import Server

@@ -8,8 +8,13 @@ from random import Random
 from typing import Any
 
 import pytest
+from pack.ipadapter.server.client import (
+    ClientError,
+    ExecutionFailedError,
+    ExecutionInterruptedError,
+    PromptRejectedError,
+)
 
-from ipadapter.server.client import ClientError, ExecutionFailedError, ExecutionInterruptedError, PromptRejectedError
 from tests.schema.texts import GOLDEN
 from tests.soak.graphs import ANY, PACK, make_graph, read_catalogue
 from tests.soak.held import MOST, Sample, growths
