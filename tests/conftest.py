@@ -5,26 +5,15 @@ Layers that need ComfyUI start it in a conftest of their own; the plain layer do
 
 from __future__ import annotations
 
-import sys
-from importlib.machinery import ModuleSpec
-from importlib.util import module_from_spec
-from pathlib import Path
-
 import pytest
 import torch
 
-ROOT = Path(__file__).resolve().parent.parent
+from tests.naming import ROOT, name_pack
+
 # Layers whose tests share a server, the longest first.
 SERVED = ("live", "browser")
 # Layers whose files make models that their tests share.
 WITH_MODELS = ("host", "oracle", "dynamic", "lab")
-
-
-def name_pack() -> None:
-    """Make `pack` the package of this checkout, for its relative imports; its `__init__`, the host's, is not run."""
-    spec = ModuleSpec("pack", None, is_package=True)
-    spec.submodule_search_locations = [str(ROOT)]
-    sys.modules["pack"] = module_from_spec(spec)
 
 
 name_pack()

@@ -13,9 +13,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import atheris
+import torch
 
-from tests.conftest import name_pack  # before the pack's modules are seen
+from tests.naming import name_pack  # before the pack's modules are seen
 
+torch.set_num_threads(1)
 name_pack()
 with atheris.instrument_imports(include=["pack"]):
     from tests.fuzz.targets import TARGETS, Target, try_input, warm_up

@@ -28,10 +28,10 @@ from ipadapter.errors import IPAdapterError
 from ipadapter.files.headers import read_header
 from tests.adapters import random_adapter
 from tests.comfyui import HOST
-from tests.conftest import ROOT
 from tests.host.forks import REFUSED
 from tests.host.train_cli_world import Job, carry_out
 from tests.host.train_every_division import DIVISIONS, STEPS
+from tests.naming import ROOT
 
 pytestmark = pytest.mark.slow
 

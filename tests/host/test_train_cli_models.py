@@ -13,8 +13,8 @@ from pack.ipadapter.host.training.models import HostEncoders, HostText, ModelFil
 from safetensors.torch import save_file
 
 from tests.comfyui import HOST
-from tests.conftest import ROOT
 from tests.live.files import RAN, RunsCode
+from tests.naming import ROOT
 from tests.small import POOLED, SD15, SDXL, make_pair
 
 pytestmark = pytest.mark.slow

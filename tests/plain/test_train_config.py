@@ -10,7 +10,8 @@ from pack.ipadapter.adapters.families import BASE, PLUS
 from pack.ipadapter.commands.train.config import read_config
 from pack.ipadapter.commands.train.listing import find_shards
 from pack.ipadapter.errors import IPAdapterError
-from tests.conftest import ROOT
+
+from tests.naming import ROOT
 
 SMALLEST = """
 [model]
