@@ -1,25 +1,20 @@
-"""The host in this process: on its path, with the options of its own `main.py --cpu`."""
+"""The host in this process, on the CPU, its log kept short."""
 
 from __future__ import annotations
 
-import importlib
 import logging
 import os
-import sys
 from pathlib import Path
 
+from ipadapter.host import launch
+
 ROOT = Path(__file__).resolve().parent.parent
+OPTIONS = ("--cpu", "--use-pytorch-cross-attention")
 
 
 def start_host() -> None:
-    """Make the host importable and parse its options; nothing happens where a host is running already."""
-    if "comfy.cli_args" in sys.modules:
+    """Start the host; nothing happens where one is running already."""
+    if launch.is_running():
         return
-    sys.path[:0] = [os.environ.get("COMFYUI_PATH", str(ROOT / ".host" / "ComfyUI"))]
-    importlib.import_module("comfy.options").enable_args_parsing()
-    argv, sys.argv = sys.argv, ["main.py", "--cpu", "--use-pytorch-cross-attention"]
-    try:
-        importlib.import_module("comfy.cli_args")
-    finally:
-        sys.argv = argv
+    launch.start_host(OPTIONS, Path(os.environ.get("COMFYUI_PATH") or ROOT / ".host" / "ComfyUI"))
     logging.getLogger().setLevel(logging.WARNING)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import os
-import sys
 from pathlib import Path
 
 import pytest
 
-USUAL = Path(__file__).resolve().parent.parent / ".host" / "ComfyUI"
+from tests.naming import ROOT, name_pack
+
+USUAL = ROOT / ".host" / "ComfyUI"
 HOST = Path(os.environ.get("COMFYUI_PATH") or USUAL).resolve()
 
 
@@ -18,17 +19,14 @@ ON_A_CPU = ("--cpu", "--use-pytorch-cross-attention")
 
 
 def start_host(arguments: tuple[str, ...] = ON_A_CPU) -> None:
-    """Put the host first on the path and parse its options as its own `main.py` would. Once a process."""
-    if "comfy.cli_args" in sys.modules:
+    """Give the pack its name and start the host by it, with what else the host's own `main.py` does. Once a process."""
+    name_pack()
+    from pack.ipadapter.host import launch
+
+    if launch.is_running():
         return
-    sys.path[:0] = [str(HOST)]
     load_aimdo()
-    importlib.import_module("comfy.options").enable_args_parsing()
-    argv, sys.argv = sys.argv, ["main.py", *arguments]
-    try:
-        importlib.import_module("comfy.cli_args")
-    finally:
-        sys.argv = argv
+    launch.start_host(arguments, HOST)
     importlib.import_module("utils.extra_config")  # as there, before `nodes` puts a module of that name on the path
 
 

@@ -36,12 +36,17 @@ def on_cpu(options: Sequence[str]) -> bool:
     return "--cpu" in options or not has_accelerator()
 
 
+def is_running() -> bool:
+    """Whether this process has a ComfyUI already."""
+    return "comfy.cli_args" in sys.modules
+
+
 def start_host(options: Sequence[str] = (), given: Path | None = None) -> None:
     """Make ComfyUI importable, with the options of its own command line. Once in a process: a second call does nothing.
 
     Models keep to ComfyUI's ordinary memory management, for weights that come and go cannot be trained against.
     """
-    if "comfy.cli_args" in sys.modules:
+    if is_running():
         return
     sys.path.insert(0, str(find_host(given)))
     importlib.import_module("comfy.options").enable_args_parsing()

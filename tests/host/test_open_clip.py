@@ -332,7 +332,6 @@ class Without(PathFinder):
         return None if name.partition(".")[0] == "open_clip" else super().find_spec(name, path, target)
 
 sys.meta_path = [Without if finder is PathFinder else finder for finder in sys.meta_path]
-import tests.conftest
 from tests.comfyui import start_host
 start_host()
 from pathlib import Path

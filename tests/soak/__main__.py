@@ -16,12 +16,13 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
+
 from tests.comfyui import start_host
-from tests.conftest import name_pack
 from tools.environment import LAYOUT
 from tools.server import Server, Settings, running
 
-name_pack()  # for the helpers of the tests that make models
+torch.set_num_threads(1)
 start_host()
 
 from tests.faces import DrawnFace, draw_faces, save_picture  # noqa: E402 (of the host, which is there only now)

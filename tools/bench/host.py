@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
+from ipadapter.host import launch
 from tools.environment import LAYOUT
 
 PACK = "pack"  # as what the packs are imported, so that their relative imports work
@@ -24,18 +25,10 @@ class BenchError(Exception):
 
 
 def start_host(device: str, folder: Path) -> None:
-    """Put ComfyUI on the path and parse its options as its own `main.py` would. Raises BenchError without a host."""
+    """ComfyUI in this process, as every run has it on the device. Raises BenchError without a host."""
     if not (folder / "main.py").is_file():
         raise BenchError(f"{folder} is no ComfyUI checkout: run `make env`, or let COMFYUI_PATH name one.")
-    sys.path.insert(0, str(folder))
-    import comfy.options
-
-    comfy.options.enable_args_parsing()
-    arguments, sys.argv = sys.argv, ["main.py", *HOST_OPTIONS[device]]
-    try:
-        import comfy.cli_args
-    finally:
-        sys.argv = arguments
+    launch.start_host(HOST_OPTIONS[device], folder)
 
 
 def import_package(name: str, folder: Path) -> ModuleType:

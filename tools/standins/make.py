@@ -2,26 +2,17 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from ipadapter.host.launch import start_host
 from tools.environment import LAYOUT
 
 from .formats import is_there, write
 from .listed import SETS, StandIn
 from .noise import Noise
-
-
-def use_host(host: Path) -> None:
-    """Make the host's modules importable, and have it look for no accelerator."""
-    if str(host) not in sys.path:
-        sys.path.insert(0, str(host))
-    from comfy.cli_args import args
-
-    args.cpu = True
 
 
 @dataclass(frozen=True)
@@ -41,7 +32,7 @@ def make(stand_ins: Iterable[StandIn], models: Path, host: Path) -> Iterator[Mad
     """Write those that are missing below `models`, one at a time; yields each as it is done."""
     wanted = missing(stand_ins, models)
     if wanted:
-        use_host(host)
+        start_host(("--cpu",), host)
     for one in wanted:
         started = time.perf_counter()
         write(models / one.path, one.make(Noise.seeded(one.seed)))
