@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from playwright.sync_api import Page
-
 from pack.ipadapter.legacy.migration.api_format import migrate_prompt
 from pack.ipadapter.legacy.migration.legacy_nodes import LEGACY_FORMS
+from playwright.sync_api import Page
+
 from tests.browser.graphs import nodes, prompt
 from tests.legacy_graphs import LegacyGraph
 from tools.browser import open_workflow

@@ -6,7 +6,6 @@ from functools import cache
 
 import pytest
 import torch
-from pack.ipadapter.errors import IPAdapterError
 from pack.ipadapter.host.adapters.adapter import Adapter, load_adapter_file
 from pack.ipadapter.host.adapters.describing import describe_loaded
 from pack.ipadapter.host.adapters.saving import save_to_output
@@ -18,6 +17,7 @@ from tests.adapters import PROJECTIONS, WITH_LORA
 from tests.dynamic.vram import both_ways, is_lazy
 from tests.image_prompts import face_prompt, image_prompt
 from tests.plain.public import write_safetensors, write_torch
+from tests.refusals import refusal
 from tests.small import SD15, SDXL, host_model, reference_weights
 from tests.world import Settings, adapter_file, picture
 
@@ -107,11 +107,5 @@ def test_a_damaged_file_is_refused_in_the_same_words(damage, tmp_path):
     tensors = adapter_file(SD15, "base").flat()
     DAMAGE[damage](tensors)
     path = write_safetensors(tmp_path / "damaged.safetensors", tensors)
-
-    def refused() -> str:
-        with pytest.raises(IPAdapterError) as refusal:
-            load_adapter_file(path, path.name)
-        return str(refusal.value)
-
-    dynamic, plain = both_ways(refused)
+    dynamic, plain = both_ways(lambda: refusal(load_adapter_file, path, path.name))
     assert dynamic == plain and "damaged.safetensors" in plain

@@ -11,7 +11,6 @@ from pack.ipadapter.adapters.fit import match_layers
 from pack.ipadapter.adapters.identify import identify
 from pack.ipadapter.backbones.bases import PUBLISHED
 from pack.ipadapter.backbones.known import find_layers, model_of
-from pack.ipadapter.errors import IPAdapterError
 from pack.ipadapter.library.catalogue import Survey
 from pack.ipadapter.library.description import verdict
 from pack.ipadapter.library.finding import Target, choose_adapter
@@ -19,6 +18,7 @@ from pack.ipadapter.library.kinds import PRESETS
 from pack.ipadapter.library.published import ADAPTERS
 
 from tests.plain.public import KINDS, checkpoint_of, on_meta
+from tests.refusals import refusal
 
 
 @dataclass(frozen=True)
@@ -111,10 +111,8 @@ def test_an_adapter_fits_or_is_refused_with_advice_that_leads_somewhere(name, ba
         assert len(match_layers(spec, unet)) == len(spec.channels)
         assert f"It is {name}," in verdict(spec, unet)
         return
-    with pytest.raises(IPAdapterError) as error:
-        match_layers(spec, unet)
-    text = str(error.value)
-    assert f"the model is {name} (" in text and text.endswith(".")
+    text = refusal(match_layers, spec, unet)
+    assert f"the model is {name} (" in text
     if own in PUBLISHED:
         assert f"use an adapter made for {own}, or a {base} model" in text
     else:
@@ -129,9 +127,7 @@ def test_what_find_advises_is_published(name, preset):
     layers = find_layers(unet)
     target = Target(layers, model_of(unet, layers))
     chosen = next(one for one in PRESETS if one.title == preset)
-    with pytest.raises(IPAdapterError) as error:
-        choose_adapter(chosen, target, Survey((), ()), ["here"])
-    text = str(error.value)
+    text = refusal(choose_adapter, chosen, target, Survey((), ()), ["here"])
     assert f"for this {f'model, {name},' if name.startswith(('a ', 'the ')) else f'{name} model'} in" in text
     told = [adapter for adapter in ADAPTERS if adapter.name in text]
     assert all(adapter.base == TAKES.get(name, name) for adapter in told)

@@ -18,7 +18,6 @@ from comfy.model_sampling import ModelSamplingDiscrete
 from diffusers import DDIMScheduler
 from pack.ipadapter.commands.evaluate.graph import DrawingRecipe
 from pack.ipadapter.encoders.two_towers import Towers
-from pack.ipadapter.errors import IPAdapterError
 from pack.nodes.evaluate import EvaluateImagePrompt
 from pack.nodes.load import LoadOpenCLIPVision
 from safetensors.torch import save_file
@@ -26,6 +25,7 @@ from torch import Tensor
 
 import nodes
 from tests.host.test_encoder import encoder as random_encoder
+from tests.refusals import refusal
 
 SIDE = 32
 MODEL = {
@@ -136,34 +136,26 @@ def test_dino_is_measured_with_the_hosts_class_token():
     assert "DINO-I: measured with dinov2 (518 px)." in text
 
 
-def refusal(*args: Any, **more: Any) -> str:
-    with pytest.raises(IPAdapterError) as error:
-        measure(*args, **more)
-    text = str(error.value)
-    assert text.endswith(".") and "\n" not in text
-    return text
-
-
 def test_an_encoder_that_is_no_dino_is_refused():
     clip = LoadOpenCLIPVision.execute(FILE, "auto").result[0]
-    assert "dino is given a open_clip" in refusal([batch(1)], [batch(1)], dino=[clip])
+    assert "dino is given a open_clip" in refusal(measure, [batch(1)], [batch(1)], dino=[clip])
 
 
 def test_captions_need_a_text_tower_and_pictures_do_not():
     name = "images-only.safetensors"
-    assert f"'{name}' has no text tower" in refusal([batch(1)], [batch(1)], "a star", name)
+    assert f"'{name}' has no text tower" in refusal(measure, [batch(1)], [batch(1)], "a star", name)
     _, data, _, _ = measure([batch(1)], [batch(1)], "", name)
     assert data["rows"][0]["clip_i"] == pytest.approx(1, abs=1e-6)
 
 
 def test_numbers_that_do_not_fit_are_refused_before_a_file_is_read():
-    assert "3 generated picture(s) and 2 reference(s)" in refusal([batch(3)], [batch(2)], name="not there")
-    assert "2 generated picture(s) and 3 caption(s)" in refusal([batch(2)], [batch(2)], "a\nb\nc", "not there")
+    assert "3 generated picture(s) and 2 reference(s)" in refusal(measure, [batch(3)], [batch(2)], name="not there")
+    assert "2 generated picture(s) and 3 caption(s)" in refusal(measure, [batch(2)], [batch(2)], "a\nb\nc", "not there")
 
 
 def test_pictures_that_are_none_are_refused():
-    assert "too little" in refusal([torch.zeros(1, 2, 2, 3)], [batch(1)])
-    assert "NaN" in refusal([torch.full((1, 40, 40, 3), torch.nan)], [batch(1)])
+    assert "too little" in refusal(measure, [torch.zeros(1, 2, 2, 3)], [batch(1)])
+    assert "NaN" in refusal(measure, [torch.full((1, 40, 40, 3), torch.nan)], [batch(1)])
 
 
 def test_an_interrupt_is_honoured():

@@ -24,6 +24,8 @@ from pack.nodes.grid import ImagePromptGrid
 from PIL import Image
 from torch import Tensor
 
+from tests.refusals import refusal
+
 SIDE = 32
 
 
@@ -104,22 +106,14 @@ def test_the_last_row_may_be_short():
     assert order(grid([flat(index) for index in range(5)], columns=2), 5) == [0, 1, 2, 3, 4]
 
 
-def refusal(*args: Any, **more: Any) -> str:
-    with pytest.raises(IPAdapterError) as error:
-        grid(*args, **more)
-    text = str(error.value)
-    assert text.endswith(".") and "\n" not in text
-    return text
-
-
 def test_wrong_numbers_are_refused():
     pictures = [flat(index) for index in range(4)]
-    assert "column_labels has 3 label(s)" in refusal(pictures, columns=2, column_labels="a,b,c")
-    assert "row_labels has 1 label(s)" in refusal(pictures, columns=2, row_labels="a")
+    assert "column_labels has 3 label(s)" in refusal(grid, pictures, columns=2, column_labels="a,b,c")
+    assert "row_labels has 1 label(s)" in refusal(grid, pictures, columns=2, row_labels="a")
     assert "references has 3 picture(s) for 2 row(s)" in refusal(
-        pictures, columns=2, references=[flat(0), flat(1), flat(2)]
+        grid, pictures, columns=2, references=[flat(0), flat(1), flat(2)]
     )
-    assert "row_labels has 3 label(s)" in refusal(pictures, columns=3, row_labels="a,b,c")
+    assert "row_labels has 3 label(s)" in refusal(grid, pictures, columns=3, row_labels="a,b,c")
 
 
 def test_too_many_pictures_for_a_sheet_are_refused():

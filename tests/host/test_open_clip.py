@@ -20,13 +20,14 @@ from pack.ipadapter.encoders.image_tower import (
     load_tower,
     read_architecture,
 )
-from pack.ipadapter.errors import IPAdapterError
 from pack.ipadapter.host.encoders.encoder import encode_image_prompt
 from pack.ipadapter.host.encoders.open_clip import AUTO, OpenCLIPVision, architectures, load_encoder_file
 from pack.ipadapter.images.pixels import Fit
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
+
+from tests.refusals import file_refusal
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -289,29 +290,25 @@ def test_the_watch_above_would_see_an_initialisation():
     assert watch.drawn
 
 
-def refusal(path: Path, architecture: str = AUTO) -> str:
-    with pytest.raises(IPAdapterError) as error:
-        load_encoder_file(path, path.name, architecture)
-    text = str(error.value)
-    assert path.name in text and text.endswith(".") and "\n" not in text
-    return text
+def refused(path: Path, architecture: str = AUTO) -> str:
+    return file_refusal(path.name, load_encoder_file, path, path.name, architecture)
 
 
 def test_another_architecture_than_the_files_is_refused(folder):
     for wrong in ("ViT-B-32", "RN50", ROTARY):
-        assert f"is not a {wrong}" in refusal(saved(folder, PLAIN), wrong)
+        assert f"is not a {wrong}" in refused(saved(folder, PLAIN), wrong)
 
 
 def test_a_tower_of_no_known_architecture_is_refused(folder):
     tower = {f"visual.{key}": tensor.clone() for key, tensor in model(PLAIN).visual.state_dict().items()}
     tower["visual.ln_post.weight"] = torch.ones(385)
     save_file(tower, folder / "unknown.safetensors")
-    assert "fits none of the" in refusal(folder / "unknown.safetensors")
+    assert "fits none of the" in refused(folder / "unknown.safetensors")
 
 
 def test_an_encoder_in_the_hosts_own_layout_is_sent_to_the_hosts_loader(folder):
     save_file({"vision_model.embeddings.class_embedding": torch.zeros(8)}, folder / "clip_vision_h.safetensors")
-    assert "Load CLIP Vision" in refusal(folder / "clip_vision_h.safetensors")
+    assert "Load CLIP Vision" in refused(folder / "clip_vision_h.safetensors")
 
 
 def test_damaged_files_are_refused(folder):
@@ -319,7 +316,7 @@ def test_damaged_files_are_refused(folder):
     for cut in (0, 5, 100, len(whole) // 2):
         path = folder / "cut.safetensors"
         path.write_bytes(whole[:cut])
-        refusal(path)
+        refused(path)
 
 
 WITHOUT_OPEN_CLIP = """

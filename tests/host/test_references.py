@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 import torch
-from pack.ipadapter.errors import IPAdapterError
 from pack.ipadapter.prompts.prompt import ImagePrompt, Order, Part
 from pack.nodes.encode import EncodeImagePrompt
 from pack.nodes.reference import ImagePromptNoise, PrepareReferenceImage
@@ -14,6 +13,7 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
 from tests.host.test_encoder import CONFIGS, SIZE, TOLERANCE, encoder, picture
+from tests.refusals import refusal
 
 GRID = SIZE // 14
 
@@ -152,31 +152,23 @@ def test_encoders_with_a_class_token_or_none_but_an_embedding_give_detail(name):
     assert len(made.positive) == 2
 
 
-def refusal(image: Tensor, *args: Any, **more: Any) -> str:
-    with pytest.raises(IPAdapterError) as error:
-        encode(image, *args, **more)
-    text = str(error.value)
-    assert text.endswith(".") and "\n" not in text
-    return text
-
-
 @pytest.mark.parametrize("name", ["SigLIP", "SigLIP2"])
 def test_detail_is_refused_where_patches_are_no_square_after_a_class_token(name):
-    assert "detail needs an image encoder with a class token" in refusal(picture(), name=name, detail=2)
+    assert "detail needs an image encoder with a class token" in refusal(encode, picture(), name=name, detail=2)
 
 
 def test_what_does_not_go_together_is_refused_before_anything_is_encoded():
     ran: list[object] = []
     hook = encoder().model.register_forward_pre_hook(lambda *args: ran.append(args))
     try:
-        assert "order is 'frame by frame'" in refusal(picture(2), "tiles", order="frame by frame")
-        assert "order is 'frame by frame'" in refusal(picture(2), order="frame by frame", detail=2)
-        assert "weights has 3 number(s) for 1 image prompt(s) of 2" in refusal(picture(2), weights="1, 2, 3")
-        assert "'much', which is no number" in refusal(picture(2), weights="1, much")
-        assert "mask is empty" in refusal(picture(1, 40, 80), "tiles", mask=torch.zeros(1, 40, 80))
-        assert "too few to cut into tiles" in refusal(picture(1, 12, 12), "tiles in place")
-        assert "image has shape" in refusal(picture(0), "tiles")
-        assert "holds NaN" in refusal(torch.full((1, 40, 80, 3), float("nan")), "tiles in place")
+        assert "order is 'frame by frame'" in refusal(encode, picture(2), "tiles", order="frame by frame")
+        assert "order is 'frame by frame'" in refusal(encode, picture(2), order="frame by frame", detail=2)
+        assert "weights has 3 number(s) for 1 image prompt(s) of 2" in refusal(encode, picture(2), weights="1, 2, 3")
+        assert "'much', which is no number" in refusal(encode, picture(2), weights="1, much")
+        assert "mask is empty" in refusal(encode, picture(1, 40, 80), "tiles", mask=torch.zeros(1, 40, 80))
+        assert "too few to cut into tiles" in refusal(encode, picture(1, 12, 12), "tiles in place")
+        assert "image has shape" in refusal(encode, picture(0), "tiles")
+        assert "holds NaN" in refusal(encode, torch.full((1, 40, 80, 3), float("nan")), "tiles in place")
     finally:
         hook.remove()
     assert not ran

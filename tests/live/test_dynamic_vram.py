@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
 from pack.ipadapter.legacy.migration.legacy_nodes import LEGACY_FORMS
+
 from tests.live.conftest import studio_of
 from tests.live.shipped import NAMES, drawn, quick
 from tests.live.studio import Studio

@@ -10,13 +10,13 @@ import time
 from pathlib import Path
 
 import pytest
-from PIL import Image
-from safetensors.torch import load_file, save_file
-
 from pack.ipadapter.commands.evaluate.command import main
 from pack.ipadapter.commands.evaluate.graph import DrawingRecipe, build_graph
 from pack.ipadapter.commands.evaluate.rows import Key, ResultRow, ResultTable, repair
 from pack.ipadapter.server.client import ExecutionFailedError
+from PIL import Image
+from safetensors.torch import load_file, save_file
+
 from tests.live.files import SMALL_ADAPTER, SMALL_ENCODER, TOWER, write_adapter_for_tower
 from tests.live.graph import Graph
 from tests.live.studio import SIDE, Studio

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 import torch
-
 from pack.ipadapter.legacy.migration.legacy_nodes import LEGACY_FORMS
 from pack.ipadapter.server.client import ExecutionFailedError
+
 from tests.legacy_graphs import graph_of
 from tests.live.files import SMALL_ADAPTER, SMALL_ENCODER
 from tests.live.graph import Graph, Link

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-
 from pack.ipadapter.legacy.migration.legacy_nodes import LEGACY_FORMS
+
 from tests.live.files import SMALL_ADAPTER
 from tests.live.graph import Graph, Link
 from tests.live.studio import Studio, difference

@@ -6,8 +6,8 @@ import asyncio
 from dataclasses import dataclass
 
 import pytest
-
 from pack.ipadapter.server.client import Client, ExecutionInterruptedError, NodeProgress
+
 from tests.live.graph import Graph, Link
 from tests.live.studio import Studio
 

@@ -14,10 +14,10 @@ import torch
 from pack.ipadapter.adapters.checkpoint import read_checkpoint
 from pack.ipadapter.adapters.identify import identify
 from pack.ipadapter.adapters.module import load_adapter
-from pack.ipadapter.errors import IPAdapterError
 
 from tests.adapters import AdapterFile, random_adapter
-from tests.plain.public import Tensors, assert_is_a_sentence, write_safetensors, write_torch
+from tests.plain.public import Tensors, write_safetensors, write_torch
+from tests.refusals import file_refusal
 
 FEW = (8, 16, 8)
 
@@ -27,13 +27,14 @@ def good(family: str = "plus") -> AdapterFile:
     return random_adapter(family, FEW, 64, **sizes)
 
 
-def refusal(path: Path) -> str:
+def load(path: Path) -> None:
+    checkpoint = read_checkpoint(path)
+    load_adapter(checkpoint, identify(checkpoint))
+
+
+def refused(path: Path) -> str:
     """What a user reads when the file is loaded."""
-    with pytest.raises(IPAdapterError) as error:
-        checkpoint = read_checkpoint(path)
-        load_adapter(checkpoint, identify(checkpoint))
-    assert_is_a_sentence(error.value, path.name)
-    return str(error.value)
+    return file_refusal(path.name, load, path)
 
 
 WRITERS: dict[str, Callable[[Path, AdapterFile], Path]] = {
@@ -49,20 +50,20 @@ def test_a_file_cut_short_anywhere_is_refused(container, tmp_path):
     for offset in sorted(offsets):
         path = tmp_path / "cut.safetensors"
         path.write_bytes(whole[:offset])
-        refusal(path)
+        refused(path)
 
 
 def test_an_empty_file_is_refused(tmp_path):
     (tmp_path / "a.bin").touch()
-    assert "0 bytes" in refusal(tmp_path / "a.bin")
+    assert "0 bytes" in refused(tmp_path / "a.bin")
 
 
 def test_a_folder_is_refused(tmp_path):
-    assert "directory" in refusal(tmp_path).lower()
+    assert "directory" in refused(tmp_path).lower()
 
 
 def test_a_missing_file_is_refused(tmp_path):
-    assert "No such file" in refusal(tmp_path / "gone.safetensors")
+    assert "No such file" in refused(tmp_path / "gone.safetensors")
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -71,7 +72,7 @@ def test_random_bytes_are_refused(seed, tmp_path):
     path.write_bytes(
         torch.randint(256, (5000,), generator=torch.Generator().manual_seed(seed)).byte().numpy().tobytes()
     )
-    refusal(path)
+    refused(path)
 
 
 class RunsCode:
@@ -94,14 +95,14 @@ def test_the_trap_below_would_spring(tmp_path):
 def test_a_pickle_that_would_run_code_does_not(name, zipped, tmp_path):
     content = good().nested | {"extra": RunsCode(tmp_path / "ran")}
     torch.save(content, tmp_path / name, _use_new_zipfile_serialization=zipped)
-    assert "run code" in refusal(tmp_path / name)
+    assert "run code" in refused(tmp_path / name)
     assert not (tmp_path / "ran").exists()
 
 
 @pytest.mark.filterwarnings("ignore:Detected pickle protocol")
 def test_a_bare_pickle_that_would_run_code_does_not(tmp_path):
     (tmp_path / "a.bin").write_bytes(pickle.dumps({"image_proj": RunsCode(tmp_path / "ran")}))
-    refusal(tmp_path / "a.bin")
+    refused(tmp_path / "a.bin")
     assert not (tmp_path / "ran").exists()
 
 
@@ -141,7 +142,7 @@ def entry(dtype: str = "F32", shape: tuple[int, ...] = (1,), offsets: tuple[int,
 def test_a_safetensors_header_that_lies_is_refused(content, tmp_path):
     path = tmp_path / "a.safetensors"
     path.write_bytes(content)
-    refusal(path)
+    refused(path)
 
 
 def changed(key: str, tensor: torch.Tensor | None, family: str = "plus") -> Tensors:
@@ -158,13 +159,13 @@ LAYER, PROJECTION = "ip_adapter.1.to_k_ip.weight", "image_proj.proj_out.weight"
 def test_weights_that_are_no_numbers_are_refused(number, key, tmp_path):
     tensor = good().flat()[key].clone()
     tensor[0, 0] = number
-    assert key in refusal(write_safetensors(tmp_path / "a.safetensors", changed(key, tensor)))
+    assert key in refused(write_safetensors(tmp_path / "a.safetensors", changed(key, tensor)))
 
 
 @pytest.mark.parametrize("dtype", [torch.int8, torch.int64, torch.bool, torch.uint8, torch.complex64])
 @pytest.mark.parametrize("key", [LAYER, PROJECTION])
 def test_weights_that_are_not_floating_point_are_refused(key, dtype, tmp_path):
-    text = refusal(write_torch(tmp_path / "a.bin", changed(key, good().flat()[key].to(dtype))))
+    text = refused(write_torch(tmp_path / "a.bin", changed(key, good().flat()[key].to(dtype))))
     assert key in text and str(dtype) in text
 
 
@@ -179,13 +180,13 @@ def test_a_tensor_of_another_shape_is_refused(key, tmp_path):
         tensor[:0],
         tensor.new_zeros(()),
     ):
-        refusal(write_safetensors(tmp_path / "a.safetensors", changed(key, other)))
+        refused(write_safetensors(tmp_path / "a.safetensors", changed(key, other)))
 
 
 @pytest.mark.parametrize("family", ["base", "plus", "full-face"])
 def test_every_single_missing_tensor_is_noticed(family, tmp_path):
     for key in good(family).flat():
-        refusal(write_safetensors(tmp_path / "a.safetensors", changed(key, None, family)))
+        refused(write_safetensors(tmp_path / "a.safetensors", changed(key, None, family)))
 
 
 # what an encoder's features are multiplied with: any width is an adapter for some encoder
@@ -198,7 +199,7 @@ def test_every_single_tensor_of_another_width_is_noticed(family, tmp_path):
     for key in flat.keys() - {f"image_proj.{READS_FEATURES[family]}"}:
         tensor = flat[key]
         wider = torch.cat([tensor, tensor[..., :1]], dim=-1)
-        refusal(write_safetensors(tmp_path / "a.safetensors", changed(key, wider, family)))
+        refused(write_safetensors(tmp_path / "a.safetensors", changed(key, wider, family)))
 
 
 @pytest.mark.parametrize(
@@ -219,31 +220,31 @@ def test_every_single_tensor_of_another_width_is_noticed(family, tmp_path):
 )
 def test_a_tensor_too_many_is_noticed(key, tmp_path):
     flat = changed(key, torch.zeros(8, 64))
-    refusal(write_safetensors(tmp_path / "a.safetensors", flat))
+    refused(write_safetensors(tmp_path / "a.safetensors", flat))
 
 
 def test_even_layer_numbers_are_refused(tmp_path):
     file = good()
     even = {f"ip_adapter.{int(key.split('.')[0]) + 1}.{key.split('.', 1)[1]}": t for key, t in file.ip_adapter.items()}
     flat = {key: tensor for key, tensor in file.flat().items() if key.startswith("image_proj.")} | even
-    assert "1, 3, 5" in refusal(write_safetensors(tmp_path / "a.safetensors", flat))
+    assert "1, 3, 5" in refused(write_safetensors(tmp_path / "a.safetensors", flat))
 
 
 def test_layers_of_another_context_width_are_refused(tmp_path):
     flat = good("base").flat()
     other = random_adapter("base", FEW, 48).flat()
     mixed = {key: other[key] if key.startswith("ip_adapter.") else tensor for key, tensor in flat.items()}
-    assert "mixes two adapters" in refusal(write_safetensors(tmp_path / "a.safetensors", mixed))
+    assert "mixes two adapters" in refused(write_safetensors(tmp_path / "a.safetensors", mixed))
 
 
 def test_two_layouts_of_one_adapter_in_a_file_are_refused(tmp_path):
     both = good().flat() | good().flat("image_proj_model.", "adapter_modules.")
-    assert "under two names" in refusal(write_safetensors(tmp_path / "a.safetensors", both))
+    assert "under two names" in refused(write_safetensors(tmp_path / "a.safetensors", both))
 
 
 def test_the_same_name_nested_and_flat_is_refused(tmp_path):
     file = good()
-    assert "twice" in refusal(write_torch(tmp_path / "a.bin", file.nested | {LAYER: torch.zeros(8, 64)}))
+    assert "twice" in refused(write_torch(tmp_path / "a.bin", file.nested | {LAYER: torch.zeros(8, 64)}))
 
 
 def holds_itself() -> dict:
@@ -279,11 +280,11 @@ def deep(levels: int) -> dict:
     ids=lambda content: type(content).__name__,
 )
 def test_a_torch_file_of_something_else_is_refused(content, tmp_path):
-    refusal(write_torch(tmp_path / "a.bin", content))
+    refused(write_torch(tmp_path / "a.bin", content))
 
 
 def test_a_dictionary_that_holds_itself_ends(tmp_path):
-    refusal(write_torch(tmp_path / "a.bin", holds_itself()))
+    refused(write_torch(tmp_path / "a.bin", holds_itself()))
 
 
 NOT_IN_FULL: dict[str, Callable[[], torch.Tensor]] = {
@@ -300,7 +301,7 @@ NOT_IN_FULL: dict[str, Callable[[], torch.Tensor]] = {
 @pytest.mark.parametrize("name", NOT_IN_FULL)
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_tensors_that_are_not_stored_in_full_are_refused(name, tmp_path):
-    assert LAYER in refusal(write_torch(tmp_path / "a.bin", changed(LAYER, NOT_IN_FULL[name]())))
+    assert LAYER in refused(write_torch(tmp_path / "a.bin", changed(LAYER, NOT_IN_FULL[name]())))
 
 
 def test_parameters_in_a_torch_file_are_weights_like_others(tmp_path):
@@ -315,4 +316,4 @@ def test_a_diffusers_unet_with_two_adapters_is_refused(tmp_path):
     layer = "down_blocks.0.attentions.0.transformer_blocks.0.attn2.processor.to_k_ip.{}.weight"
     flat = {layer.format(i): torch.zeros(8, 64) for i in (0, 1)}
     flat |= {f"encoder_hid_proj.image_projection_layers.{i}.norm.weight": torch.zeros(64) for i in (0, 1)}
-    assert "several IP-Adapters" in refusal(write_safetensors(tmp_path / "a.safetensors", flat))
+    assert "several IP-Adapters" in refused(write_safetensors(tmp_path / "a.safetensors", flat))

@@ -8,10 +8,11 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from pack.ipadapter.errors import IPAdapterError
 from pack.ipadapter.prompts.combining import Combination, combine_prompts
 from pack.ipadapter.prompts.prompt import ImageFeatures, ImagePrompt, Order, Part, Region
 from torch import Tensor
+
+from tests.refusals import refusal
 
 EMBED, TOKENS, HIDDEN = 6, 5, 4
 ZERO = ImageFeatures(torch.full((1, EMBED), 0.3), torch.full((1, TOKENS, HIDDEN), 0.7))
@@ -213,25 +214,21 @@ def test_concat_leaves_regions_in_their_place():
     assert len(combine_prompts([prompt(placed(1)), prompt(placed(2))], Combination.CONCAT).parts) == 2
 
 
-def refusal(how: Combination, prompts: list[ImagePrompt], *weights: float) -> str:
-    with pytest.raises(IPAdapterError) as error:
-        combine_prompts(prompts, how, weights or None)
-    text = str(error.value)
-    assert text.endswith(".") and "\n" not in text
-    return text
+def refused(how: Combination, prompts: list[ImagePrompt], *weights: float) -> str:
+    return refusal(combine_prompts, prompts, how, weights or None)
 
 
 @pytest.mark.parametrize("how", MIXING)
 def test_regions_cannot_be_mixed(how):
-    assert f"cannot be combined by '{how.value}'" in refusal(how, [prompt(placed(1)), single()])
+    assert f"cannot be combined by '{how.value}'" in refused(how, [prompt(placed(1)), single()])
 
 
 @pytest.mark.parametrize("how", Combination)
 def test_two_encoders_are_refused(how):
     other = replace(single(), encoder="another encoder")
-    assert "small encoder and another encoder" in refusal(how, [single(), other])
+    assert "small encoder and another encoder" in refused(how, [single(), other])
     same_name = replace(single(), zero_pixels=features(1, 9))
-    assert "two image encoders" in refusal(how, [single(), same_name])
+    assert "two image encoders" in refused(how, [single(), same_name])
 
 
 def known(embeds: bool, hidden: bool, tokens: int = TOKENS) -> ImageFeatures:
@@ -245,7 +242,7 @@ def test_images_of_which_less_is_known_stand_beside_their_like_only(how, kept):
     kind = {(True, False): "image embedding", (False, True): "penultimate hidden states"}[kept]
     whole, foreign = single(), prompt(Part(known(*kept)))
     for prompts in ([whole, foreign], [foreign, whole]):
-        said = refusal(how, prompts)
+        said = refused(how, prompts)
         assert "do not hold the same" in said and kind in said and "Encode Image Prompt" in said
     alone = combined(how, [foreign, foreign]).positive
     assert alone.widths.keys() == foreign.parts[0].positive.widths.keys()
@@ -259,36 +256,36 @@ def test_negatives_hold_what_the_images_hold(how):
     )
     made = combined(how, [foreign, prompt(Part(known(True, False)))])
     assert made.negative.penultimate is None and len(made.negative) == (2 if how is Combination.CONCAT else 1)
-    assert "do not hold the same" in refusal(how, [less, single()])
+    assert "do not hold the same" in refused(how, [less, single()])
 
 
 @pytest.mark.parametrize("how", Combination)
 def test_images_in_two_details_are_refused(how):
     finer = prompt(Part(known(True, True, tokens=3 * TOKENS)))
-    assert f"{TOKENS} × {HIDDEN}; {EMBED} and {3 * TOKENS} × {HIDDEN}" in refusal(how, [single(), finer])
+    assert f"{TOKENS} × {HIDDEN}; {EMBED} and {3 * TOKENS} × {HIDDEN}" in refused(how, [single(), finer])
 
 
 def test_weights_that_sum_to_nothing_have_no_average():
-    assert "weights sum to 0" in refusal(Combination.AVERAGE, [single(seed=1), single(seed=2)], 0.3, -0.3)
-    assert "weights sum to 0" in refusal(Combination.AVERAGE, [single(seed=1), single(seed=2)], 0.0, 0.0)
+    assert "weights sum to 0" in refused(Combination.AVERAGE, [single(seed=1), single(seed=2)], 0.3, -0.3)
+    assert "weights sum to 0" in refused(Combination.AVERAGE, [single(seed=1), single(seed=2)], 0.0, 0.0)
     three = [single(seed=seed) for seed in range(3)]
-    assert "weights sum to 0" in refusal(Combination.AVERAGE, three, 0.3, -0.1, -0.2)
+    assert "weights sum to 0" in refused(Combination.AVERAGE, three, 0.3, -0.1, -0.2)
 
 
 @pytest.mark.parametrize("how", Combination)
 def test_a_wrong_number_of_weights_is_refused(how):
-    assert "weights has 1 number(s) for 2 image prompt(s) of 3" in refusal(how, [single(2), single()], 1.0)
-    assert "weights has 4 number(s)" in refusal(how, [single(2), single()], 1.0, 1.0, 1.0, 1.0)
+    assert "weights has 1 number(s) for 2 image prompt(s) of 3" in refused(how, [single(2), single()], 1.0)
+    assert "weights has 4 number(s)" in refused(how, [single(2), single()], 1.0, 1.0, 1.0, 1.0)
 
 
 @pytest.mark.parametrize("how", MIXING)
 def test_other_numbers_of_frames_are_refused(how):
-    assert "have 2 and 3 frames" in refusal(how, [frames(2), frames(3)])
+    assert "have 2 and 3 frames" in refused(how, [frames(2), frames(3)])
 
 
 @pytest.mark.parametrize("how", Combination)
 def test_two_orders_are_refused(how):
-    assert "two orders" in refusal(how, [frames(3), single(3)])
+    assert "two orders" in refused(how, [frames(3), single(3)])
 
 
 def test_the_prompts_given_stay_as_they_were():

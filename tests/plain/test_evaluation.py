@@ -22,13 +22,13 @@ from pack.ipadapter.commands.evaluate.run import remaining, wanted
 from pack.ipadapter.commands.evaluate.score import Scorer
 from pack.ipadapter.commands.evaluate.summary import TABLE_1, describe_results
 from pack.ipadapter.encoders.two_towers import open_towers
-from pack.ipadapter.errors import IPAdapterError
 from pack.ipadapter.evaluation.metrics import embed_captions, embed_pictures
 from pack.ipadapter.files.captions import read_text
 from pack.ipadapter.host.pictures import from_pil
 from PIL import Image
 
 from tests.plain.test_metrics import ours_model, saved
+from tests.refusals import refusal
 
 ROOT = Path(__file__).resolve().parents[2]
 SETTINGS = {"encoder": "a", "steps": 50}
@@ -38,14 +38,6 @@ def image(path: Path, size: tuple[int, int] = (40, 30), colour: str = "red") -> 
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.new("RGB", size, colour).save(path)
     return path
-
-
-def refusal(action, *args, **more) -> str:
-    with pytest.raises(IPAdapterError) as error:
-        action(*args, **more)
-    text = str(error.value)
-    assert text.endswith(".") and "\n" not in text
-    return text
 
 
 # Folders and captions

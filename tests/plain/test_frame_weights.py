@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 
 import pytest
-
 from pack.ipadapter.errors import IPAdapterError
 from pack.ipadapter.legacy.schedule import Method, make_schedule, prompt_schedule
 from pack.ipadapter.strength.frames import FrameTiming, read_frame_weights, timed_weights

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-
 from pack.ipadapter.backbones.backbone import CrossAttentionLayer
 from pack.ipadapter.errors import IPAdapterError
 from pack.ipadapter.legacy.migration.new_nodes import BOOSTED_COMPOSITION, BOOSTED_STYLE, NEW_WEIGHT_TYPES

@@ -9,10 +9,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from pack.ipadapter.commands.migrate.command import main
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from pack.ipadapter.commands.migrate.command import main
 from tests.legacy_graphs import graph_of
 
 ROOT = Path(__file__).resolve().parents[2]

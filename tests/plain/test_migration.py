@@ -6,11 +6,11 @@ import copy
 import json
 
 import pytest
-
 from pack.ipadapter.legacy.migration.api_format import migrate_prompt
 from pack.ipadapter.legacy.migration.legacy_nodes import LEGACY_FORMS
 from pack.ipadapter.legacy.migration.rules import MIGRATION_RULES
 from pack.ipadapter.legacy.migration.ui_format import migrate_workflow
+
 from tests.legacy_graphs import LegacyGraph, faults, graph_of, to_prompt
 from tools.migration_page import PAGE, make_page
 

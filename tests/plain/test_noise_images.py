@@ -7,9 +7,10 @@ import random
 import numpy as np
 import pytest
 import torch
-from pack.ipadapter.errors import IPAdapterError
 from pack.ipadapter.images.noise import Noise, make_noise
 from torch import Tensor
+
+from tests.refusals import refusal
 
 EVERY_KIND = pytest.mark.parametrize("kind", Noise)
 SEED, SIZE = 5, 32
@@ -139,21 +140,13 @@ def test_blur_makes_noise_weaker():
     assert deviations == sorted(deviations, reverse=True)
 
 
-def refusal(kind: Noise, image: Tensor | None) -> str:
-    with pytest.raises(IPAdapterError) as error:
-        noise(kind, image=image)
-    text = str(error.value)
-    assert text.endswith(".") and "\n" not in text
-    return text
-
-
 def test_a_shuffle_without_a_picture_is_refused():
-    assert "there is no image" in refusal(Noise.SHUFFLE, None)
+    assert "there is no image" in refusal(noise, Noise.SHUFFLE, image=None)
 
 
 @EVERY_KIND
 def test_what_is_no_picture_is_refused(kind):
-    assert "holds NaN" in refusal(kind, torch.full((1, 40, 40, 3), float("nan")))
-    assert "says too little" in refusal(kind, picture(1, 1))
-    assert "image has shape" in refusal(kind, picture(channels=2))
-    assert "image has shape" in refusal(kind, picture(images=0))
+    assert "holds NaN" in refusal(noise, kind, image=torch.full((1, 40, 40, 3), float("nan")))
+    assert "says too little" in refusal(noise, kind, image=picture(1, 1))
+    assert "image has shape" in refusal(noise, kind, image=picture(channels=2))
+    assert "image has shape" in refusal(noise, kind, image=picture(images=0))

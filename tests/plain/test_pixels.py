@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from pack.ipadapter.errors import IPAdapterError
 from pack.ipadapter.images.pixels import Fit, PixelFormat, prepare_pixels, zero_pixels
 from torch import Tensor
+
+from tests.refusals import refusal
 
 FORM = PixelFormat(32, (0.4, 0.5, 0.6), (0.2, 0.25, 0.3))
 EVERY_FIT = pytest.mark.parametrize("fit", Fit)
@@ -148,18 +149,16 @@ BAD_PICTURES: dict[str, tuple[Tensor, str]] = {
 }
 
 
-def refusal(image: Tensor, mask: Tensor | None = None, fit: Fit = Fit.CROP) -> str:
-    with pytest.raises(IPAdapterError) as error:
-        prepare_pixels(image, mask, fit, FORM)
-    text = str(error.value)
-    assert text.startswith(("image ", "mask ")) and text.endswith(".") and "\n" not in text
+def refused(image: Tensor, mask: Tensor | None = None, fit: Fit = Fit.CROP) -> str:
+    text = refusal(prepare_pixels, image, mask, fit, FORM)
+    assert text.startswith(("image ", "mask "))
     return text
 
 
 @pytest.mark.parametrize("name", BAD_PICTURES)
 def test_what_is_no_picture_is_refused_in_a_sentence(name):
     image, expected = BAD_PICTURES[name]
-    text = refusal(image)
+    text = refused(image)
     assert text.startswith("image ") and expected in text
 
 
@@ -180,24 +179,24 @@ BAD_MASKS: dict[str, tuple[Tensor, str]] = {
 @pytest.mark.parametrize("name", BAD_MASKS)
 def test_what_is_no_mask_is_refused_in_a_sentence(name):
     mask, expected = BAD_MASKS[name]
-    text = refusal(picture(images=2), mask)
+    text = refused(picture(images=2), mask)
     assert text.startswith("mask ") and expected in text
 
 
 def test_a_transparent_picture_is_refused():
-    assert "transparency" in refusal(plain(40, 40, (*RED, 0.0)))
+    assert "transparency" in refused(plain(40, 40, (*RED, 0.0)))
 
 
 def test_one_transparent_picture_among_others_is_refused():
     image = plain(40, 40, (*RED, 1.0)).repeat(3, 1, 1, 1)
     image[1, ..., 3] = 0
-    assert "transparency" in refusal(image)
+    assert "transparency" in refused(image)
 
 
 def test_a_mask_that_the_crop_loses_is_refused_and_pad_keeps_it():
     mask = torch.zeros(1, 40, 160)
     mask[:, :, :20] = 1
-    assert "pad or stretch" in refusal(picture(40, 160), mask)
+    assert "pad or stretch" in refused(picture(40, 160), mask)
     assert prepare_pixels(picture(40, 160), mask, Fit.PAD, FORM).any()
 
 

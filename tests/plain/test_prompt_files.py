@@ -34,6 +34,7 @@ from torch import Tensor
 
 from tests.adapters import random_adapter
 from tests.plain.public import assert_is_a_sentence, checkpoint_of, write_safetensors, write_torch
+from tests.refusals import file_refusal
 
 ROOT = Path(__file__).resolve().parents[2]
 EMBED, HIDDEN, PATCHES = 24, 16, 5
@@ -99,11 +100,8 @@ def plain(prompt: ImagePrompt) -> Any:
     return bits(prompt)
 
 
-def refusal(path: Path) -> str:
-    with pytest.raises(IPAdapterError) as error:
-        read_prompt(path, path.name)
-    assert_is_a_sentence(error.value, path.name)
-    return str(error.value)
+def refused(path: Path) -> str:
+    return file_refusal(path.name, read_prompt, path, path.name)
 
 
 @pytest.mark.parametrize("name", PROMPTS)
@@ -235,7 +233,7 @@ def test_a_file_cut_short_anywhere_is_refused(tmp_path):
     path = fresh(tmp_path)
     for length in (*range(0, len(whole), 97), len(whole) - 1):
         path.write_bytes(whole[:length])
-        refusal(path)
+        refused(path)
 
 
 @quick
@@ -302,7 +300,7 @@ def test_tensors_that_no_encoder_makes_are_refused(case, tmp_path):
     tensors, metadata = contents()
     name, tensor = HANDS[case]
     tensors = {key: value for key, value in (tensors | {name: tensor}).items() if value is not None}
-    assert "the file is damaged: save the image prompt again" in refusal(rewritten(tmp_path, tensors, metadata))
+    assert "the file is damaged: save the image prompt again" in refused(rewritten(tmp_path, tensors, metadata))
 
 
 FIELDS: dict[str, Any] = {
@@ -327,22 +325,22 @@ FIELDS: dict[str, Any] = {
 @pytest.mark.parametrize("case", FIELDS)
 def test_fields_that_no_part_has_are_refused(case, tmp_path):
     tensors, metadata = contents()
-    assert "save the image prompt again" in refusal(rewritten(tmp_path, tensors, metadata | {"parts": FIELDS[case]}))
+    assert "save the image prompt again" in refused(rewritten(tmp_path, tensors, metadata | {"parts": FIELDS[case]}))
 
 
 def test_a_later_format_asks_for_an_update(tmp_path):
     tensors, metadata = contents()
-    text = refusal(rewritten(tmp_path, tensors, metadata | {"version": "2"}))
+    text = refused(rewritten(tmp_path, tensors, metadata | {"version": "2"}))
     assert "of format 2, and this version of the pack reads format 1: update the pack" in text
 
 
 def test_files_of_other_kinds_are_refused_by_what_is_in_them(tmp_path):
     adapter = write_safetensors(fresh(tmp_path), random_adapter("base", (8,), 32).flat())
-    assert "holds no image prompt (image_proj.norm.bias" in refusal(adapter)
-    assert "is no safetensors file" in refusal(write_torch(fresh(tmp_path), torch.zeros(1, 4)))
+    assert "holds no image prompt (image_proj.norm.bias" in refused(adapter)
+    assert "is no safetensors file" in refused(write_torch(fresh(tmp_path), torch.zeros(1, 4)))
     page = fresh(tmp_path)
     page.write_bytes(b"<!DOCTYPE html>")
-    assert "is a web page" in refusal(page)
+    assert "is a web page" in refused(page)
 
 
 def foreign(tmp_path: Path, content: object) -> Path:

@@ -6,7 +6,6 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from pack.ipadapter.errors import IPAdapterError
 from pack.ipadapter.images.pixels import Fit, PixelFormat
 from pack.ipadapter.images.tiles import MASK_SIDE, Tiling, rectangle, tile_boxes
 from pack.ipadapter.prompts.details import cut_subtiles, grid_side, pool_subtiles
@@ -14,6 +13,8 @@ from pack.ipadapter.prompts.prompt import ImageFeatures, Order
 from pack.ipadapter.prompts.reading import Reading, make_parts, views_of
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
+
+from tests.refusals import refusal
 
 SIZE = 16
 FORM = PixelFormat(SIZE, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
@@ -129,28 +130,20 @@ def test_a_tile_is_read_of_the_frames_that_count_in_it_and_weighs_nothing_in_the
 def test_a_frame_that_counts_in_no_tile_is_named():
     clear = picture(16, 32, images=3, channels=4)
     clear[1, ..., 3] = 0
-    said = refusal(lambda: views(clear, Tiling.IN_PLACE, None, Order.FRAME_BY_FRAME))
+    said = refusal(views, clear, Tiling.IN_PLACE, None, Order.FRAME_BY_FRAME)
     assert "nothing of frame 2 of the reference images" in said
     assert [view.references for view in views(clear, Tiling.IN_PLACE)] == [(0, 2), (0, 2)]
 
 
-def refusal(call) -> str:
-    with pytest.raises(IPAdapterError) as error:
-        call()
-    text = str(error.value)
-    assert text.endswith(".") and "\n" not in text
-    return text
-
-
 def test_what_cannot_be_cut_is_refused():
-    assert "too few to cut" in refusal(lambda: views(picture(12, 14), Tiling.IN_PLACE))
-    assert "12×14 pixels" in refusal(lambda: views(picture(14, 12), Tiling.IN_PLACE))
-    assert "says too little" in refusal(lambda: views(picture(4, 40), Tiling.TOGETHER))
+    assert "too few to cut" in refusal(views, picture(12, 14), Tiling.IN_PLACE)
+    assert "12×14 pixels" in refusal(views, picture(14, 12), Tiling.IN_PLACE)
+    assert "says too little" in refusal(views, picture(4, 40), Tiling.TOGETHER)
     clear = picture(16, 32, channels=4)
     clear[..., 3] = 0
-    assert "in any of its tiles" in refusal(lambda: views(clear, Tiling.TOGETHER))
-    assert "mask is empty" in refusal(lambda: views(picture(), Tiling.TOGETHER, torch.zeros(1, 4, 4)))
-    assert "mask has shape" in refusal(lambda: views(picture(), Tiling.IN_PLACE, torch.ones(3, 4, 4)))
+    assert "in any of its tiles" in refusal(views, clear, Tiling.TOGETHER)
+    assert "mask is empty" in refusal(views, picture(), Tiling.TOGETHER, torch.zeros(1, 4, 4))
+    assert "mask has shape" in refusal(views, picture(), Tiling.IN_PLACE, torch.ones(3, 4, 4))
 
 
 def test_a_mask_of_one_pixel_counts_in_one_tile():
@@ -162,9 +155,7 @@ def test_a_mask_of_one_pixel_counts_in_one_tile():
 
 def test_one_image_a_frame_leaves_no_room_for_several():
     for several in ({"fit": Tiling.TOGETHER}, {"detail": 2}):
-        assert "order is 'frame by frame'" in refusal(
-            lambda several=several: Reading(order=Order.FRAME_BY_FRAME, **several)
-        )
+        assert "order is 'frame by frame'" in refusal(Reading, order=Order.FRAME_BY_FRAME, **several)
     Reading(Tiling.IN_PLACE, Order.FRAME_BY_FRAME)
     Reading(order=Order.FRAME_BY_FRAME, detail=2, detail_weight=0.0)
 
@@ -201,7 +192,7 @@ def test_an_encoder_without_patch_tokens_gives_detail_of_its_embedding():
 
 @pytest.mark.parametrize("tokens", [0, 1, 3, 16, 256, 261])
 def test_tokens_that_are_no_square_are_refused(tokens):
-    assert f"makes {tokens} tokens" in refusal(lambda: grid_side(tokens))
+    assert f"makes {tokens} tokens" in refusal(grid_side, tokens)
 
 
 def encoded(view, grid: int = 2) -> ImageFeatures:

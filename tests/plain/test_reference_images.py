@@ -6,9 +6,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pack.ipadapter.errors import IPAdapterError
 from pack.ipadapter.images.references import Reference, ReferenceCrop, prepare_reference, sharpen
 from torch import Tensor
+
+from tests.refusals import refusal
 
 POSITIONS = [ReferenceCrop.CENTER, ReferenceCrop.TOP, ReferenceCrop.BOTTOM, ReferenceCrop.LEFT, ReferenceCrop.RIGHT]
 
@@ -155,29 +156,21 @@ def test_sharpening_makes_edges_steeper():
     assert sharpen(x, 1.0)[0, 0, 4, 4] > sharpen(x, 0.1)[0, 0, 4, 4]
 
 
-def refusal(image: Tensor, crop: ReferenceCrop, mask: Tensor | None = None, **more) -> str:
-    with pytest.raises(IPAdapterError) as error:
-        prepare(image, crop, mask, **more)
-    text = str(error.value)
-    assert text.endswith(".") and "\n" not in text
-    return text
-
-
 def test_what_cannot_be_cropped_to_is_refused():
-    assert "there is no mask" in refusal(picture(), ReferenceCrop.TO_MASK)
-    assert "1×1 pixels" in refusal(picture(), ReferenceCrop.TO_MASK, marked(40, 60, 5, 5, 6, 6))
-    assert "mask is empty" in refusal(picture(), ReferenceCrop.TO_MASK, torch.zeros(1, 40, 60))
+    assert "there is no mask" in refusal(prepare, picture(), ReferenceCrop.TO_MASK)
+    assert "1×1 pixels" in refusal(prepare, picture(), ReferenceCrop.TO_MASK, marked(40, 60, 5, 5, 6, 6))
+    assert "mask is empty" in refusal(prepare, picture(), ReferenceCrop.TO_MASK, torch.zeros(1, 40, 60))
     two = torch.cat([torch.ones(1, 40, 60), torch.zeros(1, 40, 60)])
-    assert "mask 2 of 2" in refusal(picture(images=2), ReferenceCrop.TO_MASK, two)
-    assert "mask has shape" in refusal(picture(), ReferenceCrop.CENTER, torch.ones(3, 40, 60))
+    assert "mask 2 of 2" in refusal(prepare, picture(images=2), ReferenceCrop.TO_MASK, two)
+    assert "mask has shape" in refusal(prepare, picture(), ReferenceCrop.CENTER, torch.ones(3, 40, 60))
 
 
 @pytest.mark.parametrize("crop", ReferenceCrop)
 def test_what_is_no_picture_is_refused(crop):
-    assert "holds NaN" in refusal(torch.full((1, 40, 40, 3), float("nan")), crop)
-    assert "says too little" in refusal(picture(4, 4), crop)
-    assert "image has shape" in refusal(picture(channels=2), crop)
-    assert "mask holds NaN" in refusal(picture(), crop, torch.tensor([[[1.0, float("nan")]]]))
+    assert "holds NaN" in refusal(prepare, torch.full((1, 40, 40, 3), float("nan")), crop)
+    assert "says too little" in refusal(prepare, picture(4, 4), crop)
+    assert "image has shape" in refusal(prepare, picture(channels=2), crop)
+    assert "mask holds NaN" in refusal(prepare, picture(), crop, torch.tensor([[[1.0, float("nan")]]]))
 
 
 def test_a_mask_of_another_size_is_brought_to_the_picture():

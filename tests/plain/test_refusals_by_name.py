@@ -6,10 +6,10 @@ import pytest
 import torch
 from pack.ipadapter.adapters.checkpoint import read_checkpoint
 from pack.ipadapter.adapters.identify import identify
-from pack.ipadapter.errors import IPAdapterError
 
 from tests.adapters import base_shapes, layer_shapes, linear, norm, plus_shapes
-from tests.plain.public import SD15_CHANNELS, SDXL_CHANNELS, Shapes, assert_is_a_sentence
+from tests.plain.public import SD15_CHANNELS, SDXL_CHANNELS, Shapes
+from tests.refusals import file_refusal
 
 
 def prefixed(prefix: str, shapes: Shapes) -> Shapes:
@@ -87,10 +87,7 @@ def test_a_file_of_another_kind_is_refused_by_name(name, tmp_path):
     shapes, expected = (FAMILIES_TO_COME | OTHER_KINDS)[name]
     # one number a tensor: only names and shapes matter, and real files of these kinds take gigabytes
     tensors = {key: torch.zeros(()).expand(shape).to("meta") for key, shape in shapes.items()}
-    with pytest.raises(IPAdapterError) as error:
-        identify(read_unread(tensors))
-    assert_is_a_sentence(error.value, "somebody's file.bin")
-    assert expected in str(error.value)
+    assert expected in file_refusal("somebody's file.bin", identify, read_unread(tensors))
 
 
 def read_unread(tensors):
@@ -115,7 +112,4 @@ LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:0123\nsize 446427
 def test_what_a_failed_download_leaves_is_refused_by_name(content, expected, tmp_path):
     path = tmp_path / "ip-adapter_sd15.safetensors"
     path.write_bytes(content)
-    with pytest.raises(IPAdapterError) as error:
-        read_checkpoint(path)
-    assert_is_a_sentence(error.value, path.name)
-    assert expected in str(error.value)
+    assert expected in file_refusal(path.name, read_checkpoint, path)

@@ -12,15 +12,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
-from torch import Tensor
-
 from pack.ipadapter.commands.train.encoding import ChunkShare, Plan, Settings, fill, make_plan, skipped
 from pack.ipadapter.commands.train.examples import open_set
 from pack.ipadapter.commands.train.listing import list_folder
 from pack.ipadapter.commands.train.pictures import open_training_picture
 from pack.ipadapter.commands.train.room import cache_bytes, refuse_little_room
 from pack.ipadapter.errors import IPAdapterError
+from PIL import Image
+from torch import Tensor
+
 from tests.host.train_cli_world import SmallEncoders
 
 usage = namedtuple("usage", "total used free")

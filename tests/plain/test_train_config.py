@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-
 from pack.ipadapter.adapters.families import BASE, PLUS
 from pack.ipadapter.commands.train.config import read_config
 from pack.ipadapter.commands.train.listing import find_shards

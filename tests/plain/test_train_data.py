@@ -11,11 +11,10 @@ import numpy as np
 import pytest
 import torch
 import webdataset
-from PIL import Image
-
 from pack.ipadapter.commands.train.listing import complete, decode, list_folder, list_shards
 from pack.ipadapter.commands.train.pictures import open_training_picture
 from pack.ipadapter.errors import IPAdapterError
+from PIL import Image
 
 CAPTION = "a café, 東京"
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-
 from pack.ipadapter.commands.train.checkpoints import Checkpoints, RunCheckpoint
 from pack.ipadapter.commands.train.journal import Journal, LossRow
 from pack.ipadapter.errors import IPAdapterError

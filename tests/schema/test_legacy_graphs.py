@@ -7,11 +7,11 @@ import copy
 from types import SimpleNamespace
 
 import pytest
-
 from pack.ipadapter.legacy.migration.api_format import migrate_prompt
 from pack.ipadapter.legacy.migration.legacy_nodes import LEGACY_FORMS
 from pack.ipadapter.legacy.migration.new_nodes import NEW_FORMS
 from pack.ipadapter.legacy.migration.rules import MIGRATION_RULES
+
 from tests.legacy_graphs import ADAPTER_FILE, EMBEDS_FILE, KINDS, SINK, graph_of
 from tests.schema.texts import inputs_of
 from tools.workflows.schema import WIDGET_TYPES
