@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar
 
 import comfy.latent_formats
 import comfy.model_base
@@ -150,12 +150,14 @@ class LabTextModels(comfy.sd1_clip.SD1ClipModel):
 
 
 ZERO = ("out.2", "out_layers.3", "proj_out", "zero_convs", "middle_block_out")  # start as nothing, as in training
+RESET: tuple[type[Any], ...] = (nn.Linear, nn.Conv2d, nn.GroupNorm, nn.LayerNorm)
+Network = TypeVar("Network", bound=nn.Module)
 
 
-def initialise(module: nn.Module) -> nn.Module:
+def initialise(module: Network) -> Network:
     """Fresh weights: the host's layers leave theirs unset."""
     for name, layer in module.named_modules():
-        for kind in (nn.Linear, nn.Conv2d, nn.GroupNorm, nn.LayerNorm):
+        for kind in RESET:
             if isinstance(layer, kind):
                 kind.reset_parameters(layer)
         if name.endswith(ZERO) or any(f"{part}." in name for part in ZERO[3:]):

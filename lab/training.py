@@ -68,7 +68,8 @@ def train(
     module: nn.Module, loss_of: Callable[[int], Tensor], recipe: Recipe, name: str, peek: Peek | None = None
 ) -> Result:
     """Train a module in place on the loss of each step; it ends with its averaged weights."""
-    started, losses = time.perf_counter(), []
+    started = time.perf_counter()
+    losses: list[float] = []
     parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(parameters, recipe.learning_rate, (0.9, 0.99), weight_decay=recipe.weight_decay)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, recipe.rate)

@@ -276,5 +276,6 @@ def captions(scene: Scene) -> list[str]:
 
 def every_caption() -> Iterator[str]:
     """Every caption there is, each once, with the empty one first."""
-    scenes = (Scene(*values) for values in product(*ATTRIBUTES.values()))
+    every = product(*ATTRIBUTES.values())
+    scenes = (Scene(shape, colour, style, background) for shape, colour, style, background in every)
     yield from dict.fromkeys(["", *(text for scene in scenes for text in captions(scene))])

@@ -5,6 +5,8 @@ Layers that need ComfyUI start it in a conftest of their own; the plain layer do
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 import torch
 
@@ -14,7 +16,6 @@ from tests.naming import ROOT, name_pack
 SERVED = ("live", "browser")
 # Layers whose files make models that their tests share.
 WITH_MODELS = ("host", "oracle", "dynamic", "lab")
-
 
 name_pack()
 torch.set_num_threads(1)  # the models here are too small to share out, and other work may run beside
@@ -54,7 +55,7 @@ def layer_of(item: pytest.Item) -> str:
 
 
 @pytest.fixture(autouse=True)
-def no_gradients():
+def no_gradients() -> Iterator[None]:
     """Sampling in the host runs without gradients."""
     with torch.inference_mode():
         yield

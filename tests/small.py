@@ -15,7 +15,7 @@ import comfy.model_patcher
 import comfy.supported_models
 import comfy.utils
 import torch
-from diffusers import UNet2DConditionModel
+from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from torch import Tensor
 
 Tensors = dict[str, Tensor]

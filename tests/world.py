@@ -70,10 +70,18 @@ class Recorder:
     calls: list[Call] = field(default_factory=list)
 
     def __call__(
-        self, executor: Any, x, timestep, context, y, control, options: dict[str, Any], **kwargs: Any
+        self,
+        executor: Any,
+        x: Tensor,
+        timestep: Tensor,
+        context: Tensor,
+        y: Tensor | None,
+        control: dict[str, list[Tensor | None]] | None,
+        options: dict[str, Any],
+        **kwargs: Any,
     ) -> Tensor:
         rows = (list(options["cond_or_uncond"]), list(options["uuids"]))
-        given = [tensor if tensor is None else tensor.clone() for tensor in (x, timestep, context, y)]
+        given = (x.clone(), timestep.clone(), context.clone(), None if y is None else y.clone())
         residuals = {name: list(tensors) for name, tensors in (control or {}).items()}  # the UNet empties its lists
         out = executor(x, timestep, context, y, control, options, **kwargs)
         self.calls.append(Call(*given, *rows, residuals, out.clone()))

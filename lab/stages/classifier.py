@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from comfy.taesd.taesd import TAESD
 from torch import Tensor
 from torch.nn import functional
 
@@ -39,7 +40,7 @@ def reconstructed(images: Tensor, wobble: float = 0.15) -> Tensor:
     return torch.cat(parts)
 
 
-def through(vae: torch.nn.Module, images: Tensor, wobble: float) -> Tensor:
+def through(vae: TAESD, images: Tensor, wobble: float) -> Tensor:
     """One batch of `reconstructed`."""
     latents = vae.encode(pixels_of(images)).float()
     latents = latents + wobble * latents.std() * torch.randn_like(latents)
@@ -64,7 +65,8 @@ def fit(classifier: Classifier, images: Tensor, again: Tensor, labels: dict[str,
                            images[chosen], again[chosen]).float() / 255  # fmt: skip
         noise = torch.randn(seen.shape, generator=generator) * 0.06 * torch.rand(RECIPE.batch, 1, 1, 1)
         scores = classifier((seen + noise).clamp(0, 1))
-        return sum(functional.cross_entropy(scores[key].float(), labels[key][chosen]) for key in HEADS)
+        first, *others = (functional.cross_entropy(scores[key].float(), labels[key][chosen]) for key in HEADS)
+        return sum(others, first)
 
     return train(classifier, loss_of, RECIPE, "classifier")
 

@@ -177,7 +177,8 @@ def zero_shot(clip: open_clip.CLIP, scenes: list[Scene]) -> dict[str, float]:
 def share_right(clip: open_clip.CLIP, seen: Tensor, scenes: list[Scene], key: str) -> float:
     """One attribute, by captions that tell it alone."""
     mention = Mention(**{name: name == key for name in ATTRIBUTES})
-    alike = [caption(replace(scenes[0], **{key: name}), mention) for name in ATTRIBUTES[key]]
+    changes: list[dict[str, Any]] = [{key: name} for name in ATTRIBUTES[key]]
+    alike = [caption(replace(scenes[0], **change), mention) for change in changes]
     told = clip.encode_text(tokens_of(alike), True)
     best = (seen @ told.T).argmax(1)
     return float((best == values_of(scenes)[:, list(ATTRIBUTES).index(key)]).float().mean())

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from comfy.taesd.taesd import TAESD
+from torch import Tensor
 from torch.nn import functional
 
 from .. import store
@@ -32,7 +33,7 @@ def build(seed: int) -> dict[str, Any]:
     return {**vars(result), "scale": latent["scale"]}
 
 
-def fit(vae: nn.Module, pixels: Tensor, seed: int) -> Result:
+def fit(vae: TAESD, pixels: Tensor, seed: int) -> Result:
     """Reconstruct squares of pictures."""
     generator = torch.Generator().manual_seed(seed)
 
@@ -58,7 +59,7 @@ def reconstruction(again: Tensor, pixels: Tensor) -> Tensor:
     return error.abs().mean() + error.square().mean() + 0.5 * slopes
 
 
-def fit_latents(vae: nn.Module, pixels: Tensor) -> dict[str, Any]:
+def fit_latents(vae: TAESD, pixels: Tensor) -> dict[str, Any]:
     """The factor to unit variance, and the best linear map from a latent to its picture's colours (for previews)."""
     with torch.no_grad():
         means = torch.cat([vae.encode(batch) for batch in pixels.split(50)])
