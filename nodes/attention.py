@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from ..ipadapter.attention.maps import AttentionRecord
-from ..ipadapter.attention.selection import ALL, GROUPS, LAST, Choice
+from ..ipadapter.attention.selection import ALL, LAST, LAYER_GROUPS, MapChoice
 from ..ipadapter.drawing.heat_map import SCALES
 from ..ipadapter.host.api import ModelPatcher, io, ui
 from ..ipadapter.host.node import Node
@@ -54,7 +54,7 @@ def selection_inputs() -> list[io.Input]:
     return [
         io.Combo.Input(
             "layers",
-            options=[*GROUPS],
+            options=[*LAYER_GROUPS],
             default=ALL,
             tooltip="Which cross-attention layers: all, those of a part of the UNet, or those of one level. "
             "Levels are counted as the UNet runs: input 1 is the finest, output 1 the coarsest. SD1.5 has "
@@ -124,6 +124,6 @@ class ImagePromptAttention(Node):
         opacity: float,
         scale: str,
     ) -> io.NodeOutput:
-        made = picture_attention(record, image, Choice(layers, start_step, end_step, prompt), Look(scale, opacity))
+        made = picture_attention(record, image, MapChoice(layers, start_step, end_step, prompt), Look(scale, opacity))
         shown = ui.PreviewImage(made.overlay, cls=cls).as_dict() | ui.PreviewText(made.text).as_dict()
         return io.NodeOutput(made.overlay, made.mask, made.text, ui=shown)

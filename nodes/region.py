@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ..ipadapter.host.api import io
 from ..ipadapter.host.node import Node
-from ..ipadapter.host.sampling.conditioning import within
+from ..ipadapter.host.sampling.conditioning import conds_within
 from ..ipadapter.prompts.prompt import ImagePrompt, Overlap
 from ..ipadapter.prompts.regions import add_region, in_range, place_in_region
 from . import inputs
@@ -62,4 +62,6 @@ class ImagePromptRegion(Node):
     ) -> io.NodeOutput:
         placed = place_in_region(image_prompt, mask, weight, Overlap(overlap))
         inside = in_range(mask)
-        return io.NodeOutput(add_region(regions, placed), within(positive, inside), within(negative, inside))
+        return io.NodeOutput(
+            add_region(regions, placed), conds_within(positive, inside), conds_within(negative, inside)
+        )

@@ -12,7 +12,7 @@ from ..ipadapter.host.node import Node
 from ..ipadapter.host.notes import show_text
 from ..ipadapter.host.training.data import graph_pictures
 from ..ipadapter.host.training.node import PRECISIONS, train_adapter
-from ..ipadapter.host.training.watching import Watch
+from ..ipadapter.host.training.watching import TrainingWatch
 from ..ipadapter.training.recipe import Drops, Recipe
 from . import inputs
 from .sockets import CATEGORY, IPAdapterSocket
@@ -160,7 +160,7 @@ class TrainIPAdapter(Node):
             Drops(one["drop_text"], one["drop_image"], one["drop_both"]),
             one["seed"],
         )
-        watch = Watch(recipe.steps, show_text(cls.hidden.unique_id))
+        watch = TrainingWatch(recipe.steps, show_text(cls.hidden.unique_id))
         start = ip_adapter[0] if ip_adapter else None
         trained = train_adapter(
             one["model"],

@@ -26,7 +26,7 @@ from ..files.tensors import (
 from ..files.wrapped_names import unwrap
 from .diffusers_layout import public_names
 
-GROUPS = {
+FILE_GROUPS = {
     "image_proj": "image_proj",
     "image_proj_model": "image_proj",
     "ip_adapter": "ip_adapter",
@@ -72,10 +72,12 @@ def group(flat: Tensors, name: str) -> Checkpoint:
     other: Tensors = {}
     for key, tensor in flat.items():
         prefix, _, rest = key.partition(".")
-        if prefix in GROUPS and rest:
-            if rest in groups[GROUPS[prefix]]:
-                raise IPAdapterError(f"'{name}' holds {GROUPS[prefix]}.{rest} under two names; it mixes two adapters.")
-            groups[GROUPS[prefix]][rest] = tensor
+        if prefix in FILE_GROUPS and rest:
+            if rest in groups[FILE_GROUPS[prefix]]:
+                raise IPAdapterError(
+                    f"'{name}' holds {FILE_GROUPS[prefix]}.{rest} under two names; it mixes two adapters."
+                )
+            groups[FILE_GROUPS[prefix]][rest] = tensor
         else:
             other[key] = tensor
     return Checkpoint(name, groups["image_proj"], groups["ip_adapter"], other)

@@ -8,11 +8,9 @@ from __future__ import annotations
 import re
 
 import torch
-from torch import Tensor
 
 from ..errors import IPAdapterError
-
-Tensors = dict[str, Tensor]
+from ..files.tensors import Tensors
 
 LAYER = re.compile(
     r"(?:unet\.)?(?P<part>down_blocks|up_blocks|mid_block)\.(?P<path>[\w.]*?)attn2\.processor\."
@@ -24,7 +22,7 @@ PROCESSOR = re.compile(  # with the LoRA of FaceID adapters
     r"unet\.(?P<part>down_blocks|up_blocks|mid_block)\.(?P<path>[\w.]*?)attn(?P<attention>[12])\.processor\."
     r"(?P<rest>to_[kv]_ip\.weight|to_(?:q|k|v|out)_lora\.(?:down|up)\.weight)"
 )
-PARTS = ("down_blocks", "up_blocks", "mid_block")
+DIFFUSERS_PARTS = ("down_blocks", "up_blocks", "mid_block")
 
 # diffusers' name inside one projection layer -> the public file's
 PROJECTION_NAMES = (
@@ -96,7 +94,7 @@ def layers(flat: Tensors) -> Tensors:
 
 def position(match: re.Match[str]) -> tuple[int, ...]:
     """Where a layer stands in the reference's order."""
-    return (PARTS.index(match["part"]), *(int(digits) for digits in re.findall(r"[0-9]{1,9}", match["path"])))
+    return (DIFFUSERS_PARTS.index(match["part"]), *(int(digits) for digits in re.findall(r"[0-9]{1,9}", match["path"])))
 
 
 def projection(flat: Tensors) -> Tensors:
@@ -108,11 +106,11 @@ def projection(flat: Tensors) -> Tensors:
         if (match := SPLIT_KEY.match(key)) and key.replace("to_k", "to_v") in raw
     }
     single = {key: tensor for key, tensor in raw.items() if ".attn.to_k." not in key and ".attn.to_v." not in key}
-    renamed = {rename(key, full_face="ff.net.2.weight" in raw): tensor for key, tensor in single.items()}
+    renamed = {public_name(key, full_face="ff.net.2.weight" in raw): tensor for key, tensor in single.items()}
     return {f"image_proj.{key}": tensor for key, tensor in (renamed | joined).items()}
 
 
-def rename(key: str, full_face: bool) -> str:
+def public_name(key: str, full_face: bool) -> str:
     """One projection tensor's public name."""
     if full_face and key.startswith("norm."):
         return key.replace("norm.", "proj.3.")

@@ -25,7 +25,7 @@ def features_for(spec: AdapterSpec, prompt: ImagePrompt, part: Part) -> tuple[Re
     refuse_other_features(spec, prompt, part.positive)
     nothing = unconditional(spec, prompt, part)
     refuse_other_features(spec, prompt, nothing)
-    return read(spec, part.positive), read(spec, nothing)
+    return read_features_for(spec, part.positive), read_features_for(spec, nothing)
 
 
 def refuse_other_features(spec: AdapterSpec, prompt: ImagePrompt, features: ImageFeatures) -> None:
@@ -51,7 +51,7 @@ def is_normalised(face: Tensor) -> bool:
     return bool(torch.allclose(length, torch.ones_like(length), atol=1e-3))
 
 
-def read(spec: AdapterSpec, features: ImageFeatures) -> Read:
+def read_features_for(spec: AdapterSpec, features: ImageFeatures) -> Read:
     """What the projection takes of some images."""
     taken = [PREPARE[feature](spec, present(features.get(feature))) for feature, _ in spec.projection.reads]
     return (*taken, *spec.family.settings(spec.face))

@@ -18,7 +18,7 @@ from .checkpoint import Checkpoint, shape
 
 LORA_KEY = re.compile(r"([0-9]{1,4})\.to_(q|k|v|out)_lora\.(?:down|up)\.weight")
 ATTENTIONS_A_LAYER = 2  # the self-attention of its block too
-WEIGHTS = {"q": "to_q", "k": "to_k", "v": "to_v", "out": "to_out.0"}
+LORA_WEIGHTS = {"q": "to_q", "k": "to_k", "v": "to_v", "out": "to_out.0"}
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def lora_shapes(channels: tuple[int, ...], context_dim: int, rank: int) -> dict[
     shapes = {}
     for number in range(2 * len(channels)):
         width = channels[number // 2]
-        for name in WEIGHTS:
+        for name in LORA_WEIGHTS:
             columns = context_dim if number % 2 and name in "kv" else width
             shapes[f"{number}.to_{name}_lora.down.weight"] = (rank, columns)
             shapes[f"{number}.to_{name}_lora.up.weight"] = (width, rank)
@@ -71,5 +71,5 @@ def changes_of(lora: Mapping[str, Tensor], attentions: Sequence[str]) -> dict[st
             lora[f"{number}.to_{name}_lora.up.weight"], lora[f"{number}.to_{name}_lora.down.weight"]
         )
         for number, attention in enumerate(attentions)
-        for name, weight in WEIGHTS.items()
+        for name, weight in LORA_WEIGHTS.items()
     }

@@ -7,7 +7,7 @@ from .checkpoint import Checkpoint, shape
 from .projection import DIM_HEAD
 
 
-def rows_of(checkpoint: Checkpoint, key: str) -> int:
+def row_count(checkpoint: Checkpoint, key: str) -> int:
     """Rows of a tensor of the projection; 0 where there is no such tensor."""
     tensor = checkpoint.image_proj.get(key)
     return tensor.shape[0] if tensor is not None and tensor.ndim else 0

@@ -97,7 +97,7 @@ class Application:
 
 
 @dataclass(frozen=True)
-class Target:
+class ApplyTarget:
     """Where and how an image prompt is to act: a model's layers, each with its weight, and the rest of its strength.
 
     `narrow` is what Kolors' UNet narrows its text with, where the adapter's tokens go through it too.
@@ -126,7 +126,7 @@ def narrowed(tokens: Tensor, narrow: nn.Linear | None, weight: float) -> Tensor:
 
 
 def make_application(
-    module: IPAdapter, part: Part, tokens: Tokens, target: Target, mask: Tensor | None, store: torch.device
+    module: IPAdapter, part: Part, tokens: Tokens, target: ApplyTarget, mask: Tensor | None, store: torch.device
 ) -> Application:
     """K' and V' of one part, kept on `store`. Raises IPAdapterError for numbers that half precision does not have."""
     frames, strength = frame_weights(part, target.strength), target.strength
@@ -200,7 +200,7 @@ def frame_weights(part: Part, strength: Strength) -> tuple[float, ...] | None:
     return multiply_frames(strength.frames, part.weights)
 
 
-def pack_layers(module: IPAdapter, tokens: Tokens, target: Target, weight: float) -> list[Linear]:
+def pack_layers(module: IPAdapter, tokens: Tokens, target: ApplyTarget, weight: float) -> list[Linear]:
     """K' and V' of every layer that acts, one after another."""
     projections = module.layer_projections()
     inverts = any(target.weights[index].inverted for index in target.acting)
@@ -212,7 +212,7 @@ def pack_layers(module: IPAdapter, tokens: Tokens, target: Target, weight: float
     return parts
 
 
-def lengths_of(tokens: Tokens, target: Target) -> tuple[Lengths, ...] | None:
+def lengths_of(tokens: Tokens, target: ApplyTarget) -> tuple[Lengths, ...] | None:
     """How many tokens count in each layer that acts; an inverted one has the images on the negative side."""
     if tokens.lengths is None:
         return None

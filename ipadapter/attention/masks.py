@@ -55,11 +55,11 @@ def cut_mask(mask: Tensor, cut: Cut, latent: Size, pixels: int) -> Tensor:
     size = (latent[0] * pixels, latent[1] * pixels)
     if tuple(mask.shape[1:]) != size:
         mask = interpolate(mask.float().unsqueeze(1), size=size, mode="bicubic").squeeze(1).to(mask.dtype)
-    rows, columns = (spread(indices, mask.device, pixels) for indices in (cut.rows, cut.columns))
+    rows, columns = (spread_pixels(indices, mask.device, pixels) for indices in (cut.rows, cut.columns))
     return mask[:, rows][:, :, columns]
 
 
-def spread(indices: Sequence[int], device: torch.device, pixels: int) -> Tensor:
+def spread_pixels(indices: Sequence[int], device: torch.device, pixels: int) -> Tensor:
     """Latent indices to those of the picture's pixels."""
     first = torch.tensor(indices, device=device) * pixels
     return (first[:, None] + torch.arange(pixels, device=device)).flatten()

@@ -29,9 +29,9 @@ class Dial:
     """
 
     def __init__(self, still: Tensor, scaled: Tensor | None, pictures: int) -> None:
-        self.still = spread(still, pictures)
-        self.scaled = None if scaled is None else spread(scaled, pictures)
-        self.turned = spread(still if scaled is None else still + scaled, pictures).contiguous()
+        self.still = spread_pictures(still, pictures)
+        self.scaled = None if scaled is None else spread_pictures(scaled, pictures)
+        self.turned = spread_pictures(still if scaled is None else still + scaled, pictures).contiguous()
         self.rows = self.turned.flatten(0, 1)
         self.level = 1.0
 
@@ -48,6 +48,6 @@ class Dial:
             self.level = level
 
 
-def spread(rows: Tensor, pictures: int) -> Tensor:
+def spread_pictures(rows: Tensor, pictures: int) -> Tensor:
     """Each row once for each picture: (G, N) to (G, pictures, N), a view."""
     return rows.unsqueeze(1).expand(-1, pictures, -1)

@@ -14,13 +14,13 @@ from ..images.masks import Size
 from .maps import AttentionMaps, AttentionRecord
 
 ALL = "all"
-GROUPS = (ALL, *dict.fromkeys(name for known in BACKBONES for name in (*known.parts, *known.levels)))
+LAYER_GROUPS = (ALL, *dict.fromkeys(name for known in BACKBONES for name in (*known.parts, *known.levels)))
 LAST = 10000  # a step that stands for the last one
 SAME_SHAPE = 0.02  # by how much the sides' ratios of a picture and its latents may differ, which round
 
 
 @dataclass(frozen=True)
-class Choice:
+class MapChoice:
     """What of a record is meant: layers by a name of `GROUPS`, steps from `start` to `end` with both, and the image
     prompt's number, 0 for all together."""
 
@@ -40,7 +40,7 @@ def maps_of(record: AttentionRecord) -> AttentionMaps:
     return record.maps
 
 
-def select(maps: AttentionMaps, choice: Choice) -> Tensor:
+def select(maps: AttentionMaps, choice: MapChoice) -> Tensor:
     """The mean share over the chosen layers and steps, (B, h, w): every layer and every step counts alike.
 
     Raises IPAdapterError where the model has no such layers, the run no such steps or image prompt.
@@ -120,7 +120,7 @@ def refuse_other_pictures(maps: AttentionMaps, pictures: int, size: Size) -> Non
         )
 
 
-def describe(maps: AttentionMaps, choice: Choice) -> str:
+def describe(maps: AttentionMaps, choice: MapChoice) -> str:
     """The chosen mean and highest share, and the mean of each group of layers in the same steps."""
     chosen, steps = select(maps, choice), steps_between(maps, choice.start, choice.end)
     head = f"{prompt_name(maps, choice.prompt)}, layers {choice.layers}, {step_names(steps)} of {maps.steps}"

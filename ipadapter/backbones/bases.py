@@ -12,7 +12,7 @@ from dataclasses import dataclass
 KOLORS = "Kolors"
 BASES = {768: "SD1.5", 1024: "SD2.1", 2048: "SDXL"}  # by the width of the text context
 PUBLISHED = ("SD1.5", "SDXL", KOLORS)  # bases that adapters are published for
-WHOLE = {768: 16, 1024: 16, 2048: 70}  # cross-attention layers of each base, by the width of its text context
+WHOLE_LAYERS = {768: 16, 1024: 16, 2048: 70}  # cross-attention layers of each base, by the width of its text context
 PRUNED = {(2048, 34): "SSD-1B", (2048, 15): "Segmind Vega", (2048, 21): "KOALA-700M", (2048, 30): "KOALA-1B"}
 USUAL = 4  # channels of the latents
 OTHERS = {  # models with other latents, by the width of their text context and their channels
@@ -46,7 +46,7 @@ def base_model(base: str, context_dim: int, layers: int, channels: int) -> BaseM
     """What a UNet of a base is, by its number of cross-attention layers and the channels of its latents."""
     if context_dim == REFINER:
         return BaseModel(base, "the SDXL refiner", published=False)
-    name, whole = OTHERS.get((context_dim, channels), base), WHOLE.get(context_dim, layers)
+    name, whole = OTHERS.get((context_dim, channels), base), WHOLE_LAYERS.get(context_dim, layers)
     if layers < whole:
         like = PRUNED.get((context_dim, layers))
         kin = f", as {like} has" if like else ""

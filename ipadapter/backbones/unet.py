@@ -19,7 +19,7 @@ from .unet_presets import UNET_PRESETS
 TRANSFORMER_BLOCK = re.compile(r"^(input|output|middle)_blocks?\.(\d+)\.(?:\d+\.)?transformer_blocks\.(\d+)$")
 ORDER = ("input", "output", "middle")
 ATTENTIONS = ("attn1", "attn2")
-TEXT_ATTENTION = "attn2"
+TEXT_ATTENTION = "attn2"  # the host's name for it
 SHAPES = {16: "sd15", 11: "sdxl"}  # by the number of transformers
 GRIDS = 5  # each half of the one above
 KOLORS_ADM = 5632  # width of Kolors' pooled conditioning; SDXL's is 2816
@@ -48,7 +48,7 @@ class UNet:
 
     def find_blocks(self, model: nn.Module) -> tuple[Block, ...]:
         found = [
-            block_of(match, module)
+            transformer_block(match, module)
             for name, module in model.named_modules()
             if (match := TRANSFORMER_BLOCK.match(name)) and getattr(module, TEXT_ATTENTION, None) is not None
         ]
@@ -80,7 +80,7 @@ class UNet:
         return tuple((-(-latent[0] // 2**level), -(-latent[1] // 2**level)) for level in range(GRIDS))
 
 
-def block_of(match: re.Match[str], module: nn.Module) -> Block:
+def transformer_block(match: re.Match[str], module: nn.Module) -> Block:
     """One transformer block. The middle block's number is always 0."""
     part, number, depth = match[1], int(match[2]), int(match[3])
     attention: Any = getattr(module, TEXT_ATTENTION)

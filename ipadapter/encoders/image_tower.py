@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
@@ -21,13 +21,14 @@ from ..errors import IPAdapterError
 from ..files.tensors import Tensors, copied, read_tensors, shapes
 from ..files.wrapped_names import unwrap
 from ..numbers import Range, require_all, shorten
+from ..progress import Progress, no_progress
 
 AUTO = "auto"
 QUICK_GELU = "-quickgelu"
 QUICK_GELU_FILES = ("openai", "quickgelu", "dfn", "metaclip")  # words in the names of files trained with it
 TIMM_HEADS = {"linear": "head.proj.weight", "mlp": "head.mlp.fc2.weight"}  # open_clip's, on a timm trunk
 PREFIXES = ("visual.", "model.visual.")
-SIZE, DEPTH = Range(-1e6, 1e6), Range(0, 1000, whole=True)  # of a user's own architecture
+SIZE, BLOCK_NUMBER = Range(-1e6, 1e6), Range(0, 1000, whole=True)  # of a user's own architecture
 INSTALL = "open_clip is not installed: run `pip install open_clip_torch` in ComfyUI's Python environment and restart."
 OLD_TIMM = "this tower needs a newer timm: run `pip install -U timm` in ComfyUI's Python environment and restart."
 FILLERS = {
@@ -36,11 +37,6 @@ FILLERS = {
 CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 
 Colour = tuple[float, float, float]
-Progress = Callable[[int, int], None]  # told how many of how many are done
-
-
-def no_progress(done: int, of: int) -> None:
-    """Nobody is watching."""
 
 
 class TowerOutput(NamedTuple):
@@ -144,7 +140,7 @@ def described_architecture(path: Path, name: str) -> Architecture | None:
             "model_cfg with embed_dim, vision_cfg and text_cfg, as open_clip_config.json has them."
         ) from error
     require_all(sizes, f"a number in '{beside.name}'", SIZE)
-    require_all(depths, f"layers in '{beside.name}'", DEPTH)
+    require_all(depths, f"layers in '{beside.name}'", BLOCK_NUMBER)
     return made
 
 

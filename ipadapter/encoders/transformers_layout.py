@@ -5,9 +5,8 @@ from __future__ import annotations
 import re
 
 import torch
-from torch import Tensor
 
-Tensors = dict[str, Tensor]
+from ..files.tensors import Tensors
 
 MARKS = ("vision_model.embeddings.", "text_model.embeddings.")  # one of them starts some name in every such file
 TOWERS = {"vision_model.": "visual.", "text_model.": ""}
@@ -38,14 +37,14 @@ def is_transformers_layout(tensors: Tensors) -> bool:
 
 def from_transformers(tensors: Tensors) -> Tensors:
     """Every tensor of both towers under open_clip's name; the three matrices of an attention become one."""
-    plain = {rename(key): tensor for key, tensor in tensors.items() if not key.endswith(COMPUTED)}
+    plain = {open_clip_name(key): tensor for key, tensor in tensors.items() if not key.endswith(COMPUTED)}
     plain |= {new: plain.pop(old).T.contiguous() for old, new in TRANSPOSED.items() if old in plain}
     for key in [key for key in plain if QUERY.match(key)]:
         join_attention(plain, key)
     return plain
 
 
-def rename(key: str) -> str:
+def open_clip_name(key: str) -> str:
     """One name; those outside the towers stay."""
     for old, new in TOWERS.items():
         if key.startswith(old):

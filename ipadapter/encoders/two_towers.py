@@ -19,6 +19,7 @@ from ..errors import IPAdapterError
 from ..files.tensors import Tensors, copied, read_tensors, shapes
 from ..files.wrapped_names import unwrap
 from ..images.pixels import Fit, PixelFormat
+from ..progress import Progress, no_progress
 from .image_tower import (
     AUTO,
     INSTALL,
@@ -26,12 +27,10 @@ from .image_tower import (
     QUICK_GELU_FILES,
     Architecture,
     OpenCLIPTower,
-    Progress,
     build_tower,
     candidate_architectures,
     described_architecture,
     load_tower,
-    no_progress,
     read_architecture,
 )
 from .transformers_layout import from_transformers, is_transformers_layout

@@ -12,7 +12,7 @@ from ..errors import IPAdapterError
 
 PACK_ROOT = Path(__file__).resolve().parents[2]
 COMFYUI_MARKS = ("comfy/cli_args.py", "folder_paths.py")  # files that tell ComfyUI's folder
-ADVICE = "set COMFYUI_PATH to ComfyUI's folder (the one with main.py), or keep this pack in its custom_nodes."
+INSTALL_ADVICE = "set COMFYUI_PATH to ComfyUI's folder (the one with main.py), or keep this pack in its custom_nodes."
 
 
 def find_host(given: Path | None = None) -> Path:
@@ -21,7 +21,9 @@ def find_host(given: Path | None = None) -> Path:
     folder = Path(named).expanduser().resolve() if named else PACK_ROOT.parent.parent
     if all((folder / mark).is_file() for mark in COMFYUI_MARKS):
         return folder
-    raise IPAdapterError(f"'{folder}' is not ComfyUI: {ADVICE}" if named else f"ComfyUI was not found: {ADVICE}")
+    raise IPAdapterError(
+        f"'{folder}' is not ComfyUI: {INSTALL_ADVICE}" if named else f"ComfyUI was not found: {INSTALL_ADVICE}"
+    )
 
 
 def has_accelerator() -> bool:

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 from ..errors import IPAdapterError
+from ..progress import Progress
 
 Fact = TypeVar("Fact")
-Progress = Callable[[int, int], None]  # told how many of how many are done
 SHOWN = 6  # files a sentence names
 
 

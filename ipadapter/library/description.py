@@ -117,7 +117,7 @@ def needs(spec: AdapterSpec) -> str:
     return " and ".join(NEEDS[feature](spec) for feature, _ in spec.projection.reads)
 
 
-def needs_encoder(spec: AdapterSpec) -> str:
+def encoder_needed(spec: AdapterSpec) -> str:
     """An image encoder of the right widths."""
     encoder = encoder_for(spec)
     if encoder is None:
@@ -131,4 +131,4 @@ def needs_faces(spec: AdapterSpec) -> str:
     return f"InsightFace: the Python package insightface, and {pack} in {PACK_FOLDER}, from {pack_address(pack)}"
 
 
-NEEDS = {Feature.IMAGE_EMBEDS: needs_encoder, Feature.PENULTIMATE: needs_encoder, Feature.FACE: needs_faces}
+NEEDS = {Feature.IMAGE_EMBEDS: encoder_needed, Feature.PENULTIMATE: encoder_needed, Feature.FACE: needs_faces}

@@ -25,7 +25,7 @@ from .published import ADAPTER_FOLDER, ENCODER_FOLDER, Traits, encoder_for
 
 
 @dataclass(frozen=True)
-class Target:
+class ModelTarget:
     """The model an adapter is looked for."""
 
     layers: tuple[CrossAttentionLayer, ...]
@@ -33,7 +33,7 @@ class Target:
 
 
 @dataclass(frozen=True)
-class Choice:
+class ChosenAdapter:
     """The adapter file that was taken, and what has to be said about it."""
 
     file: ListedFile
@@ -55,27 +55,29 @@ def read_encoder(path: Path, name: str) -> Encoder:
     return identify_encoder(read_header(path, name))
 
 
-def choose_adapter(preset: Preset, target: Target, survey: Survey[AdapterSpec], searched: Sequence[str]) -> Choice:
+def choose_adapter(
+    preset: Preset, target: ModelTarget, survey: Survey[AdapterSpec], searched: Sequence[str]
+) -> ChosenAdapter:
     """The best file of a kind for a model. Raises IPAdapterError that says what was found and what to get."""
-    fitting = [pair for pair in survey.found if objection(preset, target, pair[1]) is None]
+    fitting = [pair for pair in survey.found if adapter_objection(preset, target, pair[1]) is None]
     if not fitting:
         raise IPAdapterError(no_adapter(preset, target, survey, searched))
     file, spec = min(fitting, key=lambda pair: preset.rank(Traits.of(pair[1])))
     word = preset.other_word(file.name)
     remark = f"'{file.name}' was taken although its name says '{word}': no other file fits." if word else ""
-    return Choice(file, spec, remark)
+    return ChosenAdapter(file, spec, remark)
 
 
-def objection(preset: Preset, target: Target, spec: AdapterSpec) -> str | None:
+def adapter_objection(preset: Preset, target: ModelTarget, spec: AdapterSpec) -> str | None:
     """Why a file is not the one, to be read after its name; None where it is."""
     if not agrees(spec, target.layers, target.model.base):
         return f"is for {spec.base}" if spec.base != target.model.base else "has other layers than this model"
     return preset.objection(Traits.of(spec))
 
 
-def no_adapter(preset: Preset, target: Target, survey: Survey[AdapterSpec], searched: Sequence[str]) -> str:
+def no_adapter(preset: Preset, target: ModelTarget, survey: Survey[AdapterSpec], searched: Sequence[str]) -> str:
     """The sentence for an adapter that is missing."""
-    objections = [(file.name, objection(preset, target, spec) or "") for file, spec in survey.found]
+    objections = [(file.name, adapter_objection(preset, target, spec) or "") for file, spec in survey.found]
     name = target.model.name
     model = f"model, {name}," if name.startswith(("a ", "the ")) else f"{name} model"  # "a pruned SDXL", "SD1.5"
     return (
@@ -95,7 +97,7 @@ def adapter_advice(preset: Preset, model: BaseModel) -> str:
     return f"put {public.name} there, from {public.address}{rename}"
 
 
-def needs_encoder(spec: AdapterSpec) -> bool:
+def encoder_to_get(spec: AdapterSpec) -> bool:
     """Whether an image encoder is read at all; most FaceID adapters read a face alone."""
     return spec.feature is not Feature.FACE
 

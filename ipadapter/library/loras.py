@@ -12,7 +12,7 @@ from pathlib import Path, PurePath
 
 from ..adapters.face_settings import FaceVersion
 from ..adapters.families.addresses import TENCENT_FACES
-from ..adapters.lora import ATTENTIONS_A_LAYER, WEIGHTS
+from ..adapters.lora import ATTENTIONS_A_LAYER, LORA_WEIGHTS
 from ..adapters.spec import AdapterSpec
 from ..encoders.published import page
 from ..errors import IPAdapterError
@@ -56,7 +56,7 @@ def identify_lora(header: Header) -> LoRATraits:
 
 def choose_lora(spec: AdapterSpec, survey: Survey[LoRATraits], searched: Sequence[str]) -> ListedFile:
     """The LoRA an adapter was trained with. Raises IPAdapterError that says what was found and what to get."""
-    objections = [(file, objection(spec, file, traits)) for file, traits in survey.found]
+    objections = [(file, lora_objection(spec, file, traits)) for file, traits in survey.found]
     fitting = [file for file, reason in objections if reason is None]
     if not fitting:
         seen = [(file.name, reason or "") for file, reason in objections] + list(survey.useless)
@@ -67,9 +67,9 @@ def choose_lora(spec: AdapterSpec, survey: Survey[LoRATraits], searched: Sequenc
     return min(fitting, key=lambda file: file.name)
 
 
-def objection(spec: AdapterSpec, file: ListedFile, traits: LoRATraits) -> str | None:
+def lora_objection(spec: AdapterSpec, file: ListedFile, traits: LoRATraits) -> str | None:
     """Why a file is not the one, to be read after its name; None where it is."""
-    changes = ATTENTIONS_A_LAYER * len(WEIGHTS) * len(spec.channels)
+    changes = ATTENTIONS_A_LAYER * len(LORA_WEIGHTS) * len(spec.channels)
     if (traits.changes, traits.context_dim) != (changes, spec.context_dim):
         return f"is for another base than {spec.base}"
     wanted, stem = words_of(spec), PurePath(file.name).stem.lower()

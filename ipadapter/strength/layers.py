@@ -47,7 +47,7 @@ class PresetRule:
         preset = GENERAL.get(self.name) or backbone_of(layers).presets.get(self.name)
         if preset is None:
             raise IPAdapterError(f"there are no layer weights '{self.name}': choose one of {', '.join(LAYER_PRESETS)}.")
-        return tuple(combine(share, self.first, self.second) for share in shares(preset, layers, self.name))
+        return tuple(combine(share, self.first, self.second) for share in preset_shares(preset, layers, self.name))
 
 
 def combine(share: LayerShare, first: float, second: float) -> LayerWeight:
@@ -108,23 +108,23 @@ def transformers_of(layers: Sequence[CrossAttentionLayer]) -> tuple[BlockName, .
 
 
 @singledispatch
-def shares(preset: object, layers: Sequence[CrossAttentionLayer], name: str) -> list[LayerShare]:
+def preset_shares(preset: object, layers: Sequence[CrossAttentionLayer], name: str) -> list[LayerShare]:
     """What each layer gets of a preset."""
     raise TypeError(preset)
 
 
-@shares.register
+@preset_shares.register
 def _(preset: Slope, layers: Sequence[CrossAttentionLayer], name: str) -> list[LayerShare]:
     order = transformers_of(layers)
     return [LayerShare(preset.share(order.index(layer.block), len(order))) for layer in layers]
 
 
-@shares.register
+@preset_shares.register
 def _(preset: ByPart, layers: Sequence[CrossAttentionLayer], name: str) -> list[LayerShare]:
     return [LayerShare(preset.parts.get(layer.place[0], 1.0)) for layer in layers]
 
 
-@shares.register
+@preset_shares.register
 def _(preset: ByShape, layers: Sequence[CrossAttentionLayer], name: str) -> list[LayerShare]:
     backbone = backbone_of(layers)
     table = preset.tables.get(backbone.shape_of(layers) or "")
@@ -137,9 +137,9 @@ def _(preset: ByShape, layers: Sequence[CrossAttentionLayer], name: str) -> list
 
 
 ENTRY = weighed("(.+?)")
-PARTS = "|".join(part for backbone in BACKBONES for part in backbone.parts)
-BLOCK_SELECTOR = re.compile(rf"^({PARTS})(?:[ _](\d+))?(?:\.(\d+))?$")
-LEVEL_SELECTOR = re.compile(rf"^({PARTS}) level (\d+)$")
+ANY_PART = "|".join(part for backbone in BACKBONES for part in backbone.parts)
+BLOCK_SELECTOR = re.compile(rf"^({ANY_PART})(?:[ _](\d+))?(?:\.(\d+))?$")
+LEVEL_SELECTOR = re.compile(rf"^({ANY_PART}) level (\d+)$")
 MOST_SELECTOR_DIGITS = 9  # of a transformer's number
 
 

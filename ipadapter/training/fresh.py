@@ -11,7 +11,7 @@ from ..adapters.projection import Resampler
 from ..adapters.spec import AdapterSpec
 from ..backbones.backbone import CrossAttentionLayer
 
-LayerWeights = list[tuple[Tensor, Tensor]]  # W_k and W_v of each layer, (channels, context)
+LayerMatrices = list[tuple[Tensor, Tensor]]  # W_k and W_v of each layer, (channels, context)
 
 
 def new_spec(
@@ -23,7 +23,7 @@ def new_spec(
     return AdapterSpec(name, projection, tuple(layer.channels for layer in layers))
 
 
-def new_adapter(spec: AdapterSpec, weights: LayerWeights, seed: int) -> IPAdapter:
+def new_adapter(spec: AdapterSpec, weights: LayerMatrices, seed: int) -> IPAdapter:
     """A random projection, and W'_k, W'_v from the model's own W_k, W_v (paper section 3.2.2), in float32."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

@@ -17,7 +17,7 @@ from .objective import Prediction, prediction_loss
 from .recipe import Drops
 from .sending import send
 
-Text = dict[str, Tensor]  # the base model's text inputs by the host's names: c_crossattn (B, L, C), y (B, P)
+ModelText = dict[str, Tensor]  # the base model's text inputs by the host's names: c_crossattn (B, L, C), y (B, P)
 
 
 class FrozenModel(Protocol):
@@ -41,7 +41,7 @@ class FrozenModel(Protocol):
     def add_noise(self, clean: Tensor, noise: Tensor, sigma: Tensor) -> Tensor:
         """The noisy latents, (B, 4, h, w)."""
 
-    def denoise(self, noisy: Tensor, sigma: Tensor, text: Text, branches: Branches) -> Tensor:
+    def denoise(self, noisy: Tensor, sigma: Tensor, text: ModelText, branches: Branches) -> Tensor:
         """The denoised latents (B, 4, h, w), with the image prompt's branches in the cross-attention layers."""
 
 
@@ -56,7 +56,7 @@ class TrainingSet(Protocol):
     def features(self, indices: Sequence[int], dropped: Sequence[bool]) -> Tensor:
         """What the projection reads, the family's "no image" where dropped: (B, E) or (B, S, D)."""
 
-    def text(self, indices: Sequence[int], dropped: Sequence[bool]) -> Text:
+    def text(self, indices: Sequence[int], dropped: Sequence[bool]) -> ModelText:
         """What the base model is told, the empty prompt where dropped."""
 
 
@@ -68,7 +68,7 @@ class Batch:
     noise: Tensor  # (B, 4, h, w)
     sigma: Tensor  # (B,)
     features: Tensor  # (B, E) or (B, S, D)
-    text: Text
+    text: ModelText
 
 
 def make_batch(data: TrainingSet, model: FrozenModel, draws: Sequence[Draw], drops: Drops) -> Batch:

@@ -32,7 +32,7 @@ def by_velocity(sigma: Tensor) -> Tensor:
     return torch.sqrt(sigma**2 + 1) / sigma
 
 
-WEIGHTS: dict[Prediction, Callable[[Tensor], Tensor]] = {
+LOSS_WEIGHTS: dict[Prediction, Callable[[Tensor], Tensor]] = {
     Prediction.EPSILON: by_sigma,
     Prediction.VELOCITY: by_velocity,
     Prediction.FLOW: by_sigma,
@@ -41,5 +41,5 @@ WEIGHTS: dict[Prediction, Callable[[Tensor], Tensor]] = {
 
 def prediction_loss(prediction: Prediction, denoised: Tensor, clean: Tensor, sigma: Tensor) -> Tensor:
     """Mean over everything of the squared error of the prediction; (B, 4, h, w), (B, 4, h, w) and (B,)."""
-    weight = WEIGHTS[prediction](sigma.float()).view(-1, *[1] * (clean.ndim - 1))
+    weight = LOSS_WEIGHTS[prediction](sigma.float()).view(-1, *[1] * (clean.ndim - 1))
     return ((denoised.float() - clean.float()) * weight).square().mean()

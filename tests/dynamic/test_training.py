@@ -12,7 +12,7 @@ from pack.ipadapter.host.adapters.adapter import load_adapter_file
 from pack.ipadapter.host.adapters.saving import save_to_output
 from pack.ipadapter.host.training.frozen import own_clone
 from pack.ipadapter.host.training.node import Trained, train_adapter
-from pack.ipadapter.host.training.watching import Watch
+from pack.ipadapter.host.training.watching import TrainingWatch
 from pack.ipadapter.training.recipe import Recipe
 
 from tests.dynamic.vram import both_ways, dynamic_vram, is_lazy
@@ -29,7 +29,7 @@ def trained(kind: Family, checkpointing: bool = False, start=None) -> Trained:
         encoder = random_encoder("CLIP")
     with dynamic_vram(lazy):
         recipe = Recipe(kind, steps=STEPS, batch_size=2, seed=1)
-        watch = Watch(recipe.steps, lambda line: None)
+        watch = TrainingWatch(recipe.steps, lambda line: None)
         return train_adapter(micro(), encoder, pictures(), recipe, "auto", checkpointing, start, watch)
 
 

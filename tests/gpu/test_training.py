@@ -14,7 +14,7 @@ from pack.ipadapter.host.adapters.saving import save_to_output
 from pack.ipadapter.host.sampling.patching import apply_image_prompt
 from pack.ipadapter.host.training.data import graph_pictures
 from pack.ipadapter.host.training.node import train_adapter
-from pack.ipadapter.host.training.watching import Watch
+from pack.ipadapter.host.training.watching import TrainingWatch
 from pack.ipadapter.strength.strength import Strength
 from pack.ipadapter.training.recipe import Drops, Recipe
 
@@ -86,7 +86,7 @@ def test_a_run_learns_and_leaves_the_base_model_alone(kind, checkpointing, outpu
     model, settings = loaded_model(MICRO), Settings(steps=2)
     plain = picture(model, MICRO, settings)
     recipe = Recipe(kind, steps=STEPS, batch_size=3, learning_rate=3e-3, drops=Drops(0, 0, 0))
-    watch = Watch(recipe.steps, lambda line: None)
+    watch = TrainingWatch(recipe.steps, lambda line: None)
     trained = train_adapter(model, encoder(), pictures(), recipe, "auto", checkpointing, None, watch)
     assert sum(trained.losses[-8:]) < 0.97 * sum(trained.losses[:8])
     assert torch.equal(picture(model, MICRO, settings), plain)

@@ -13,7 +13,7 @@ from comfy.patcher_extension import WrappersMP
 from comfy_extras.nodes_torch_compile import TorchCompileModel
 from pack.ipadapter.attention.maps import LARGEST, AttentionRecord, Gathering
 from pack.ipadapter.attention.masks import resize_mask
-from pack.ipadapter.attention.selection import Choice, describe, select
+from pack.ipadapter.attention.selection import MapChoice, describe, select
 from pack.ipadapter.drawing.heat_map import SCALES
 from pack.ipadapter.host.backbones.text_attention import OVERRIDE
 from pack.ipadapter.host.sampling.patching import apply_image_prompt
@@ -170,27 +170,27 @@ def test_outside_its_mask_nothing_is_shown_and_inside_something():
 
 def test_two_image_prompts_in_two_halves_are_told_apart():
     both = applied(model=applied(mask=LEFT), seed=2, mask=1 - LEFT)
-    first, second = (select(maps := maps_after(both), Choice(prompt=number)) for number in (1, 2))
+    first, second = (select(maps := maps_after(both), MapChoice(prompt=number)) for number in (1, 2))
     assert (first[..., 10:] == 0).all() and (first[..., :6] > 0).all()
     assert (second[..., :6] == 0).all() and (second[..., 10:] > 0).all()
-    together = select(maps, Choice())
+    together = select(maps, MapChoice())
     assert torch.equal(together[..., :6], first[..., :6]) and torch.equal(together[..., 10:], second[..., 10:])
 
 
 def test_outside_its_window_the_share_is_zero():
     maps = maps_after(applied(strength=Strength(1.0, 0.0, 0.5)))
-    early, late = (select(maps, Choice(start=start, end=end)) for start, end in ((0, 1), (2, 3)))
+    early, late = (select(maps, MapChoice(start=start, end=end)) for start, end in ((0, 1), (2, 3)))
     assert (early > 0).all() and (late == 0).all()
-    assert torch.allclose(select(maps, Choice()), early / 2)
+    assert torch.allclose(select(maps, MapChoice()), early / 2)
 
 
 def test_a_layer_in_which_it_does_not_act_counts_as_zero():
     rule = LevelRule(dict.fromkeys(("output 1", "output 2", "output 3"), 0.0))
     maps = maps_after(applied(strength=Strength(layers=(rule,))))
     assert maps.levels == ("input 1", "middle", "output 1") and maps.subject.layers["output 1"] == 2
-    assert (select(maps, Choice("output 1")) == 0).all() and (select(maps, Choice("input")) > 0).all()
-    parts = select(maps, Choice("input")) + select(maps, Choice("middle"))
-    assert torch.allclose(select(maps, Choice()), parts / 4, atol=1e-6)
+    assert (select(maps, MapChoice("output 1")) == 0).all() and (select(maps, MapChoice("input")) > 0).all()
+    parts = select(maps, MapChoice("input")) + select(maps, MapChoice("middle"))
+    assert torch.allclose(select(maps, MapChoice()), parts / 4, atol=1e-6)
 
 
 def test_a_level_of_which_one_layer_acts_has_the_mean_of_all():
@@ -218,7 +218,7 @@ def test_recording_twice_fills_the_later_record_only():
 def test_a_conditioning_with_an_area_shows_where_it_is():
     positive, negative = conditioning(MICRO, 11), conditioning(MICRO, 12)
     (positive,) = host_nodes.ConditioningSetArea().append(positive, 64, 96, 64, 32, 1.0)
-    shares = select(maps_after(applied(), conds=(positive, negative)), Choice())
+    shares = select(maps_after(applied(), conds=(positive, negative)), MapChoice())
     inside = torch.zeros(16, 16, dtype=torch.bool)
     inside[4:16, 8:16] = True
     assert (shares[:, inside] > 0).all() and (shares[:, ~inside] == 0).all()
@@ -234,7 +234,7 @@ def test_context_windows_over_pictures_leave_every_map_as_it_is():
 def test_context_windows_over_a_part_of_the_picture_show_it_in_its_place(dim):
     upper = LEFT if dim == 3 else LEFT.transpose(1, 2)
     for mask in (upper, 1 - upper):
-        shares = select(maps_after(windowed(applied(mask=mask), 8, dim), Settings(steps=1)), Choice())
+        shares = select(maps_after(windowed(applied(mask=mask), 8, dim), Settings(steps=1)), MapChoice())
         inside = resize_mask(mask, (16, 16)).reshape(1, 16, 16) != 0
         assert (shares[inside] > 0).all() and (shares[~inside] == 0).all()
 
@@ -312,7 +312,7 @@ def test_the_node_gives_a_picture_a_mask_and_numbers(sampled, temporary):
 def test_the_mask_is_the_map_and_does_not_depend_on_how_it_is_drawn(sampled):
     masks = [node(sampled, decoded(), scale=scale, opacity=0.2).result[1] for scale in SCALES]
     assert all(torch.equal(masks[0], mask) for mask in masks)
-    mean = select(sampled.maps, Choice()).mean()
+    mean = select(sampled.maps, MapChoice()).mean()
     assert masks[0].mean() == pytest.approx(float(mean), rel=0.01)
 
 
@@ -321,21 +321,23 @@ def test_layers_and_steps_change_what_is_shown(sampled):
     assert not torch.allclose(node(sampled, decoded(), layers="middle").result[1], whole)
     steps = [node(sampled, decoded(), start_step=step, end_step=step).result[1] for step in range(4)]
     assert not torch.allclose(steps[0], steps[3])
-    mean = torch.stack([select(sampled.maps, Choice(start=step, end=step)) for step in range(4)]).mean(0)
-    assert torch.allclose(select(sampled.maps, Choice()), mean, atol=1e-6)
+    mean = torch.stack([select(sampled.maps, MapChoice(start=step, end=step)) for step in range(4)]).mean(0)
+    assert torch.allclose(select(sampled.maps, MapChoice()), mean, atol=1e-6)
 
 
 def test_every_map_weighs_as_many_layers_as_it_stands_for(sampled):
-    parts = {name: select(sampled.maps, Choice(name)) for name in ("input", "middle", "output")}
+    parts = {name: select(sampled.maps, MapChoice(name)) for name in ("input", "middle", "output")}
     assert torch.allclose(
-        select(sampled.maps, Choice()), (parts["input"] + parts["middle"] + 2 * parts["output"]) / 4, atol=1e-6
+        select(sampled.maps, MapChoice()), (parts["input"] + parts["middle"] + 2 * parts["output"]) / 4, atol=1e-6
     )
 
 
 def test_the_text_tells_one_image_prompt_from_several():
     two = maps_after(applied(model=applied(), seed=2))
-    assert "all 2 image prompts" in describe(two, Choice()) and "image prompt 2 of 2" in describe(two, Choice(prompt=2))
-    assert describe(two, Choice(start=1, end=1)).splitlines()[0].endswith("step 1 of 4")
+    assert "all 2 image prompts" in describe(two, MapChoice()) and "image prompt 2 of 2" in describe(
+        two, MapChoice(prompt=2)
+    )
+    assert describe(two, MapChoice(start=1, end=1)).splitlines()[0].endswith("step 1 of 4")
 
 
 def test_pictures_that_were_made_larger_are_shown_and_other_ones_refused(sampled):

@@ -13,7 +13,7 @@ from pack.ipadapter.backbones.bases import PUBLISHED
 from pack.ipadapter.backbones.known import find_layers, model_of
 from pack.ipadapter.library.catalogue import Survey
 from pack.ipadapter.library.description import verdict
-from pack.ipadapter.library.finding import Target, choose_adapter
+from pack.ipadapter.library.finding import ModelTarget, choose_adapter
 from pack.ipadapter.library.kinds import PRESETS
 from pack.ipadapter.library.published import ADAPTERS
 
@@ -125,7 +125,7 @@ def test_an_adapter_fits_or_is_refused_with_advice_that_leads_somewhere(name, ba
 def test_what_find_advises_is_published(name, preset):
     unet = MODELS[name].unet
     layers = find_layers(unet)
-    target = Target(layers, model_of(unet, layers))
+    target = ModelTarget(layers, model_of(unet, layers))
     chosen = next(one for one in PRESETS if one.title == preset)
     text = refusal(choose_adapter, chosen, target, Survey((), ()), ["here"])
     assert f"for this {f'model, {name},' if name.startswith(('a ', 'the ')) else f'{name} model'} in" in text

@@ -10,7 +10,7 @@ import pytest
 import torch
 from comfy.patcher_extension import WrappersMP
 from pack.ipadapter.host.backbones.text_attention import OVERRIDE, host_text_attention
-from pack.ipadapter.host.sampling.patching import KEY, apply_image_prompt
+from pack.ipadapter.host.sampling.patching import APPLY_KEY, apply_image_prompt
 from pack.ipadapter.prompts.prompt import ImageFeatures, ImagePrompt, Part
 from pack.ipadapter.strength.curve import WeightCurve
 from pack.ipadapter.strength.layers import PresetRule
@@ -226,7 +226,7 @@ def test_only_keys_and_values_are_held_while_sampling(full_size):
 def storage_of_run(strength, batch: int) -> int:
     """Bytes that a run of the small model keeps on the device for an image prompt."""
     model, seen = applied(small.MICRO, strength=strength).clone(), []
-    (rows,) = model.get_wrappers(WrappersMP.APPLY_MODEL, KEY)
+    (rows,) = model.get_wrappers(WrappersMP.APPLY_MODEL, APPLY_KEY)
 
     def look(executor, *args, **kwargs):
         dials = [dial for made in rows.made.values() for dial in made.rows.values()]

@@ -10,7 +10,7 @@ from comfy.patcher_extension import WrappersMP
 from pack.ipadapter.errors import IPAdapterError
 from pack.ipadapter.host.sampling import calls
 from pack.ipadapter.host.sampling.frames import refuse_mismatch, seen_by
-from pack.ipadapter.host.sampling.patching import KEY, apply_image_prompt
+from pack.ipadapter.host.sampling.patching import APPLY_KEY, apply_image_prompt
 from pack.ipadapter.prompts.prompt import ImagePrompt, Order
 from pack.ipadapter.strength.strength import Strength
 
@@ -148,7 +148,7 @@ def test_a_mask_is_brought_to_its_sizes_once_a_window_however_many_windows_and_s
 def held_by(model, settings, monkeypatch, room: int) -> tuple[int, int, int]:
     """Shapes of call that are kept at most, the bytes they take, and how many were made."""
     monkeypatch.setattr(calls, "ROOM", room)
-    (rows,) = model.get_wrappers(WrappersMP.APPLY_MODEL, KEY)
+    (rows,) = model.get_wrappers(WrappersMP.APPLY_MODEL, APPLY_KEY)
     seen, made = [], []
 
     def watch(executor, *args, **kwargs):
@@ -193,7 +193,7 @@ def test_what_is_kept_of_other_applications_makes_room_for_those_that_act_now(mo
 
 def test_memory_grows_with_the_frames_and_not_with_windows_or_steps():
     model = apply(frames_prompt())
-    (rows,) = model.get_wrappers(WrappersMP.APPLY_MODEL, KEY)
+    (rows,) = model.get_wrappers(WrappersMP.APPLY_MODEL, APPLY_KEY)
     kept = []
 
     def watch(executor, *args, **kwargs):

@@ -12,7 +12,7 @@ from comfy.patcher_extension import WrappersMP
 from pack.ipadapter.adapters.fit import match_layers
 from pack.ipadapter.host.sampling import calls
 from pack.ipadapter.host.sampling.calls import CallRows, Prepared
-from pack.ipadapter.host.sampling.patching import KEY, apply_image_prompt
+from pack.ipadapter.host.sampling.patching import APPLY_KEY, apply_image_prompt
 from pack.ipadapter.prompts.prompt import ImageFeatures, ImagePrompt, Part
 from pack.ipadapter.strength.strength import Strength
 
@@ -30,7 +30,7 @@ def applied(strength=ALWAYS, mask=None, adapter=None):
 
 
 def rows_of(model):
-    (rows,) = model.get_wrappers(WrappersMP.APPLY_MODEL, KEY)
+    (rows,) = model.get_wrappers(WrappersMP.APPLY_MODEL, APPLY_KEY)
     return rows
 
 

@@ -92,9 +92,9 @@ def test_scaling_is_as_defined(scaling, weight):
     from comfy.patcher_extension import WrappersMP
     from pack.ipadapter.attention.decoupled import image_attention, join_heads, split_heads
     from pack.ipadapter.backbones.known import find_layers
-    from pack.ipadapter.host.sampling.patching import KEY
+    from pack.ipadapter.host.sampling.patching import APPLY_KEY
 
-    (rows,) = model.get_wrappers(WrappersMP.APPLY_MODEL, KEY)
+    (rows,) = model.get_wrappers(WrappersMP.APPLY_MODEL, APPLY_KEY)
     layers = find_layers(model.model.diffusion_model)
     seen = {}
 

@@ -20,7 +20,7 @@ from pack.ipadapter.host.sampling.patching import apply_image_prompt
 from pack.ipadapter.host.training.data import encode_pictures, graph_pictures
 from pack.ipadapter.host.training.frozen import frozen_unet
 from pack.ipadapter.host.training.node import train_adapter
-from pack.ipadapter.host.training.watching import Watch
+from pack.ipadapter.host.training.watching import TrainingWatch
 from pack.ipadapter.images.pixels import Fit
 from pack.ipadapter.strength.strength import Strength
 from pack.ipadapter.training.batches import Batches
@@ -69,7 +69,7 @@ def micro():
 
 
 def run(recipe=RECIPE, model=None, given=None, start=None, precision="auto", checkpointing=False, watch=None):
-    watch = watch or Watch(recipe.steps, lambda line: None)
+    watch = watch or TrainingWatch(recipe.steps, lambda line: None)
     return train_adapter(
         model or micro(), encoder(), given or pictures(), recipe, precision, checkpointing, start, watch
     )
@@ -181,7 +181,7 @@ def test_bf16_computes_the_model_and_learns_in_fp32():
 
 def test_progress_says_where_the_run_is_and_shows_the_loss():
     lines = []
-    watch = Watch(3, lines.append)
+    watch = TrainingWatch(3, lines.append)
     run(watch=watch)
     assert lines[1].startswith("step 2 of 3, loss ") and lines[1].endswith(" left")
     assert watch.picture is not None, "a sample was drawn at the end"
@@ -189,7 +189,7 @@ def test_progress_says_where_the_run_is_and_shows_the_loss():
 
 
 def test_an_interrupt_keeps_what_was_learned(output):
-    class Impatient(Watch):
+    class Impatient(TrainingWatch):
         def after_step(self, step, loss):
             comfy.model_management.interrupt_current_processing(step == 2)
             super().after_step(step, loss)

@@ -10,7 +10,7 @@ import comfy.samplers
 import pytest
 import torch
 from comfy.patcher_extension import WrappersMP
-from pack.ipadapter.host.sampling.patching import KEY, apply_image_prompt
+from pack.ipadapter.host.sampling.patching import APPLY_KEY, apply_image_prompt
 from pack.ipadapter.host.sampling.step_clock import StepClock
 from pack.ipadapter.host.sampling.windows import SigmaWindow, Timing, acting, position_of
 from pack.ipadapter.strength.curve import WeightCurve
@@ -59,7 +59,7 @@ def watch(sampler, strength: Strength, sigmas=None, steps: int = 6) -> Watch:
     """Sample with a strength, and look at every call."""
     adapter = host_adapter(adapter_file(MICRO, "base"))
     model, seen = apply_image_prompt(make_pair(MICRO).host, adapter, image_prompt(), strength), Watch()
-    (rows,) = model.get_wrappers(WrappersMP.APPLY_MODEL, KEY)
+    (rows,) = model.get_wrappers(WrappersMP.APPLY_MODEL, APPLY_KEY)
     seen.sampling = model.get_model_object("model_sampling")
     make_levels = rows.levels
     Watched.reads = 0
@@ -125,7 +125,7 @@ def test_noise_levels_that_rise_are_read():
     guider.set_conds(conditioning(MICRO, 1), conditioning(MICRO, 2))
     rising = torch.tensor([0.1, 0.5, 2.0, 8.0, 14.0])
     latent = torch.randn(1, 4, 16, 16, generator=torch.Generator().manual_seed(0))
-    (rows,) = model.get_wrappers(WrappersMP.APPLY_MODEL, KEY)
+    (rows,) = model.get_wrappers(WrappersMP.APPLY_MODEL, APPLY_KEY)
     clocks, make_levels = [], rows.levels
     rows.levels = lambda model, t, options: (
         clocks.append(options["ip_adapter_run"].clock.keeps) or make_levels(model, t, options)

@@ -15,7 +15,7 @@ from pack.ipadapter.encoders.published import ENCODERS
 from pack.ipadapter.errors import IPAdapterError
 from pack.ipadapter.files.headers import read_header
 from pack.ipadapter.library.catalogue import Catalogue, ListedFile, Survey
-from pack.ipadapter.library.finding import Target, choose_adapter, choose_encoder, read_adapter, read_encoder
+from pack.ipadapter.library.finding import ModelTarget, choose_adapter, choose_encoder, read_adapter, read_encoder
 from pack.ipadapter.library.kinds import PRESETS, TITLES, preset_of, public_file, says
 from pack.ipadapter.library.published import ADAPTERS, PublicAdapter, encoder_for
 from pack.ipadapter.prompts.prompt import Feature
@@ -72,10 +72,10 @@ def sparse_adapter(path: Path, kind: Kind) -> Path:
     return write_sparse(path, flat | {f"ip_adapter.{key}": tuple(tensor.shape) for key, tensor in layers.items()})
 
 
-def target(base: str) -> Target:
+def target(base: str) -> ModelTarget:
     channels, context = BASES[base]
     layers = tuple(CrossAttentionLayer(("input", i, 0), c, context, 8) for i, c in enumerate(channels))
-    return Target(layers, base_model(base, context, len(layers), USUAL))
+    return ModelTarget(layers, base_model(base, context, len(layers), USUAL))
 
 
 def listing(folder: Path) -> list[ListedFile]:
@@ -226,7 +226,7 @@ def test_a_missing_adapter_is_named_with_its_folder_its_address_and_what_was_the
 
 def test_a_model_of_nobody_elses_is_named_in_a_whole_sentence(tmp_path):
     layers = (CrossAttentionLayer(("input", 1, 0), 64, 128, 2),)
-    unknown = Target(layers, base_model("a UNet with 128-wide text context", 128, 1, USUAL))
+    unknown = ModelTarget(layers, base_model("a UNet with 128-wide text context", 128, 1, USUAL))
     with pytest.raises(IPAdapterError, match="found no adapter for this model, a UNet with 128-wide text context, in "):
         choose_adapter(preset_of("Composition"), unknown, survey(tmp_path), [])
 

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 import torch
 from comfy.patcher_extension import WrappersMP
-from pack.ipadapter.host.sampling.patching import KEY
+from pack.ipadapter.host.sampling.patching import APPLY_KEY
 from pack.ipadapter.prompts.prompt import ImageFeatures, ImagePrompt, Part
 from pack.nodes.apply import ApplyIPAdapter
 from pack.nodes.load import LoadIPAdapter
@@ -65,7 +65,7 @@ class ThisPack:
         return ApplyIPAdapter.execute(model, adapter, prompt, 1.0, 0.0, use.end_at, mask=use.mask).result[0]
 
     def held(self, model: Model) -> Iterator[Tensor]:
-        for wrapper in model.get_wrappers(WrappersMP.APPLY_MODEL, KEY):
+        for wrapper in model.get_wrappers(WrappersMP.APPLY_MODEL, APPLY_KEY):
             for call in wrapper.made.values():
                 for branch in (branch for layer in call.branches.values() for branch in layer):
                     yield from (branch.keys, branch.values)

@@ -6,7 +6,7 @@ from ...encoders.published import VIT_H, Encoder, page
 from ..face_settings import FaceVersion
 from ..family import PublishedFile
 
-TENCENT, OSTRIS, KOLORS = "h94/IP-Adapter", "ostris/ip-composition-adapter", "Kwai-Kolors/Kolors-IP-Adapter-Plus"
+TENCENT, OSTRIS, KOLORS_PLUS = "h94/IP-Adapter", "ostris/ip-composition-adapter", "Kwai-Kolors/Kolors-IP-Adapter-Plus"
 TENCENT_FACES, KOLORS_FACES = "h94/IP-Adapter-FaceID", "Kwai-Kolors/Kolors-IP-Adapter-FaceID-Plus"
 
 

@@ -11,13 +11,13 @@ from ..reading import whole_tokens
 from .addresses import for_sd15, for_sdxl
 
 
-def read(checkpoint: Checkpoint, context_dim: int) -> ProjectionSpec:
+def read_base(checkpoint: Checkpoint, context_dim: int) -> ProjectionSpec:
     """`proj` [tokens · context, E]: one linear map and a LayerNorm."""
     rows, feature_dim = shape(checkpoint, "image_proj", "proj.weight", 2)
-    return start(whole_tokens(checkpoint, "proj", rows, context_dim), feature_dim, context_dim)
+    return start_base(whole_tokens(checkpoint, "proj", rows, context_dim), feature_dim, context_dim)
 
 
-def start(tokens: int, feature_dim: int, context_dim: int) -> ProjectionSpec:
+def start_base(tokens: int, feature_dim: int, context_dim: int) -> ProjectionSpec:
     """`tutorial_train.py`."""
     return ProjectionSpec(BASE, feature_dim, context_dim, tokens)
 
@@ -27,10 +27,10 @@ BASE = Family(
     reads=(Feature.IMAGE_EMBEDS,),
     nothing=Unconditional.ZERO_EMBEDDING,
     recognise=lambda checkpoint, context_dim: "proj.weight" in checkpoint.image_proj,
-    read=read,
+    read=read_base,
     projection=LinearProjection,
     advice="1 for an image prompt alone, about 0.5 beside a text prompt",
-    training=TrainingStart(4, start),
+    training=TrainingStart(4, start_base),
     published=(
         for_sd15("ip-adapter_sd15.safetensors"),
         for_sd15("ip-adapter_sd15_light.safetensors"),

@@ -14,12 +14,12 @@ from ..checkpoint import Checkpoint
 from ..face_settings import FaceSettings, FaceVersion
 from ..family import Family, ProjectionSpec, PublishedFile, Unconditional
 from ..projection import FaceIDPlusProjection
-from ..reading import read_perceiver, rows_of
+from ..reading import read_perceiver, row_count
 from .addresses import KOLORS_FACES, for_faces
 from .face_id import read_identity
 
-READS = (Feature.FACE, Feature.PENULTIMATE)
-ADVICE = "0.7 to 1; a lower structure in FaceID Settings leaves hair and pose to the text (v2)"
+FACE_AND_PICTURE = (Feature.FACE, Feature.PENULTIMATE)
+PLUS_ADVICE = "0.7 to 1; a lower structure in FaceID Settings leaves hair and pose to the text (v2)"
 KOLORS_TEXT, KOLORS_NARROWED = 4096, 2048  # width of Kolors' text features, and what its UNet narrows them to
 
 
@@ -30,11 +30,11 @@ def has_perceiver(checkpoint: Checkpoint, context_dim: int) -> bool:
 
 def is_for_kolors(checkpoint: Checkpoint, context_dim: int) -> bool:
     """Whether the tokens are as wide as Kolors' text, and go through its UNet's own narrowing."""
-    widths = (rows_of(checkpoint, "norm.weight"), context_dim)
+    widths = (row_count(checkpoint, "norm.weight"), context_dim)
     return has_perceiver(checkpoint, context_dim) and widths == (KOLORS_TEXT, KOLORS_NARROWED)
 
 
-def read(family: Family, checkpoint: Checkpoint, width: int) -> ProjectionSpec:
+def read_plus_identity(family: Family, checkpoint: Checkpoint, width: int) -> ProjectionSpec:
     """FaceID's tokens, which a perceiver then lets read the encoder's hidden states."""
     identity = read_identity(family, checkpoint, width)
     feature_dim, inner_dim, depth, ff_dim = read_perceiver(checkpoint, "perceiver_resampler.")
@@ -48,20 +48,20 @@ def read(family: Family, checkpoint: Checkpoint, width: int) -> ProjectionSpec:
     )
 
 
-def shares(face: FaceSettings) -> tuple[Tensor, ...]:
+def face_shares(face: FaceSettings) -> tuple[Tensor, ...]:
     """What the projection takes of the identity's own tokens, and of the perceiver's."""
     return (torch.tensor(face.shares),)
 
 
 FACE_ID_PLUS: Family = Family(
     title="FaceID Plus",
-    reads=READS,
+    reads=FACE_AND_PICTURE,
     nothing=Unconditional.ZERO_PIXELS,
     recognise=has_perceiver,
-    read=lambda checkpoint, context_dim: read(FACE_ID_PLUS, checkpoint, context_dim),
+    read=lambda checkpoint, context_dim: read_plus_identity(FACE_ID_PLUS, checkpoint, context_dim),
     projection=FaceIDPlusProjection,
-    advice=ADVICE,
-    settings=shares,
+    advice=PLUS_ADVICE,
+    settings=face_shares,
     with_lora=True,
     versions=True,
     published=(
@@ -74,14 +74,14 @@ FACE_ID_PLUS: Family = Family(
 # Trained without a LoRA, on raw embeddings; "no image" is zero for it, and it encodes nothing either.
 KOLORS_FACE_ID_PLUS: Family = Family(
     title="FaceID Plus",
-    reads=READS,
+    reads=FACE_AND_PICTURE,
     nothing=Unconditional.ZERO_EMBEDDING,
     recognise=is_for_kolors,
-    read=lambda checkpoint, context_dim: read(KOLORS_FACE_ID_PLUS, checkpoint, KOLORS_TEXT),
+    read=lambda checkpoint, context_dim: read_plus_identity(KOLORS_FACE_ID_PLUS, checkpoint, KOLORS_TEXT),
     projection=FaceIDPlusProjection,
-    advice=ADVICE,
+    advice=PLUS_ADVICE,
     base=lambda projection: KOLORS,
-    settings=shares,
+    settings=face_shares,
     raw_face=True,
     versions=True,
     narrowed_to=KOLORS_NARROWED,

@@ -9,7 +9,7 @@ from ..projection import FullFaceProjection
 from .addresses import for_sd15
 
 
-def read(checkpoint: Checkpoint, context_dim: int) -> ProjectionSpec:
+def read_full_face(checkpoint: Checkpoint, context_dim: int) -> ProjectionSpec:
     """`proj.0` [dim, D], `proj.2` [context, dim]: a token for every patch."""
     dim, feature_dim = shape(checkpoint, "image_proj", "proj.0.weight", 2)
     return ProjectionSpec(FULL_FACE, feature_dim, context_dim, None, dim=dim)
@@ -20,7 +20,7 @@ FULL_FACE = Family(
     reads=(Feature.PENULTIMATE,),
     nothing=Unconditional.ZERO_PIXELS,
     recognise=lambda checkpoint, context_dim: "proj.3.weight" in checkpoint.image_proj,
-    read=read,
+    read=read_full_face,
     projection=FullFaceProjection,
     advice="about 0.7, with a reference that is cropped to the face",
     published=(for_sd15("ip-adapter-full-face_sd15.safetensors"),),

@@ -13,19 +13,19 @@ from ..reading import read_perceiver
 from . import addresses
 from .addresses import for_sd15, for_sdxl
 
-DEPTH = 4  # perceiver layers of the reference's adapters
+TRAINED_DEPTH = 4  # perceiver layers of the reference's adapters
 WIDEST = 1280  # of a Resampler that is trained: SDXL's, whose token width is larger
 KOLORS_WIDTH = 2048  # of Kolors' Resampler
 
 
-def read(checkpoint: Checkpoint, context_dim: int) -> ProjectionSpec:
+def read_plus(checkpoint: Checkpoint, context_dim: int) -> ProjectionSpec:
     """The Resampler, over the encoder's hidden states."""
     _, tokens, dim = shape(checkpoint, "image_proj", "latents", 3)
     feature_dim, inner_dim, depth, ff_dim = read_perceiver(checkpoint, "")
     return ProjectionSpec(PLUS, feature_dim, context_dim, tokens, dim, inner_dim, depth, ff_dim)
 
 
-def start(tokens: int, feature_dim: int, context_dim: int) -> ProjectionSpec:
+def start_plus(tokens: int, feature_dim: int, context_dim: int) -> ProjectionSpec:
     """`tutorial_train_plus.py`: a Resampler as wide as the text context, with heads of 64."""
     dim = min(context_dim, WIDEST)
     if dim % DIM_HEAD:
@@ -33,7 +33,7 @@ def start(tokens: int, feature_dim: int, context_dim: int) -> ProjectionSpec:
             f"a plus adapter's width is its text context's, which must be a multiple of {DIM_HEAD}, but this model's "
             f"is {context_dim}: train a base adapter."
         )
-    return ProjectionSpec(PLUS, feature_dim, context_dim, tokens, dim, dim, DEPTH, 4 * dim)
+    return ProjectionSpec(PLUS, feature_dim, context_dim, tokens, dim, dim, TRAINED_DEPTH, 4 * dim)
 
 
 def base_of(projection: ProjectionSpec) -> str:
@@ -47,11 +47,11 @@ PLUS = Family(
     reads=(Feature.PENULTIMATE,),
     nothing=Unconditional.ZERO_PIXELS,
     recognise=lambda checkpoint, context_dim: "latents" in checkpoint.image_proj,
-    read=read,
+    read=read_plus,
     projection=Resampler,
     advice="1 for an image prompt alone, 0.4 to 0.6 beside a text prompt, as it keeps much of the picture",
     base=base_of,
-    training=TrainingStart(16, start),
+    training=TrainingStart(16, start_plus),
     published=(
         for_sd15("ip-adapter-plus_sd15.safetensors"),
         for_sd15("ip-adapter-plus-face_sd15.safetensors"),
@@ -65,7 +65,7 @@ PLUS = Family(
             )
         ),
         PublishedFile(
-            "ip_adapter_plus_general.bin", KOLORS, page(addresses.KOLORS, "ip_adapter_plus_general.bin"), VIT_L_336
+            "ip_adapter_plus_general.bin", KOLORS, page(addresses.KOLORS_PLUS, "ip_adapter_plus_general.bin"), VIT_L_336
         ),
     ),
 )

@@ -9,7 +9,7 @@ from ..checkpoint import Checkpoint
 from ..family import Family, ProjectionSpec, Unconditional
 from ..lora import lora_tensors
 from ..projection import FaceIDProjection, Resampler
-from ..reading import rows_of
+from ..reading import row_count
 from . import plus
 from .addresses import for_faces
 from .face_id import has_identity, read_identity
@@ -20,7 +20,7 @@ UNNORM = (FACE_WIDTH, 2048)  # width of what its Resampler reads, and of SDXL's 
 
 def has_many_tokens(checkpoint: Checkpoint, context_dim: int) -> bool:
     """Whether a FaceID adapter has sixteen tokens and no LoRA."""
-    many = rows_of(checkpoint, "proj.2.weight") == TOKENS * rows_of(checkpoint, "norm.weight")
+    many = row_count(checkpoint, "proj.2.weight") == TOKENS * row_count(checkpoint, "norm.weight")
     return has_identity(checkpoint, context_dim) and many and not lora_tensors(checkpoint)
 
 
@@ -33,7 +33,7 @@ def resamples_a_face(checkpoint: Checkpoint, context_dim: int) -> bool:
 
 def read_unnorm(checkpoint: Checkpoint, context_dim: int) -> ProjectionSpec:
     """The Resampler, over a face embedding."""
-    return replace(plus.read(checkpoint, context_dim), family=PORTRAIT_UNNORM)
+    return replace(plus.read_plus(checkpoint, context_dim), family=PORTRAIT_UNNORM)
 
 
 PORTRAIT: Family = Family(

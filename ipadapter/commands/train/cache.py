@@ -77,14 +77,14 @@ def count_rows(file: Any) -> int:
 
 
 @dataclass(frozen=True)
-class Rows:
+class CachedRows:
     """The rows of several chunks, one after the other. Chunks without any are left out."""
 
     files: tuple[Any, ...]  # mapped; no file stays open
     starts: tuple[int, ...]  # of each chunk's first row, and at last the number of rows
 
     @classmethod
-    def of(cls, chunks: Iterable[Chunk]) -> Rows:
+    def of(cls, chunks: Iterable[Chunk]) -> CachedRows:
         """Of complete chunks."""
         files = tuple(file for file in (chunk.open() for chunk in chunks) if count_rows(file))
         return cls(files, tuple(accumulate(map(count_rows, files), initial=0)))

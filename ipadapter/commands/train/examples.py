@@ -9,14 +9,14 @@ import torch
 from torch import Tensor
 
 from ...errors import IPAdapterError
-from ...training.module import Text
-from .cache import Rows
+from ...training.module import ModelText
+from .cache import CachedRows
 from .encoding import Plan
 
-TextInputs = Callable[[Tensor, Tensor | None, Tensor], Text]  # contexts (B, L, C), pooled (B, P), sizes (B, 4)
+TextInputs = Callable[[Tensor, Tensor | None, Tensor], ModelText]  # contexts (B, L, C), pooled (B, P), sizes (B, 4)
 
 
-def context_only(context: Tensor, pooled: Tensor | None, sizes: Tensor) -> Text:
+def context_only(context: Tensor, pooled: Tensor | None, sizes: Tensor) -> ModelText:
     """What SD1.5 reads."""
     return {"c_crossattn": context}
 
@@ -25,8 +25,8 @@ def context_only(context: Tensor, pooled: Tensor | None, sizes: Tensor) -> Text:
 class CachedSet:
     """`TrainingSet` over a filled cache."""
 
-    pictures: Rows
-    texts: Rows
+    pictures: CachedRows
+    texts: CachedRows
     nothing: Tensor  # (E,) or (S, D): the projection's input for a dropped picture
     inputs: TextInputs
 
@@ -42,7 +42,7 @@ class CachedSet:
         rows = zip(indices, dropped, strict=True)
         return torch.stack([self.nothing if drop else self.pictures.row("features", i).float() for i, drop in rows])
 
-    def text(self, indices: Sequence[int], dropped: Sequence[bool]) -> Text:
+    def text(self, indices: Sequence[int], dropped: Sequence[bool]) -> ModelText:
         """Contexts, and what else the base model reads; row 0 of the texts is the empty one."""
         told = self.pictures.get("text", indices).tolist()
         rows = [0 if drop else row for row, drop in zip(told, dropped, strict=True)]
@@ -52,9 +52,9 @@ class CachedSet:
 
 def open_set(plan: Plan, inputs: TextInputs = context_only) -> CachedSet:
     """The examples of a filled cache. Raises IPAdapterError where none is left."""
-    pictures = Rows.of(plan.cache.pictures(number) for number in range(len(plan.picture_chunks)))
+    pictures = CachedRows.of(plan.cache.pictures(number) for number in range(len(plan.picture_chunks)))
     if not len(pictures):
         raise IPAdapterError(f"none of the {len(plan.entries)} pictures can be read, so there is nothing to train on.")
-    texts = Rows.of(plan.cache.texts(number) for number in range(len(plan.text_chunks)))
-    nothing = Rows.of([plan.cache.nothing]).row("features", 0).float()
+    texts = CachedRows.of(plan.cache.texts(number) for number in range(len(plan.text_chunks)))
+    nothing = CachedRows.of([plan.cache.nothing]).row("features", 0).float()
     return CachedSet(pictures, texts, nothing, inputs)

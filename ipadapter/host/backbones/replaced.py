@@ -16,7 +16,7 @@ MODEL_PREFIX = "diffusion_model."
 ASKED_FOR = ("to_q", "to_k", "to_v", "to_out")  # by the host, where a patch stands in the place of an attention
 
 
-def block_of(name: str) -> str | None:
+def replaced_block(name: str) -> str | None:
     """The block whose cross-attention an object patch of this name replaces, in users' words."""
     return block_at(name.removeprefix(MODEL_PREFIX))
 
@@ -25,7 +25,7 @@ def refuse_replaced(model: ModelPatcher) -> None:
     """Refuse a model in which something stands for an attention that the host cannot ask for queries and keys."""
     for name, module in model.object_patches.items():
         missing = [part for part in ASKED_FOR if not hasattr(module, part)]
-        if (block := block_of(name)) and missing:
+        if (block := replaced_block(name)) and missing:
             raise IPAdapterError(
                 f"another node has put its own attention in {block} of this model ({type(module).__name__}, which has "
                 f"no {missing[0]}), so no image prompt can act there: connect the model from before that node."
@@ -40,7 +40,7 @@ def own_attentions(model: ModelPatcher) -> Iterator[Any]:
     own = {
         name: module
         for name, module in model.object_patches_backup.items()
-        if block_of(name) and name not in model.object_patches
+        if replaced_block(name) and name not in model.object_patches
     }
     left: dict[str, Any] = {name: comfy.utils.set_attr(model.model, name, module) for name, module in own.items()}
     try:

@@ -25,9 +25,9 @@ from ...attention.decoupled import (
 )
 from ...attention.masks import LayerMask
 from ...backbones.backbone import Grid, Place
+from ...backbones.unet import TEXT_ATTENTION
 from .text_attention import host_text_attention
 
-TEXT_ATTENTION = "attn2"  # the host's name for it
 REPEATABLE = (  # blocks that may be computed again in the backward pass
     comfy.ldm.modules.attention.BasicTransformerBlock,
     comfy.ldm.modules.diffusionmodules.openaimodel.ResBlock,
@@ -75,7 +75,7 @@ class CrossAttentionPatch:
     ) -> Tensor:
         """The text attention's output plus every image branch, each within its mask."""
         for branch in branches:
-            text = add_image(text, image_attention(query, branch), within(branch.mask, options))
+            text = add_image(text, image_attention(query, branch), mask_over(branch.mask, options))
         return text
 
     def to(self, device_or_dtype: Any) -> CrossAttentionPatch:
@@ -111,7 +111,7 @@ def grid_of(options: dict[str, Any]) -> Grid:
     return height, width
 
 
-def within(mask: LayerMask | None, options: dict[str, Any]) -> Tensor | None:
+def mask_over(mask: LayerMask | None, options: dict[str, Any]) -> Tensor | None:
     """A mask over a layer's activations, (1 or R, 1, L, 1)."""
     return None if mask is None else mask.at(grid_of(options))
 

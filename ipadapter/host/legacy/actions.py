@@ -14,14 +14,14 @@ from ...errors import IPAdapterError
 from ...faces.reading import FaceAnalysis
 from ...legacy.held import HELD
 from ...legacy.settings import LegacySettings, strengths_of
-from ...library.finding import needs_encoder
+from ...library.finding import encoder_to_get
 from ...prompts.prompt import UNKNOWN, ImagePrompt, Order, Overlap, Part, refuse_two_encoders
 from ...prompts.regions import place_in_region
 from ..adapters.adapter import Adapter, using
 from ..adapters.lora import add_lora
 from ..faces.reading import FaceReading, encode_faces
 from ..library.finding import FINDER, Found, load_found
-from ..sampling.conditioning import Conditioning, within
+from ..sampling.conditioning import Conditioning, conds_within
 from ..sampling.patching import apply_image_prompt
 from .reading import LegacyReading, combine_images, cut_tiles, read_images, times
 
@@ -81,7 +81,7 @@ def see_images(sources: Sources, image: Tensor, reading: LegacyReading) -> SeenP
 
 def see_faces(sources: Sources, image: Tensor, reading: LegacyReading) -> SeenPrompt:
     """The largest face of each picture."""
-    clip_vision = sources.encoder if needs_encoder(sources.adapter.spec) else None
+    clip_vision = sources.encoder if encoder_to_get(sources.adapter.spec) else None
     made = encode_faces(sources.faces, image, clip_vision, FaceReading(order=reading.order), sources.negative)
     if reading.order is Order.FRAME_BY_FRAME:
         return SeenPrompt(made.prompt, made.crops)
@@ -234,4 +234,4 @@ def apply_regions(
 
 def place_text(conditioning: Conditioning | None, mask: Tensor | None, strength: float) -> Conditioning | None:
     """A text prompt that acts within a mask, or everywhere without one."""
-    return conditioning if mask is None else within(conditioning, mask, strength)
+    return conditioning if mask is None else conds_within(conditioning, mask, strength)

@@ -20,7 +20,15 @@ from ...encoders.published import Encoder
 from ...errors import IPAdapterError
 from ...faces.providers import AUTO_PROVIDER
 from ...library.catalogue import Catalogue, ListedFile
-from ...library.finding import Choice, Target, choose_adapter, choose_encoder, needs_encoder, read_adapter, read_encoder
+from ...library.finding import (
+    ChosenAdapter,
+    ModelTarget,
+    choose_adapter,
+    choose_encoder,
+    encoder_to_get,
+    read_adapter,
+    read_encoder,
+)
 from ...library.kinds import preset_of
 from ...library.loras import LoRATraits, choose_lora, read_lora
 from ..adapters.adapter import Adapter, load_adapter_file
@@ -40,12 +48,12 @@ class Finder:
     encoders: Catalogue[Encoder] = field(default_factory=lambda: Catalogue(read_encoder))
     loras: Catalogue[LoRATraits] = field(default_factory=lambda: Catalogue(read_lora))
 
-    def find_adapter(self, model: ModelPatcher, preset_title: str) -> Choice:
+    def find_adapter(self, model: ModelPatcher, preset_title: str) -> ChosenAdapter:
         """The best adapter file of a kind for a model. Raises IPAdapterError where there is none."""
         preset = preset_of(preset_title)
         with own_attentions(model) as unet:
             layers = require_layers(unet, f"preset '{preset_title}' looks for an adapter for a UNet")
-            target = Target(layers, model_of(unet, layers))
+            target = ModelTarget(layers, model_of(unet, layers))
         survey = self.adapters.survey(listing(HOST_ADAPTERS), LateProgress())
         return choose_adapter(preset, target, survey, searched(HOST_ADAPTERS))
 
@@ -63,7 +71,7 @@ class Finder:
 class Files:
     """What a preset takes: all of it is found before any of it is loaded."""
 
-    choice: Choice
+    choice: ChosenAdapter
     encoder: ListedFile | None  # none where only a face is read
     lora: ListedFile | None  # where the adapter's file has lost its own
     pack: str | None  # what faces are read with
@@ -90,7 +98,7 @@ def find_files(finder: Finder, model: ModelPatcher, preset_title: str) -> Files:
     """Everything an adapter of a kind needs. Raises IPAdapterError for the first that is missing."""
     choice = finder.find_adapter(model, preset_title)
     spec = choice.spec
-    encoder = finder.find_encoder(spec) if needs_encoder(spec) else None
+    encoder = finder.find_encoder(spec) if encoder_to_get(spec) else None
     lora = finder.find_lora(spec) if spec.lacks_lora else None
     return Files(choice, encoder, lora, find_pack(spec.family.face_pack).name if spec.reads_face else None)
 

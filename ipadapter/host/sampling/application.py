@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from ...adapters.features import Read, features_for
-from ...attention.application import Application, Target, make_application, project_tokens
+from ...attention.application import Application, ApplyTarget, make_application, project_tokens
 from ...images.masks import refuse_mask
 from ...prompts.prompt import ImagePrompt
 from ...prompts.regions import masks_of
@@ -15,7 +15,7 @@ from ..adapters.adapter import Adapter
 
 
 def make_applications(
-    adapter: Adapter, prompt: ImagePrompt, target: Target, mask: Tensor | None
+    adapter: Adapter, prompt: ImagePrompt, target: ApplyTarget, mask: Tensor | None
 ) -> tuple[Application, ...]:
     """Project a prompt, part by part. A part, a layer or a whole prompt of weight 0 is left out.
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ...attention.maps import AttentionRecord
-from ...attention.selection import Choice, describe, maps_of, refuse_other_pictures, resize, select
+from ...attention.selection import MapChoice, describe, maps_of, refuse_other_pictures, resize, select
 from ...drawing.heat_map import SCALES, draw_heat_map
 from ..pictures import from_pil, single_pictures, to_pil
 
@@ -30,7 +30,7 @@ class Pictured:
     text: str
 
 
-def picture_attention(record: AttentionRecord, image: Tensor, choice: Choice, look: Look) -> Pictured:
+def picture_attention(record: AttentionRecord, image: Tensor, choice: MapChoice, look: Look) -> Pictured:
     """Draw what is chosen of a record over the picture (B, H, W, C).
 
     Raises IPAdapterError where the record is empty, does not have what is chosen, or is of other pictures.

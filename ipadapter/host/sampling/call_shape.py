@@ -13,7 +13,7 @@ from ...backbones.known import backbone_of
 from ...images.masks import Size
 from .frames import Seen
 from .roles import Group
-from .rows import Order
+from .rows import RowOrder
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class CallShape:
     size: tuple[int, ...]  # (rows, height, width)
     latent: Size  # the whole picture's
     seen: Seen
-    order: Order | None = None  # for each row of a layer the call's, where they are not the same
+    order: RowOrder | None = None  # for each row of a layer the call's, where they are not the same
 
     @property
     def batch(self) -> int:

@@ -21,11 +21,11 @@ from ..backbones.attachment import attachment_of
 from ..backbones.unet import CrossAttentionPatch
 from .call_shape import CallShape, frame_column, place_mask
 from .compiled import is_compiled, mark_control
-from .frames import WHOLE, Seen, refuse_mismatch, seen_by
+from .frames import ALL_SEEN, Seen, refuse_mismatch, seen_by
 from .roles import Group, Roles, groups_by_position
-from .rows import Order, RowPatch, groups_by_text, origins
+from .rows import RowOrder, RowPatch, groups_by_text, origins
 from .step_clock import StepClock
-from .watch import Watch
+from .watch import RunWatch
 from .windows import Acting, Timing, acting, timings_of
 
 RUN_KEY = "ip_adapter_run"  # where a run's roles and timings travel in the host's transformer_options
@@ -42,7 +42,7 @@ class Run:
     clock: StepClock | None
     latent: Size
     pictures: int
-    watch: Watch
+    watch: RunWatch
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class CallRows:
         self.by_place = any(app.by_frame or app.mask is not None for app in applications)
         self.made: dict[CallShape, Prepared] = {}
         self.told: dict[Any, tuple[Group, ...]] = {}  # groups of rows that have been told by their text
-        self.orders: dict[tuple[CallShape, int], Order] = {}
+        self.orders: dict[tuple[CallShape, int], RowOrder] = {}
         self.placed: dict[tuple[int, torch.device, torch.dtype], Packed] = {}
 
     def with_applications(self, applications: tuple[Application, ...]) -> CallRows:
@@ -100,7 +100,7 @@ class CallRows:
         call = self.shape(executor.class_obj, x, c_crossattn, options, tuple(index for index, _ in moment.levels))
         arrange = self.arranging(call, moment, c_crossattn, options)
         made, compiled = self.branches(call, moment), is_compiled(executor.class_obj, options)
-        watch: Watch = options[RUN_KEY].watch if RUN_KEY in options else Watch()
+        watch: RunWatch = options[RUN_KEY].watch if RUN_KEY in options else RunWatch()
         watch.expect(() if compiled else made, self.is_stretched(call))
         branches = CallBranches(len(x), made, arrange, None if compiled else watch.asked)
         if compiled:
@@ -125,7 +125,7 @@ class CallRows:
         run: Run | None = options.get(RUN_KEY)
         seen, size = seen_by(options), (x.shape[0], *x.shape[-2:])
         groups = self.groups(run, seen, x, text, options)
-        seen = refuse_mismatch(seen, size[0] // len(groups)) if self.by_place else WHOLE
+        seen = refuse_mismatch(seen, size[0] // len(groups)) if self.by_place else ALL_SEEN
         latent = run.latent if run else (size[1], size[2])
         return CallShape(x.device, model.get_dtype_inference(), groups, active, size, latent, seen)
 
@@ -273,7 +273,7 @@ def sources_of(app: Application, call: CallShape) -> tuple[list[tuple[int, int]]
 
 def order_of(
     call: CallShape, patches: Sequence[RowPatch], query: Tensor, text: Tensor | None, options: dict[str, Any]
-) -> Order:
+) -> RowOrder:
     """Which row of a call each row of a layer is. Of rows that are all alike any will do."""
     if call.batch == 1 and len(set(call.groups)) == 1:
         return (0,) * query.shape[0]

@@ -12,7 +12,7 @@ from .roles import COND_KEY
 Conditioning = list[list[Any]]
 
 
-def within(conditioning: Conditioning | None, mask: Tensor, strength: float = 1.0) -> Conditioning | None:
+def conds_within(conditioning: Conditioning | None, mask: Tensor, strength: float = 1.0) -> Conditioning | None:
     """A conditioning that speaks only inside a mask, as the host's ConditioningSetMask makes it."""
     if conditioning is None:
         return None

@@ -39,7 +39,7 @@ class Seen:
         return Cut(tuple(rows), tuple(columns))
 
 
-WHOLE = Seen()
+ALL_SEEN = Seen()
 
 
 def seen_by(options: dict[str, Any]) -> Seen:
@@ -48,7 +48,7 @@ def seen_by(options: dict[str, Any]) -> Seen:
     if window is not None:
         return of_window(window)
     indices = (options.get("ad_params") or {}).get("sub_idxs")
-    return Seen(tuple(indices)) if indices else WHOLE
+    return Seen(tuple(indices)) if indices else ALL_SEEN
 
 
 def of_window(window: Any) -> Seen:
@@ -56,7 +56,7 @@ def of_window(window: Any) -> Seen:
     anchor = getattr(window, "causal_anchor_index", None)
     indices = (*([anchor] if anchor is not None and anchor >= 0 else ()), *window.index_list)
     by_dimension = {PICTURES: Seen(pictures=indices), ROWS: Seen(rows=indices), COLUMNS: Seen(columns=indices)}
-    return by_dimension.get(window.dim, WHOLE)
+    return by_dimension.get(window.dim, ALL_SEEN)
 
 
 def refuse_mismatch(seen: Seen, batch: int) -> Seen:

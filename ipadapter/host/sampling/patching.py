@@ -14,7 +14,7 @@ from comfy.patcher_extension import CallbacksMP, WrappersMP
 from torch import Tensor
 
 from ...adapters.fit import match_layers, narrowing_of
-from ...attention.application import EXACT, Application, Fitting, Target
+from ...attention.application import EXACT, Application, ApplyTarget, Fitting
 from ...backbones.backbone import Place
 from ...prompts.prompt import ImagePrompt
 from ...strength.layers import weigh_layers
@@ -27,10 +27,10 @@ from .application import make_applications
 from .calls import RUN_KEY, CallRows, Run
 from .roles import Roles
 from .step_clock import clock_for
-from .watch import RunCounter, Watch, tell
+from .watch import RunCounter, RunWatch, tell
 from .windows import timings_of
 
-KEY = "ip_adapter"
+APPLY_KEY = "ip_adapter"
 
 
 def apply_image_prompt(
@@ -51,7 +51,7 @@ def apply_image_prompt(
     dtype = model.model.get_dtype_inference()
     with own_attentions(model) as unet:
         layers, narrow = match_layers(adapter.spec, unet), narrowing_of(adapter.spec, unet)
-    target = Target(layers, weigh_layers(strength.layers, layers), strength, dtype, bound, narrow, fitting)
+    target = ApplyTarget(layers, weigh_layers(strength.layers, layers), strength, dtype, bound, narrow, fitting)
     made, rows = make_applications(adapter, prompt, target, mask), rows_of(model)
     if not made:
         return model.clone()
@@ -65,7 +65,7 @@ def applications_of(model: ModelPatcher) -> tuple[Application, ...]:
 
 def rows_of(model: ModelPatcher) -> CallRows:
     """What feeds a model's patches; one without applications where it has none."""
-    return next(iter(model.get_wrappers(WrappersMP.APPLY_MODEL, KEY)), CallRows(()))
+    return next(iter(model.get_wrappers(WrappersMP.APPLY_MODEL, APPLY_KEY)), CallRows(()))
 
 
 def attach(model: ModelPatcher, rows: CallRows) -> ModelPatcher:
@@ -73,16 +73,16 @@ def attach(model: ModelPatcher, rows: CallRows) -> ModelPatcher:
     clone, applications = model.clone(), rows.applications
     attachment = attachment_of(applications[0].layers)
     attachment.attach(clone, places_of(applications), rows.patch)
-    clone.remove_callbacks_with_key(CallbacksMP.ON_CLONE, KEY)
-    clone.add_callback_with_key(CallbacksMP.ON_CLONE, KEY, attachment.own_patches)
+    clone.remove_callbacks_with_key(CallbacksMP.ON_CLONE, APPLY_KEY)
+    clone.add_callback_with_key(CallbacksMP.ON_CLONE, APPLY_KEY, attachment.own_patches)
     wrappers: tuple[tuple[str, Callable[..., Any]], ...] = (
         (WrappersMP.SAMPLER_SAMPLE, sample_run(applications)),
         (WrappersMP.PREDICT_NOISE, count_call),
         (WrappersMP.APPLY_MODEL, rows),
     )
     for kind, wrapper in wrappers:
-        clone.remove_wrappers_with_key(kind, KEY)
-        clone.add_wrapper_with_key(kind, KEY, wrapper)
+        clone.remove_wrappers_with_key(kind, APPLY_KEY)
+        clone.add_wrapper_with_key(kind, APPLY_KEY, wrapper)
     return clone
 
 
@@ -115,7 +115,7 @@ def sample_run(applications: tuple[Application, ...]) -> Callable[..., Any]:
         sigmas_known = clock.sigmas if clock and clock.keeps else ()
         timings = timings_of(applications, guider.inner_model.model_sampling, sigmas_known)
         latent = (noise.shape[-2], noise.shape[-1])
-        watch = Watch(pieces=counter.is_second() and masked)
+        watch = RunWatch(pieces=counter.is_second() and masked)
         options[RUN_KEY] = Run(Roles.of(guider.conds, latent), timings, clock, latent, noise.shape[0], watch)
         callback = clock.listen(callback) if clock else callback
         sampled = executor(guider, sigmas, extra_args, callback, noise, *args, **kwargs)

@@ -30,14 +30,14 @@ from ...errors import IPAdapterError
 from ...images.masks import Size
 from ...strength.layers import transformers_of
 from ..backbones.replaced import own_attentions
-from ..backbones.unet import CrossAttentionPatch, grid_of, within
+from ..backbones.unet import CrossAttentionPatch, grid_of, mask_over
 from .call_shape import CallShape
 from .calls import CallRows, Moment
 from .compiled import is_compiled
 from .patching import attach, rows_of
 from .step_clock import StepClock, clock_for
 
-KEY = "ip_adapter_record"
+RECORD_KEY = "ip_adapter_record"
 
 
 def record_image_prompt(model: ModelPatcher) -> tuple[ModelPatcher, AttentionRecord]:
@@ -54,10 +54,10 @@ def record_image_prompt(model: ModelPatcher) -> tuple[ModelPatcher, AttentionRec
         record, levels = AttentionRecord(), Levels.of(find_layers(unet))
     recorder = Recorder(record, levels)
     clone = attach(model, RecordingRows(applications, recorder))
-    clone.remove_wrappers_with_key(WrappersMP.SAMPLER_SAMPLE, KEY)
-    clone.add_wrapper_with_key(WrappersMP.SAMPLER_SAMPLE, KEY, recorder)
-    clone.remove_wrappers_with_key(WrappersMP.PREDICT_NOISE, KEY)
-    clone.add_wrapper_with_key(WrappersMP.PREDICT_NOISE, KEY, recorder.follow)
+    clone.remove_wrappers_with_key(WrappersMP.SAMPLER_SAMPLE, RECORD_KEY)
+    clone.add_wrapper_with_key(WrappersMP.SAMPLER_SAMPLE, RECORD_KEY, recorder)
+    clone.remove_wrappers_with_key(WrappersMP.PREDICT_NOISE, RECORD_KEY)
+    clone.add_wrapper_with_key(WrappersMP.PREDICT_NOISE, RECORD_KEY, recorder.follow)
     return clone, record
 
 
@@ -238,7 +238,7 @@ class RecordingPatch(CrossAttentionPatch):
     ) -> Tensor:
         """Measure what is added, and add it."""
         images = [image_attention(query, branch) for branch in branches]
-        masks = [within(branch.mask, options) for branch in branches]
+        masks = [mask_over(branch.mask, options) for branch in branches]
         added = [join_heads(masked(image, mask)) for image, mask in zip(images, masks, strict=True)]
         self.measure(self.place, join_heads(text), added, grid_of(options))
         for image, mask in zip(images, masks, strict=True):

@@ -40,7 +40,7 @@ class Group:
 
 
 @dataclass(frozen=True)
-class Text:
+class GroupText:
     """A group of rows with its text (n, T, C); None where only the node that made it knows."""
 
     group: Group
@@ -87,19 +87,19 @@ class Roles:
         A copy stands in one list under the uuid of an original in another: here it gets one of its own.
         """
         found: dict[UUID, Group] = {}
-        for one in sorted(listed(conds), key=lambda one: one.is_copy):
+        for one in sorted(listed_conds(conds), key=lambda one: one.is_copy):
             group, uuid = one.group(latent), one.cond["uuid"]
             if found.setdefault(uuid, group) != group:
                 found[one.rename()] = group
-        return Roles(found, {one.cond["uuid"]: one.text for one in listed(conds) if one.text is not None})
+        return Roles(found, {one.cond["uuid"]: one.text for one in listed_conds(conds) if one.text is not None})
 
     def groups(self, uuids: Iterable[UUID]) -> tuple[Group, ...]:
         """The row groups of a call."""
         return tuple(self.by_uuid.get(uuid, Group(NEGATIVE)) for uuid in uuids)
 
-    def with_texts(self, uuids: Sequence[UUID]) -> list[Text]:
+    def with_texts(self, uuids: Sequence[UUID]) -> list[GroupText]:
         """The same, each with its text."""
-        return [Text(group, self.texts.get(uuid)) for group, uuid in zip(self.groups(uuids), uuids, strict=True)]
+        return [GroupText(group, self.texts.get(uuid)) for group, uuid in zip(self.groups(uuids), uuids, strict=True)]
 
 
 @dataclass(frozen=True)
@@ -145,7 +145,7 @@ class Listed:
         return self.cond["uuid"]
 
 
-def listed(conds: Conds) -> list[Listed]:
+def listed_conds(conds: Conds) -> list[Listed]:
     """Every conditioning that has a uuid."""
     return [
         Listed(name, group, index)

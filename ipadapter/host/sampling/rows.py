@@ -17,18 +17,18 @@ from torch import Tensor
 
 from ...attention.packing import NEGATIVE, POSITIVE
 from ...errors import IPAdapterError
-from .roles import Group, Text
+from .roles import Group, GroupText
 
-Options = dict[str, Any]
-RowPatch = Callable[[Tensor, Tensor, Tensor, Options], tuple[Tensor, Tensor, Tensor]]  # the host's attn2_patch
-Order = tuple[int, ...]  # for each of a layer's rows, the row of the call that it is
+CallOptions = dict[str, Any]
+RowPatch = Callable[[Tensor, Tensor, Tensor, CallOptions], tuple[Tensor, Tensor, Tensor]]  # the host's attn2_patch
+RowOrder = tuple[int, ...]  # for each of a layer's rows, the row of the call that it is
 
-EXACT = 256  # up to which every type has every whole number
+EXACT_INTEGERS = 256  # up to which every type has every whole number
 INSTEAD = "use one of the two, for example with masks on Apply IP-Adapter in place of regional prompts"
 
 
 def groups_by_text(
-    x: Tensor, context: Tensor, texts: Sequence[Text], pictures: int, places: Sequence[int]
+    x: Tensor, context: Tensor, texts: Sequence[GroupText], pictures: int, places: Sequence[int]
 ) -> tuple[Group, ...]:
     """The groups of a call's rows, in blocks of as many rows as there are pictures, or row by row.
 
@@ -42,7 +42,7 @@ def groups_by_text(
     return in_blocks(found, pictures)  # type: ignore[arg-type]
 
 
-def candidates(context: Tensor, texts: Sequence[Text]) -> list[list[Group]]:
+def candidates(context: Tensor, texts: Sequence[GroupText]) -> list[list[Group]]:
     """The groups each row could be of: those whose text it holds, else those whose text is not known."""
     unknown = [one.group for one in texts if one.text is None]
     known = [(one.group, one.text) for one in texts if one.text is not None]
@@ -67,7 +67,7 @@ def same_group(groups: Iterable[Group]) -> Group | None:
     return different.pop() if len(different) == 1 else None
 
 
-def orders(x: Tensor, texts: Sequence[Text], pictures: int, places: Sequence[int]) -> list[list[Group]]:
+def orders(x: Tensor, texts: Sequence[GroupText], pictures: int, places: Sequence[int]) -> list[list[Group]]:
     """In which order the rows can stand: tile by tile, conditioning by conditioning, or only those of some places.
 
     All conditionings are asked about the same latents, which tells the first two apart where no two tiles are alike.
@@ -114,13 +114,13 @@ def in_blocks(rows: list[Group], pictures: int) -> tuple[Group, ...]:
     return tuple(block[0] for block in blocks) if whole else tuple(rows)
 
 
-def origins(patches: Sequence[RowPatch], rows: int, query: Tensor, context: Tensor, options: Options) -> Order:
+def origins(patches: Sequence[RowPatch], rows: int, query: Tensor, context: Tensor, options: CallOptions) -> RowOrder:
     """The row of the call that each row of a layer's query (R', L, C) is, after other packs' patches before it.
 
     `context` is the call's text (R, T, C), `options` what the host hands a patch. Raises IPAdapterError where the
     rows have been repeated by something else than these.
     """
-    exact = query.dtype if rows <= EXACT else torch.float32
+    exact = query.dtype if rows <= EXACT_INTEGERS else torch.float32
     moved = (
         torch.arange(rows, device=query.device, dtype=exact).view(-1, 1, 1).expand(-1, *query.shape[1:])
     )  # (R, L, C)

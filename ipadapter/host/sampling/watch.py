@@ -14,7 +14,7 @@ from ..notes import show_text
 
 
 @dataclass
-class Watch:
+class RunWatch:
     """Which layers a run was to reach and which have asked for their image prompts, counted while it samples."""
 
     meant: set[Place] = field(default_factory=set)

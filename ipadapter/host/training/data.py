@@ -19,7 +19,7 @@ from ...adapters.family import Family
 from ...errors import IPAdapterError
 from ...images.pixels import Fit, prepare_pixels
 from ...prompts.prompt import Feature, ImageFeatures
-from ...training.module import Text
+from ...training.module import ModelText
 from ..encoders.encoder import (
     describe_encoder,
     encode_all,
@@ -27,8 +27,8 @@ from ..encoders.encoder import (
     pixel_format,
     refuse_features_not_finite,
 )
+from ..sampling.conditioning import Conditioning
 
-Conditioning = list[list[Any]]
 ModelConds = dict[str, comfy.conds.CONDRegular]
 
 NOT_LEARNED = ("control", "area", "mask", "hooks", "gligen")  # what training would silently pass over
@@ -110,12 +110,12 @@ class EncodedPictures:
         rows = zip(indices, dropped, strict=True)
         return torch.cat([self.nothing if drop else self.encoded[index : index + 1] for index, drop in rows])
 
-    def text(self, indices: Sequence[int], dropped: Sequence[bool]) -> Text:
+    def text(self, indices: Sequence[int], dropped: Sequence[bool]) -> ModelText:
         rows = zip(indices, dropped, strict=True)
         return join_conds([(self.empty if drop else self.conds)[index] for index, drop in rows])
 
 
-def join_conds(rows: list[ModelConds]) -> Text:
+def join_conds(rows: list[ModelConds]) -> ModelText:
     """One row a picture, joined as the host joins them (texts of two lengths are repeated to a common one)."""
     first, *rest = rows
     return {name: cond.concat([row[name] for row in rest]) for name, cond in first.items()}
@@ -171,11 +171,11 @@ def embeddings(encoded: ImageFeatures, nothing: ImageFeatures, encoder: str) -> 
     return encoded.image_embeds, torch.zeros_like(encoded.image_embeds[:1])
 
 
-def hidden_states(encoded: ImageFeatures, nothing: ImageFeatures, encoder: str) -> tuple[Tensor, Tensor]:
+def learned_states(encoded: ImageFeatures, nothing: ImageFeatures, encoder: str) -> tuple[Tensor, Tensor]:
     """Plus adapters: the penultimate hidden states, and those of zero normalised pixels."""
     if encoded.penultimate is None or nothing.penultimate is None:
         raise IPAdapterError(f"the image encoder {encoder} gives no hidden states: train a base adapter.")
     return encoded.penultimate, nothing.penultimate
 
 
-LEARNED = {Feature.IMAGE_EMBEDS: embeddings, Feature.PENULTIMATE: hidden_states}
+LEARNED = {Feature.IMAGE_EMBEDS: embeddings, Feature.PENULTIMATE: learned_states}

@@ -27,8 +27,8 @@ from ...attention.decoupled import CALL_KEY, Branches, CallBranches
 from ...backbones.backbone import CrossAttentionLayer
 from ...backbones.known import CONNECT, NO_LAYERS, find_blocks, find_layers
 from ...errors import IPAdapterError
-from ...training.fresh import LayerWeights
-from ...training.module import Text
+from ...training.fresh import LayerMatrices
+from ...training.module import ModelText
 from ...training.objective import Prediction
 from ..backbones.attachment import attachment_of
 from ..backbones.replaced import own_attentions
@@ -61,14 +61,14 @@ class FrozenUNet:
         """The host's own forward process."""
         return self.patcher.model.model_sampling.noise_scaling(sigma, noise, clean)
 
-    def denoise(self, noisy: Tensor, sigma: Tensor, text: Text, branches: Branches) -> Tensor:
+    def denoise(self, noisy: Tensor, sigma: Tensor, text: ModelText, branches: Branches) -> Tensor:
         """The host's own model call."""
         dtype = self.patcher.model.get_dtype_inference()
         placed = {place: tuple(branch_to(branch, dtype) for branch in row) for place, row in branches.items()}
         options = self.options | {CALL_KEY: CallBranches(len(noisy), placed), "sigmas": sigma, "cond_or_uncond": [0]}
         return self.patcher.model.apply_model(noisy, sigma, transformer_options=options, **text)
 
-    def layer_weights(self) -> LayerWeights:
+    def layer_weights(self) -> LayerMatrices:
         """W_k and W_v of every layer, LoRAs included, in float32."""
         attentions: list[Any] = [block.attention for block in find_blocks(self.patcher.model.diffusion_model)]
         return [(plain(attention.to_k.weight), plain(attention.to_v.weight)) for attention in attentions]
@@ -179,14 +179,16 @@ def patched_options(
     clone = model.clone()
     attachment = attachment_of(layers)
     attachment.attach(
-        clone, [layer.place for layer in layers], lambda place, text, added: CrossAttentionPatch(place, text, nothing)
+        clone,
+        [layer.place for layer in layers],
+        lambda place, text, added: CrossAttentionPatch(place, text, no_end),
     )
     attachment.settle(clone.model_options["transformer_options"])
     comfy.samplers.cast_to_load_options(clone.model_options, device=device, dtype=model.model_dtype())
     return clone.model_options["transformer_options"]
 
 
-def nothing() -> None:
+def no_end() -> None:
     """What ends with a call: a run of training makes nothing for it."""
 
 

@@ -19,7 +19,7 @@ from ...errors import IPAdapterError
 from ...files.headers import read_header
 from ...files.opening import inspect
 from ...files.pickles import UnreadableError
-from ...training.module import Text
+from ...training.module import ModelText
 from ..encoders.open_clip import load_encoder_file
 from .data import encode_features, join_conds, model_conds
 
@@ -172,7 +172,7 @@ class HostText:
     model: ModelPatcher
     resolution: int
 
-    def __call__(self, context: Tensor, pooled: Tensor | None, sizes: Tensor) -> Text:
+    def __call__(self, context: Tensor, pooled: Tensor | None, sizes: Tensor) -> ModelText:
         """Contexts (B, L, C), pooled embeddings (B, P) and sizes (B, 4) to the model's inputs."""
         rows = [self.options(row, pooled, sizes) for row in range(len(context))]
         latent = torch.empty(1, 4, self.resolution // 8, self.resolution // 8)

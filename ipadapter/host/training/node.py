@@ -27,7 +27,7 @@ from ..adapters.saving import save_to_output
 from ..backbones.replaced import own_attentions
 from .data import GraphPictures, encode_features, encode_pictures, refuse_mixed_sizes
 from .frozen import FrozenUNet, frozen_unet, prediction_of, trainable_layers
-from .watching import Watch
+from .watching import TrainingWatch
 
 RESCUED = "ipadapter/unfinished"
 PRECISIONS: dict[str, torch.dtype | None] = {"auto": None, "bf16": torch.bfloat16, "fp32": torch.float32}
@@ -49,7 +49,7 @@ def train_adapter(
     precision: str,
     gradient_checkpointing: bool,
     start: Adapter | None,
-    watch: Watch,
+    watch: TrainingWatch,
 ) -> Trained:
     """Train as the paper does. Raises IPAdapterError where the parts do not fit, before anything is computed."""
     layers, _ = trainable_layers(model), prediction_of(model)
@@ -115,7 +115,7 @@ def compute_dtype(model: ModelPatcher, precision: str) -> torch.dtype | None:
 
 
 @contextmanager
-def rescuing(watch: Watch, snapshot: Callable[[int], Adapter]) -> Iterator[None]:
+def rescuing(watch: TrainingWatch, snapshot: Callable[[int], Adapter]) -> Iterator[None]:
     """However a run ends early, what was learned is saved first."""
     try:
         yield

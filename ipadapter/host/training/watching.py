@@ -32,7 +32,7 @@ SAMPLING_STEPS, GUIDANCE, SEED = 12, 4.0, 0
 
 
 @dataclass
-class Watch:
+class TrainingWatch:
     """The run as its node shows it. `text` is given a line to show on the node."""
 
     total: int
