@@ -34,7 +34,7 @@ serve: env  ## leave a server with this pack up until Ctrl-C [PORT=8188 and what
 lint: env  ## ruff, mypy, and what may import what
 	@$(VENV) -m ruff check .
 	@$(VENV) -m ruff format --check .
-	@$(VENV) -m mypy
+	@$(VENV) -m tools.typecheck
 	@$(VENV) -c "from importlinter.cli import lint_imports_command as check; check()" --no-logo --no-cache
 
 quick: lint  ## lint, and the tests that need no server and little time [ARGS=; HOST=none does without ComfyUI]

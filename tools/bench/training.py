@@ -106,7 +106,7 @@ class OurTraining:
 
     def __init__(self, frozen: FrozenUNet, training: AdapterTraining, data: EncodedPictures, recipe: Recipe) -> None:
         self.frozen, self.training, self.batches = frozen, training, Batches(data, frozen, recipe)
-        self.optimizer = recipe.optimizer(list(training.parameters()))
+        self.optimizer: torch.optim.Optimizer = recipe.optimizer(list(training.parameters()))
         self.losses: list[float] = []
 
     def step(self) -> None:
