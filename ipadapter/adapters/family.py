@@ -13,12 +13,15 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from ..backbones.backbone import Backbone
 from ..backbones.bases import base_for
+from ..backbones.unet import UNET
 from ..encoders.published import Encoder
 from ..errors import IPAdapterError
 from ..prompts.prompt import Feature
 from .checkpoint import Checkpoint
 from .face_settings import FaceSettings, FaceVersion
+from .layer import LayerProjection
 
 USUAL_PACK = "buffalo_l"  # the InsightFace model pack that most adapters were made with
 
@@ -91,6 +94,8 @@ class Family:
     read: Callable[[Checkpoint, int], ProjectionSpec]  # the projection's sizes; raises IPAdapterError
     projection: Callable[[ProjectionSpec, Any], nn.Module]  # from features to tokens
     advice: str  # which weight to begin with
+    backbone: Backbone = UNET  # the kind of model it is for
+    layer: Callable[[int, int, Any], LayerProjection] = LayerProjection  # from tokens to K' and V', by widths
     base: Callable[[ProjectionSpec], str] = base_by_width  # the base model it was made for, in users' words
     settings: Callable[[FaceSettings], tuple[Tensor, ...]] = lambda face: ()  # what the projection takes besides
     raw_face: bool = False  # a face is read as the recognition model makes it; else it is normalised to length 1

@@ -6,7 +6,7 @@ from torch import nn
 
 from ..backbones.backbone import CrossAttentionLayer
 from ..backbones.bases import other_model
-from ..backbones.known import model_of, require_layers
+from ..backbones.known import backbone_of, model_of, require_layers
 from ..errors import IPAdapterError
 from .spec import AdapterSpec
 
@@ -47,8 +47,8 @@ def narrowing_of(spec: AdapterSpec, unet: nn.Module) -> nn.Linear | None:
 
 def agrees(spec: AdapterSpec, layers: tuple[CrossAttentionLayer, ...], base: str) -> bool:
     """Whether an adapter is for a UNet of these layers and this base."""
-    widths = tuple(layer.channels for layer in layers)
-    return widths == spec.channels and layers[0].context_dim == spec.context_dim and base == spec.base
+    widths, is_kind = tuple(layer.channels for layer in layers), backbone_of(layers) is spec.family.backbone
+    return is_kind and widths == spec.channels and layers[0].context_dim == spec.context_dim and base == spec.base
 
 
 def sides(spec: AdapterSpec, layers: tuple[CrossAttentionLayer, ...]) -> tuple[tuple[int, int], tuple[int, int]]:

@@ -11,20 +11,9 @@ from torch import Tensor, nn
 from ..errors import IPAdapterError
 from ..files.tensors import Shapes, Tensors, shapes
 from .checkpoint import Checkpoint
+from .layer import LayerProjection
 from .lora import lora_tensors
 from .spec import AdapterSpec
-
-
-class LayerProjection(nn.Module):
-    """W'_k and W'_v of one cross-attention layer (paper eq. 4)."""
-
-    to_k_ip: nn.Linear
-    to_v_ip: nn.Linear
-
-    def __init__(self, channels: int, context_dim: int, operations: Any) -> None:
-        super().__init__()
-        self.to_k_ip = operations.Linear(context_dim, channels, bias=False)
-        self.to_v_ip = operations.Linear(context_dim, channels, bias=False)
 
 
 class IPAdapter(nn.Module):
@@ -36,7 +25,7 @@ class IPAdapter(nn.Module):
         self.lora: Tensors = {}  # of FaceID files: no part of the module, as it changes the UNet's weights
         self.image_proj = spec.family.projection(spec.projection, operations)
         self.layers = nn.ModuleList(
-            LayerProjection(channels, spec.context_dim, operations) for channels in spec.channels
+            spec.family.layer(channels, spec.context_dim, operations) for channels in spec.channels
         )
 
     def layer_projections(self) -> list[LayerProjection]:

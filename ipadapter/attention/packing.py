@@ -16,7 +16,7 @@ from einops import rearrange
 from torch import Tensor
 from torch.nn.functional import pad
 
-from ..adapters.module import LayerProjection
+from ..adapters.layer import LayerProjection
 from ..backbones.backbone import CrossAttentionLayer
 from ..strength.layers import LayerWeight
 from ..strength.scaling import Linear, scale

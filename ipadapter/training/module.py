@@ -9,7 +9,8 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from ..adapters.module import IPAdapter, LayerProjection
+from ..adapters.layer import LayerProjection
+from ..adapters.module import IPAdapter
 from ..attention.decoupled import Branch, Branches, split_heads
 from ..backbones.backbone import CrossAttentionLayer
 from .draws import Draw

@@ -20,6 +20,10 @@ MakePatch = Callable[[Place, TextAttention, Sequence[Added]], Any]
 class Attachment(Protocol):
     """What a `Backbone` is to the host."""
 
+    @property
+    def displaced(self) -> str:
+        """Why a layer did not ask for its image prompts, in a sentence, and what to do."""
+
     def attach(self, model: ModelPatcher, places: Sequence[Place], make: MakePatch) -> None:
         """Put a patch at every place of a model, around what stands there."""
 

@@ -119,6 +119,8 @@ def mask_over(mask: LayerMask | None, options: dict[str, Any]) -> Tensor | None:
 class UNetAttachment:
     """The `Attachment` of a UNet."""
 
+    displaced = "a later node replaces the attention of the others; put Apply IP-Adapter after that node"
+
     def attach(
         self, model: ModelPatcher, places: Sequence[Place], make: Callable[[Place, TextAttention, Sequence[Added]], Any]
     ) -> None:

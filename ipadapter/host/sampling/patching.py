@@ -95,6 +95,7 @@ def sample_run(applications: tuple[Application, ...]) -> Callable[..., Any]:
     """The host's SAMPLER_SAMPLE wrapper: check what only the run knows, record its roles and windows, and tell what
     became of its image prompts."""
     masked, counter = any(app.mask is not None for app in applications), RunCounter()
+    attachment = attachment_of(applications[0].layers)
 
     def wrapper(
         executor: Any,
@@ -110,12 +111,12 @@ def sample_run(applications: tuple[Application, ...]) -> Callable[..., Any]:
             app.fitting.refuse(app, noise.shape[0])
         refuse_replaced(guider.model_patcher)
         options = extra_args["model_options"]["transformer_options"]
-        attachment_of(applications[0].layers).settle(options)
+        attachment.settle(options)
         clock = clock_for(executor.class_obj, sigmas.tolist()) if needs_clock(applications) else None
         sigmas_known = clock.sigmas if clock and clock.keeps else ()
         timings = timings_of(applications, guider.inner_model.model_sampling, sigmas_known)
         latent = (noise.shape[-2], noise.shape[-1])
-        watch = RunWatch(pieces=counter.is_second() and masked)
+        watch = RunWatch(attachment.displaced, pieces=counter.is_second() and masked)
         options[RUN_KEY] = Run(Roles.of(guider.conds, latent), timings, clock, latent, noise.shape[0], watch)
         callback = clock.listen(callback) if clock else callback
         sampled = executor(guider, sigmas, extra_args, callback, noise, *args, **kwargs)

@@ -17,6 +17,7 @@ from ..notes import show_text
 class RunWatch:
     """Which layers a run was to reach and which have asked for their image prompts, counted while it samples."""
 
+    displaced: str = ""  # why a layer would not ask
     meant: set[Place] = field(default_factory=set)
     asked: set[Place] = field(default_factory=set)
     stretched: bool = False  # a mask, over a part of the picture that nobody names
@@ -30,7 +31,7 @@ class RunWatch:
     def sentences(self) -> list[str]:
         """What the user should know; nothing where all went as it should."""
         found = {
-            missed(self.meant, self.meant & self.asked): bool(self.meant - self.asked),
+            missed(self.meant, self.meant & self.asked, self.displaced): bool(self.meant - self.asked),
             STRETCHED: self.stretched,
             PIECES: self.pieces,
         }
@@ -62,13 +63,10 @@ STRETCHED = (
 )
 
 
-def missed(meant: set[Place], reached: set[Place]) -> str:
+def missed(meant: set[Place], reached: set[Place], why: str) -> str:
     """The sentence for layers that have not asked."""
     effect = f"acted in only {len(reached)} of {len(meant)} layers" if reached else "had no effect"
-    return (
-        f"IP-Adapter: the image prompt {effect}, because a later node replaces the attention of the others; put "
-        "Apply IP-Adapter after that node."
-    )
+    return f"IP-Adapter: the image prompt {effect}, because {why}."
 
 
 def tell(sentences: Iterable[str]) -> None:
