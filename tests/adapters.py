@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -101,7 +101,7 @@ def portrait_unnorm_shapes(context: int) -> dict[str, tuple[int, ...]]:
     return plus_shapes(context, hidden=FACE)
 
 
-PROJECTIONS = {
+PROJECTIONS: dict[str, Callable[..., dict[str, tuple[int, ...]]]] = {
     "base": base_shapes,
     "plus": plus_shapes,
     "full-face": full_face_shapes,
