@@ -14,6 +14,7 @@ ENGINE = ROOT / "ipadapter"
 PAGE = ROOT / "docs" / "architecture.md"
 BEGIN, END = "<!-- python -m tools.rooms -->\n", "<!-- end -->\n"
 LONG = 50  # lines of a function
+FAMILY = "FULL_FACE"  # one that nothing is made of, and nothing begins with
 MEANT = {"__all__", "main"}  # names that several modules have on purpose
 
 
@@ -73,6 +74,18 @@ def names_of(statement: ast.stmt) -> list[str]:
     return [node.id for target in targets for node in ast.walk(target) if isinstance(node, ast.Name)]
 
 
+def files_that_name(family: str) -> list[str]:
+    """Modules that a family is defined, imported or used in."""
+    return [file for file, tree in modules() if family in {name for node in ast.walk(tree) for name in names_in(node)}]
+
+
+def names_in(node: ast.AST) -> list[str]:
+    """What a node defines, uses or imports."""
+    if isinstance(node, ast.ImportFrom):
+        return [alias.name for alias in node.names]
+    return [node.id] if isinstance(node, ast.Name) else []
+
+
 def table() -> str:
     """The counts, as the page has them."""
     every = sorted(function.lines for function in functions())
@@ -82,6 +95,7 @@ def table() -> str:
         ("Lines of a function, in the middle", every[len(every) // 2]),
         (f"Functions over {LONG} lines", sum(lines > LONG for lines in every)),
         ("Names that two modules define", len(repeated_names())),
+        (f"Files that name the family `{FAMILY}`, beside its own", len(files_that_name(FAMILY)) - 1),
     ]
     return "| What | How many |\n|---|---|\n" + "".join(f"| {what} | {count} |\n" for what, count in rows)
 

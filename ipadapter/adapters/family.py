@@ -83,6 +83,24 @@ class PublishedFile:
     version: FaceVersion | None = None
 
 
+@dataclass(frozen=True)
+class Offer:
+    """A name by which users choose files of a family, and which of them it means.
+
+    Titles that loaders of other packs have are theirs to the letter: their graphs come with them. Words are looked for
+    in file names, where nothing else tells.
+    """
+
+    place: int  # in the menu
+    title: str
+    word: str = ""  # the name must have
+    other: tuple[str, ...] = ()  # words of other kinds: files with them are the last choice
+    better: str = ""  # a word of a better version
+    base: str = ""  # the only base there is
+    encoder: Encoder | None = None  # the only encoder
+    version: FaceVersion | None = None  # of FaceID Plus
+
+
 @dataclass(frozen=True, eq=False)
 class Family:
     """A kind of adapter. Each is there once: no two are equal, and a copy is the same."""
@@ -105,6 +123,7 @@ class Family:
     face_pack: str = USUAL_PACK  # the InsightFace model pack it was made with, where it reads faces
     training: TrainingStart | None = None  # None: it cannot be trained here
     published: tuple[PublishedFile, ...] = ()
+    offers: tuple[Offer, ...] = ()
 
     @property
     def start(self) -> TrainingStart:

@@ -93,7 +93,8 @@ def adapter_advice(preset: Preset, model: BaseModel) -> str:
     public = public_file(preset, model.base)
     if public is None:
         return f"no such adapter is published for {model.base}, so choose another preset"
-    rename = f", or give yours a name with '{preset.word}' if it is one" if preset.word else ""
+    word = preset.offer.word
+    rename = f", or give yours a name with '{word}' if it is one" if word else ""
     return f"put {public.name} there, from {public.address}{rename}"
 
 

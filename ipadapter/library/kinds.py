@@ -10,74 +10,57 @@ import re
 from dataclasses import dataclass
 from pathlib import PurePath
 
-from ..adapters.face_settings import FaceVersion
-from ..adapters.families import BASE, FACE_ID, FACE_ID_PLUS, FULL_FACE, PLUS, PORTRAIT, PORTRAIT_UNNORM
-from ..adapters.family import Family
-from ..encoders.published import VIT_BIGG, VIT_H, Encoder
+from ..adapters.families import FAMILIES
+from ..adapters.family import Family, Offer
+from ..encoders.published import VIT_H
 from ..errors import IPAdapterError
 from .published import ADAPTERS, PublicAdapter, Traits
 
 
 @dataclass(frozen=True)
 class Preset:
-    """A kind of adapter. Words are looked for in file names, where nothing else tells."""
+    """A kind of adapter: what a family offers under one name."""
 
-    title: str
     family: Family
-    word: str = ""  # its name must have
-    other: tuple[str, ...] = ()  # words of other kinds: files with them are the last choice
-    better: str = ""  # a word of a better version
-    base: str = ""  # the only base there is
-    encoder: Encoder | None = None  # the only encoder
-    version: FaceVersion | None = None  # of FaceID Plus
+    offer: Offer
+
+    @property
+    def title(self) -> str:
+        return self.offer.title
 
     def objection(self, traits: Traits) -> str | None:
         """Why a file is not of this kind, to be read after its name; None where it is."""
         if traits.family.title != self.family.title:
             return f"is a {traits.family.title} adapter"
-        if self.base and traits.base != self.base:
+        if self.offer.base and traits.base != self.offer.base:
             return f"is for {traits.base}"
-        if self.version and traits.version is not self.version:
+        if self.offer.version and traits.version is not self.offer.version:
             return f"is of version {traits.version.value if traits.version else 'unknown'}"
-        if self.encoder and traits.encoder is not self.encoder:
+        if self.offer.encoder and traits.encoder is not self.offer.encoder:
             return f"reads {traits.encoder.short if traits.encoder else 'another image encoder'}"
-        if self.word and not says(traits.name, self.word):
-            return f"does not say '{self.word}' in its name"
+        if self.offer.word and not says(traits.name, self.offer.word):
+            return f"does not say '{self.offer.word}' in its name"
         return None
 
     def other_word(self, name: str) -> str | None:
         """A word in a file's name that speaks for another kind."""
-        return next((word for word in self.other if says(name, word)), None)
+        return next((word for word in self.offer.other if says(name, word)), None)
 
     def rank(self, traits: Traits) -> tuple[bool, bool, bool, bool, str]:
         """Files of this kind, the best first."""
         return (
             self.other_word(traits.name) is not None,
-            self.encoder is None and traits.encoder is not VIT_H,
-            bool(self.better) and not says(traits.name, self.better),
+            self.offer.encoder is None and traits.encoder is not VIT_H,
+            bool(self.offer.better) and not says(traits.name, self.offer.better),
             PurePath(traits.name).stem.lower() not in PUBLIC_STEMS,
             traits.name,
         )
 
 
 PUBLIC_STEMS = frozenset(PurePath(adapter.name).stem.lower() for adapter in ADAPTERS)
-FACE, COMPOSITION, LIGHT = "face", "composition", "light"
 
-# Titles are those of the loaders that graphs of other packs have, to the letter: such graphs come with them.
-PRESETS = (
-    Preset("PLUS (high strength)", PLUS, other=(FACE, COMPOSITION)),
-    Preset("PLUS FACE (portraits)", PLUS, word=FACE),
-    Preset("STANDARD (medium strength)", BASE, other=(LIGHT,)),
-    Preset("LIGHT - SD1.5 only (low strength)", BASE, word=LIGHT, better="v11"),
-    Preset("VIT-G (medium strength)", BASE, other=(LIGHT,), encoder=VIT_BIGG),
-    Preset("FULL FACE - SD1.5 only (portraits stronger)", FULL_FACE),
-    Preset("Composition", PLUS, word=COMPOSITION),
-    Preset("Kolors", PLUS, other=(FACE, COMPOSITION), base="Kolors"),
-    Preset("FACEID", FACE_ID),
-    Preset("FACEID PLUS - SD1.5 only", FACE_ID_PLUS, version=FaceVersion.V1),
-    Preset("FACEID PLUS V2", FACE_ID_PLUS, version=FaceVersion.V2),
-    Preset("FACEID PORTRAIT (style transfer)", PORTRAIT, better="v11"),
-    Preset("FACEID PORTRAIT UNNORM - SDXL only (strong)", PORTRAIT_UNNORM),
+PRESETS = tuple(
+    sorted((Preset(family, offer) for family in FAMILIES for offer in family.offers), key=lambda one: one.offer.place)
 )
 TITLES = tuple(preset.title for preset in PRESETS)
 

@@ -98,6 +98,13 @@ def test_every_family_is_described(family):
     assert f"Kind: {family.title}" in said and f"Weight: {family.advice}" in said
 
 
+def test_every_family_is_offered_under_a_name_and_in_one_order():
+    offers = [offer for family in FAMILIES for offer in family.offers]
+    assert sorted(offer.place for offer in offers) == [*range(1, len(offers) + 1)]
+    assert len({offer.title for offer in offers}) == len(offers)
+    assert {family.title for family in FAMILIES if family.offers} == {family.title for family in FAMILIES}
+
+
 def test_what_is_trained_is_what_has_a_start():
     assert [*TRAINABLE] == ["base", "plus"]
     with pytest.raises(IPAdapterError, match="full-face, but what can be trained is base or plus"):

@@ -5,10 +5,12 @@ from __future__ import annotations
 from ...encoders.published import VIT_BIGG
 from ...prompts.prompt import Feature
 from ..checkpoint import Checkpoint, shape
-from ..family import Family, ProjectionSpec, TrainingStart, Unconditional
+from ..family import Family, Offer, ProjectionSpec, TrainingStart, Unconditional
 from ..projection import LinearProjection
 from ..reading import whole_tokens
 from .addresses import for_sd15, for_sdxl
+
+LIGHT = "light"  # a word of files that no tensor tells
 
 
 def read_base(checkpoint: Checkpoint, context_dim: int) -> ProjectionSpec:
@@ -31,6 +33,11 @@ BASE = Family(
     projection=LinearProjection,
     advice="1 for an image prompt alone, about 0.5 beside a text prompt",
     training=TrainingStart(4, start_base),
+    offers=(
+        Offer(3, "STANDARD (medium strength)", other=(LIGHT,)),
+        Offer(4, "LIGHT - SD1.5 only (low strength)", word=LIGHT, better="v11"),
+        Offer(5, "VIT-G (medium strength)", other=(LIGHT,), encoder=VIT_BIGG),
+    ),
     published=(
         for_sd15("ip-adapter_sd15.safetensors"),
         for_sd15("ip-adapter_sd15_light.safetensors"),

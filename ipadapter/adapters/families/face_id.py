@@ -5,7 +5,7 @@ from __future__ import annotations
 from ...errors import IPAdapterError
 from ...prompts.prompt import Feature
 from ..checkpoint import Checkpoint, shape
-from ..family import Family, ProjectionSpec, Unconditional
+from ..family import Family, Offer, ProjectionSpec, Unconditional
 from ..projection import FaceIDProjection
 from ..reading import whole_tokens
 from .addresses import for_faces
@@ -38,5 +38,6 @@ FACE_ID: Family = Family(
     projection=FaceIDProjection,
     advice="0.7 to 1",
     with_lora=True,
+    offers=(Offer(9, "FACEID"),),
     published=(for_faces("ip-adapter-faceid_sd15.bin", "SD1.5"), for_faces("ip-adapter-faceid_sdxl.bin", "SDXL")),
 )

@@ -12,7 +12,7 @@ from ...encoders.published import VIT_H, VIT_L_336, page
 from ...prompts.prompt import Feature
 from ..checkpoint import Checkpoint
 from ..face_settings import FaceSettings, FaceVersion
-from ..family import Family, ProjectionSpec, PublishedFile, Unconditional
+from ..family import Family, Offer, ProjectionSpec, PublishedFile, Unconditional
 from ..projection import FaceIDPlusProjection
 from ..reading import read_perceiver, row_count
 from .addresses import KOLORS_FACES, for_faces
@@ -64,6 +64,10 @@ FACE_ID_PLUS: Family = Family(
     settings=face_shares,
     with_lora=True,
     versions=True,
+    offers=(
+        Offer(10, "FACEID PLUS - SD1.5 only", version=FaceVersion.V1),
+        Offer(11, "FACEID PLUS V2", version=FaceVersion.V2),
+    ),
     published=(
         for_faces("ip-adapter-faceid-plus_sd15.bin", "SD1.5", VIT_H, FaceVersion.V1),
         for_faces("ip-adapter-faceid-plusv2_sd15.bin", "SD1.5", VIT_H, FaceVersion.V2),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ...prompts.prompt import Feature
 from ..checkpoint import Checkpoint, shape
-from ..family import Family, ProjectionSpec, Unconditional
+from ..family import Family, Offer, ProjectionSpec, Unconditional
 from ..projection import FullFaceProjection
 from .addresses import for_sd15
 
@@ -23,5 +23,6 @@ FULL_FACE = Family(
     read=read_full_face,
     projection=FullFaceProjection,
     advice="about 0.7, with a reference that is cropped to the face",
+    offers=(Offer(6, "FULL FACE - SD1.5 only (portraits stronger)"),),
     published=(for_sd15("ip-adapter-full-face_sd15.safetensors"),),
 )

@@ -7,7 +7,7 @@ from ...encoders.published import VIT_H, VIT_L_336, page
 from ...errors import IPAdapterError
 from ...prompts.prompt import Feature
 from ..checkpoint import Checkpoint, shape
-from ..family import Family, ProjectionSpec, PublishedFile, TrainingStart, Unconditional, base_by_width
+from ..family import Family, Offer, ProjectionSpec, PublishedFile, TrainingStart, Unconditional, base_by_width
 from ..projection import DIM_HEAD, Resampler
 from ..reading import read_perceiver
 from . import addresses
@@ -15,6 +15,7 @@ from .addresses import for_sd15, for_sdxl
 
 TRAINED_DEPTH = 4  # perceiver layers of the reference's adapters
 WIDEST = 1280  # of a Resampler that is trained: SDXL's, whose token width is larger
+FACE, COMPOSITION = "face", "composition"  # words of files that no tensor tells
 KOLORS_WIDTH = 2048  # of Kolors' Resampler
 
 
@@ -52,6 +53,12 @@ PLUS = Family(
     advice="1 for an image prompt alone, 0.4 to 0.6 beside a text prompt, as it keeps much of the picture",
     base=base_of,
     training=TrainingStart(16, start_plus),
+    offers=(
+        Offer(1, "PLUS (high strength)", other=(FACE, COMPOSITION)),
+        Offer(2, "PLUS FACE (portraits)", word=FACE),
+        Offer(7, "Composition", word=COMPOSITION),
+        Offer(8, KOLORS, other=(FACE, COMPOSITION), base=KOLORS),
+    ),
     published=(
         for_sd15("ip-adapter-plus_sd15.safetensors"),
         for_sd15("ip-adapter-plus-face_sd15.safetensors"),

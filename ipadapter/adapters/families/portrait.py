@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from ...prompts.prompt import FACE_WIDTH, Feature
 from ..checkpoint import Checkpoint
-from ..family import Family, ProjectionSpec, Unconditional
+from ..family import Family, Offer, ProjectionSpec, Unconditional
 from ..lora import lora_tensors
 from ..projection import FaceIDProjection, Resampler
 from ..reading import row_count
@@ -44,6 +44,7 @@ PORTRAIT: Family = Family(
     read=lambda checkpoint, context_dim: read_identity(PORTRAIT, checkpoint, context_dim),
     projection=FaceIDProjection,
     advice="0.7 to 1, with up to five pictures of the person",
+    offers=(Offer(12, "FACEID PORTRAIT (style transfer)", better="v11"),),
     published=(
         for_faces("ip-adapter-faceid-portrait_sd15.bin", "SD1.5"),
         for_faces("ip-adapter-faceid-portrait-v11_sd15.bin", "SD1.5"),
@@ -60,5 +61,6 @@ PORTRAIT_UNNORM = Family(
     projection=Resampler,
     advice="0.5 to 0.8, as it is strong",
     raw_face=True,
+    offers=(Offer(13, "FACEID PORTRAIT UNNORM - SDXL only (strong)"),),
     published=(for_faces("ip-adapter-faceid-portrait_sdxl_unnorm.bin", "SDXL"),),
 )
