@@ -23,6 +23,7 @@ from pydantic import (
 )
 
 from ...adapters.families import TRAINABLE
+from ...backbones.unet import UNET
 from ...errors import IPAdapterError
 from ...files.opening import refuse_name
 from ...images.pixels import SMALLEST_SIDE
@@ -91,7 +92,7 @@ class DataSection(Section):
 
     folder: FilePath | None = None
     shards: FilePaths = []
-    resolution: Annotated[int, Field(strict=True, ge=SMALLEST_SIDE, le=4096, multiple_of=8)] = 512
+    resolution: Annotated[int, Field(strict=True, ge=SMALLEST_SIDE, le=4096, multiple_of=UNET.pixels)] = 512
     caption_extension: Annotated[str, Field(pattern=r"^\.?[A-Za-z0-9_.-]+$")] = "txt"
     missing_captions: Literal["refuse", "empty"] = "refuse"
     skip_bad: Flag = False

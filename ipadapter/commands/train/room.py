@@ -11,6 +11,8 @@ import torch
 
 from ...adapters.module import IPAdapter
 from ...adapters.spec import AdapterSpec
+from ...backbones.bases import USUAL
+from ...backbones.unet import UNET
 from ...errors import IPAdapterError
 from ...files.tensors import Tensors
 from .checkpoints import Checkpoints
@@ -18,14 +20,13 @@ from .encoding import Encoders, Plan, encode_texts, missing
 
 FLOAT = 4  # bytes of a trained number
 COPIES = 4  # of each in a checkpoint: the weights, AdamW's two moments, and the adapter as a file
-LATENT_CHANNELS, LATENT_SCALE = 4, 8
 INTEGERS = 5 * 8  # bytes of a picture's four sizes and of its text's number
 
 
 def cache_bytes(plan: Plan, encoders: Encoders) -> int:
     """What is still to be encoded takes so much."""
     settings, texts, pictures = plan.settings, plan.text_chunks, plan.picture_chunks
-    numbers = LATENT_CHANNELS * (settings.resolution // LATENT_SCALE) ** 2 + encoders.no_picture().numel()
+    numbers = USUAL * (settings.resolution // UNET.pixels) ** 2 + encoders.no_picture().numel()
     a_picture = numbers * settings.dtype.itemsize + INTEGERS
     a_text = bytes_of(encode_texts(encoders, [""], settings))
     texts_left = sum(len(texts[number]) for number in missing(range(len(texts)), plan.cache.texts))
