@@ -34,7 +34,8 @@ class IPAdapter(nn.Module):
 
     def tokens(self, *features: Tensor) -> Tensor:
         """Features of N images to one sequence of all their tokens: (1, N · T, C)."""
-        return rearrange(self.image_proj(*features), "n t c -> 1 (n t) c")
+        out: Tensor = rearrange(self.image_proj(*features), "n t c -> 1 (n t) c")
+        return out
 
 
 def load_adapter(checkpoint: Checkpoint, spec: AdapterSpec, operations: Any = nn) -> IPAdapter:

@@ -30,7 +30,8 @@ class LinearProjection(nn.Module):
 
     def forward(self, image_embeds: Tensor) -> Tensor:
         """(N, E) to (N, T, C)."""
-        return self.norm(rearrange(self.proj(image_embeds), "n (t c) -> n t c", c=self.context_dim))
+        out: Tensor = self.norm(rearrange(self.proj(image_embeds), "n (t c) -> n t c", c=self.context_dim))
+        return out
 
 
 class FullFaceProjection(nn.Module):
@@ -47,7 +48,8 @@ class FullFaceProjection(nn.Module):
 
     def forward(self, hidden: Tensor) -> Tensor:
         """(N, S, D) to (N, S, C)."""
-        return self.proj(hidden)
+        out: Tensor = self.proj(hidden)
+        return out
 
 
 class PerceiverAttention(nn.Module):
@@ -67,7 +69,8 @@ class PerceiverAttention(nn.Module):
         query = heads(self.to_q(latents))
         key, value = map(heads, self.to_kv(torch.cat([features, latents], dim=1)).chunk(2, dim=-1))
         out = scaled_dot_product_attention(query, key, value)  # (N, H, T, 64)
-        return self.to_out(rearrange(out, "n h t d -> n t (h d)"))
+        made: Tensor = self.to_out(rearrange(out, "n h t d -> n t (h d)"))
+        return made
 
 
 def heads(x: Tensor) -> Tensor:
@@ -95,7 +98,8 @@ class PerceiverLayer(nn.ModuleList):
         """(N, S, dim) and (N, T, dim) to (N, T, dim)."""
         attention, feed = self
         latents = latents + attention(features, latents)
-        return latents + feed(latents)
+        out: Tensor = latents + feed(latents)
+        return out
 
 
 class Perceiver(nn.Module):
@@ -114,7 +118,8 @@ class Perceiver(nn.Module):
         features = self.proj_in(features)
         for layer in self.layers:
             latents = layer(features, latents)
-        return self.norm_out(self.proj_out(latents))
+        out: Tensor = self.norm_out(self.proj_out(latents))
+        return out
 
 
 class Resampler(Perceiver):
@@ -142,7 +147,8 @@ class FaceProjection(nn.Module):
 
     def identity(self, face: Tensor) -> Tensor:
         """(N, 512) to (N, T, C)."""
-        return self.norm(rearrange(self.proj(face), "n (t c) -> n t c", c=self.context_dim))
+        out: Tensor = self.norm(rearrange(self.proj(face), "n (t c) -> n t c", c=self.context_dim))
+        return out
 
 
 class FaceIDProjection(FaceProjection):
@@ -163,4 +169,5 @@ class FaceIDPlusProjection(FaceProjection):
     def forward(self, face: Tensor, hidden: Tensor, shares: Tensor) -> Tensor:
         """(N, 512), (N, S, D) and (2,) to (N, T, C): `shares` are those of the identity and of what it has read."""
         identity, (own, read) = self.identity(face), shares
-        return own * identity + read * self.perceiver_resampler.read(hidden, identity)
+        out: Tensor = own * identity + read * self.perceiver_resampler.read(hidden, identity)
+        return out

@@ -109,7 +109,8 @@ def refuse_other_rows(q: Tensor, k: Tensor) -> None:
 
 def split_heads(x: Tensor, heads: int) -> Tensor:
     """(R, L, H · d) to (R, H, L, d), a view."""
-    return x.unflatten(-1, (heads, -1)).transpose(1, 2)
+    out: Tensor = x.unflatten(-1, (heads, -1)).transpose(1, 2)
+    return out
 
 
 def join_heads(x: Tensor) -> Tensor:

@@ -34,7 +34,8 @@ def share(text: Tensor, image: Tensor) -> Tensor:
 
 def norm(output: Tensor) -> Tensor:
     """(b, L, C) to (b, L) in float32."""
-    return torch.linalg.vector_norm(output.detach(), dim=-1, dtype=torch.float32)
+    out: Tensor = torch.linalg.vector_norm(output.detach(), dim=-1, dtype=torch.float32)
+    return out
 
 
 def shares_of(text: Tensor, images: Mapping[int, Tensor]) -> dict[int, Tensor]:

@@ -52,7 +52,8 @@ def colour_scale() -> NDArray[np.uint8]:
     lab = np.stack([lightness, chroma * np.cos(turn), chroma * np.sin(turn)], axis=1)
     linear = ((lab @ np.array(LAB_TO_LMS).T) ** 3 @ np.array(LMS_TO_RGB).T).clip(0, 1)
     levels = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
-    return np.round(levels * 255).astype(np.uint8)
+    made: NDArray[np.uint8] = np.round(levels * 255).astype(np.uint8)
+    return made
 
 
 def colour(values: Numbers, span: Span) -> Image.Image:

@@ -237,7 +237,8 @@ def build_tower(architecture: Architecture) -> nn.Module:
     except ImportError as error:
         raise IPAdapterError(INSTALL) from error
     with torch.device("meta"), Unfilled():
-        return _build_vision_tower(architecture.embed_dim, architecture.vision, architecture.quick_gelu)
+        tower: nn.Module = _build_vision_tower(architecture.embed_dim, architecture.vision, architecture.quick_gelu)
+    return tower
 
 
 class OpenCLIPTower(nn.Module):

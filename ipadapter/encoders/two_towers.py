@@ -182,7 +182,8 @@ def build_text(architecture: Architecture) -> nn.Module:
             "which is not read here: choose an encoder whose text tower is open_clip's own, such as ViT-L-14."
         )
     with torch.device("meta"):
-        return _build_text_tower(architecture.embed_dim, architecture.text, architecture.quick_gelu)
+        tower: nn.Module = _build_text_tower(architecture.embed_dim, architecture.text, architecture.quick_gelu)
+    return tower
 
 
 def load_text(architecture: Architecture, file: TowerFile, dtype: torch.dtype) -> nn.Module:
@@ -227,6 +228,9 @@ def build_tokenizer(text: dict[str, Any]) -> Tokenizer:
     from open_clip.tokenizer import DEFAULT_CONTEXT_LENGTH, HFTokenizer, SimpleTokenizer
 
     options = {"context_length": text.get("context_length", DEFAULT_CONTEXT_LENGTH), **text.get("tokenizer_kwargs", {})}
+    made: Tokenizer
     if text.get("hf_tokenizer_name"):
-        return HFTokenizer(text["hf_tokenizer_name"], tokenizer_mode=text.get("tokenizer_mode"), **options)
-    return SimpleTokenizer(**options)
+        made = HFTokenizer(text["hf_tokenizer_name"], tokenizer_mode=text.get("tokenizer_mode"), **options)
+    else:
+        made = SimpleTokenizer(**options)
+    return made

@@ -51,7 +51,7 @@ def directory_size(file: BinaryIO, size: int) -> int:
         length, begin = directory_64(file, end, start + found)
     if found < 0 or begin + length != end:
         raise ValueError("the list of records is not before the end")
-    return length
+    return int(length)
 
 
 def directory_64(file: BinaryIO, at: int, before: int) -> tuple[int, int]:

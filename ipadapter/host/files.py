@@ -33,11 +33,13 @@ def file_names(folder: str) -> list[str]:
     The host keeps its list until a folder in it has changed, and does not expect that one is gone, as those of trained
     adapters may be.
     """
+    names: list[str]
     try:
-        return folder_paths.get_filename_list(folder)
+        names = folder_paths.get_filename_list(folder)
     except FileNotFoundError:
         folder_paths.filename_list_cache.pop(folder, None)
-        return folder_paths.get_filename_list(folder)
+        names = folder_paths.get_filename_list(folder)
+    return names
 
 
 def searched(folder: str) -> list[str]:

@@ -20,7 +20,7 @@ from .api import io
 LOWEST, HIGHEST = -(2.0**63), 2.0**64  # where a form has no limit
 
 
-class Node(io.ComfyNode):
+class Node(io.ComfyNode):  # type: ignore[misc]  # the host has no types
     """A node whose `execute` refuses nothing where something is needed, and numbers out of its form's range.
 
     Nothing in an optional input is as good as no link.

@@ -154,7 +154,8 @@ def read_faults(node_errors: Mapping[str, Json]) -> tuple[NodeFault, ...]:
 
 
 def input_name(error: Json) -> str | None:
-    return error.get("extra_info", {}).get("input_name")
+    name: str | None = error.get("extra_info", {}).get("input_name")
+    return name
 
 
 def read_rejection(body: str) -> PromptRejectedError:

@@ -33,7 +33,8 @@ def train_step(training: AdapterTraining, batches: Batches, optimizer: torch.opt
     refuse_divergence(sum(parts), length, step)
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
-    return sum(parts)
+    total: float = sum(parts)
+    return total
 
 
 def gradient_length(module: nn.Module) -> Tensor:

@@ -108,7 +108,8 @@ async def draw(client: Client, template: Template, image: str, seed: int) -> byt
 def read_picture(data: bytes) -> Image.Image:
     """A stored picture, RGB."""
     with Image.open(io.BytesIO(data)) as image:
-        return image.convert("RGB")
+        made: Image.Image = image.convert("RGB")
+        return made
 
 
 def keep(folder: Path | None, data: bytes, name: str) -> None:

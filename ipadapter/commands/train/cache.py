@@ -99,7 +99,8 @@ class CachedRows:
     def row(self, name: str, index: int) -> Tensor:
         """One row."""
         number = bisect_right(self.starts, index) - 1
-        return self.files[number].get_slice(name)[index - self.starts[number]]
+        out: Tensor = self.files[number].get_slice(name)[index - self.starts[number]]
+        return out
 
     def has(self, name: str) -> bool:
         """Whether the rows have such a tensor."""

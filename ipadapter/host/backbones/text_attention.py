@@ -42,7 +42,7 @@ class HostTextAttention(HeadsAttention):
 
 def attend(q: Tensor, k: Tensor, v: Tensor, extra_options: dict[str, Any], **layout: bool) -> Tensor:
     """As the host's CrossAttention calls it."""
-    return comfy.ldm.modules.attention.optimized_attention(
+    out: Tensor = comfy.ldm.modules.attention.optimized_attention(
         q,
         k,
         v,
@@ -51,6 +51,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor, extra_options: dict[str, Any], **lay
         transformer_options=extra_options,
         **layout,
     )
+    return out
 
 
 host_text_attention = HostTextAttention()

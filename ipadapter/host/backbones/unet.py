@@ -157,7 +157,8 @@ class UNetAttachment:
 
 def patches_of(options: dict[str, Any]) -> dict[Any, Any]:
     """What stands in the place of text attentions, by layer or by block."""
-    return options.get("patches_replace", {}).get(TEXT_ATTENTION, {})
+    made: dict[Any, Any] = options.get("patches_replace", {}).get(TEXT_ATTENTION, {})
+    return made
 
 
 def standing_at(model: ModelPatcher, place: Place) -> Any:

@@ -28,7 +28,7 @@ __all__ = ["AUTO", "OpenCLIPVision", "architectures", "open_encoder"]
 architectures = architecture_names
 
 
-class OpenCLIPVision(comfy.clip_vision.ClipVisionModel):
+class OpenCLIPVision(comfy.clip_vision.ClipVisionModel):  # type: ignore[misc]  # the host has no types
     """The host's CLIP_VISION with another model inside: `encode_image` and memory management are the host's."""
 
     def __init__(self, architecture: Architecture, model: OpenCLIPTower, dtype: torch.dtype) -> None:

@@ -105,7 +105,8 @@ def open_pack(name: str, provider: str = AUTO_PROVIDER) -> FaceAnalysis:
     refuse_unsuitable(analysis, directory)
     analysis.prepare(ctx_id=0, det_size=(SIDES[0], SIDES[0]))
     tell_fallback(analysis.det_model, providers[0])
-    return analysis
+    opened: FaceAnalysis = analysis
+    return opened
 
 
 def import_insightface() -> Any:

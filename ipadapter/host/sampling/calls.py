@@ -105,7 +105,8 @@ class CallRows:
         branches = CallBranches(len(x), made, arrange, None if compiled else watch.asked)
         if compiled:
             control = mark_control(control, self.structure(call))
-        return executor(x, t, c_concat, c_crossattn, control, options | {CALL_KEY: branches}, **kwargs)
+        out: Tensor = executor(x, t, c_concat, c_crossattn, control, options | {CALL_KEY: branches}, **kwargs)
+        return out
 
     def levels(self, model: comfy.model_base.BaseModel, t: Tensor, options: dict[str, Any]) -> Acting:
         """Who acts in a call, and at which level."""

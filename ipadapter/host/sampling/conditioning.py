@@ -17,11 +17,13 @@ def conds_within(conditioning: Conditioning | None, mask: Tensor, strength: floa
     if conditioning is None:
         return None
     values = {"mask": mask, "set_area_to_bounds": False, "mask_strength": strength}
-    return node_helpers.conditioning_set_values(conditioning, values)
+    made: Conditioning | None = node_helpers.conditioning_set_values(conditioning, values)
+    return made
 
 
 def carrying(conditioning: Conditioning | None, name: str) -> Conditioning | None:
     """A conditioning whose rows follow the image prompt bound under a name, beside those it follows already."""
     if conditioning is None:
         return None
-    return node_helpers.conditioning_set_values(conditioning, {COND_KEY: (name,)}, append=True)
+    made: Conditioning | None = node_helpers.conditioning_set_values(conditioning, {COND_KEY: (name,)}, append=True)
+    return made

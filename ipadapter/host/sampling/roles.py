@@ -142,7 +142,8 @@ class Listed:
     def rename(self) -> UUID:
         """Put one with a new uuid in its place."""
         self.conds[self.index] = self.cond | {"uuid": uuid4()}
-        return self.cond["uuid"]
+        uuid: UUID = self.cond["uuid"]
+        return uuid
 
 
 def listed_conds(conds: Conds) -> list[Listed]:

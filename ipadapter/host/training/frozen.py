@@ -59,14 +59,16 @@ class FrozenUNet:
 
     def add_noise(self, clean: Tensor, noise: Tensor, sigma: Tensor) -> Tensor:
         """The host's own forward process."""
-        return self.patcher.model.model_sampling.noise_scaling(sigma, noise, clean)
+        out: Tensor = self.patcher.model.model_sampling.noise_scaling(sigma, noise, clean)
+        return out
 
     def denoise(self, noisy: Tensor, sigma: Tensor, text: ModelText, branches: Branches) -> Tensor:
         """The host's own model call."""
         dtype = self.patcher.model.get_dtype_inference()
         placed = {place: tuple(branch_to(branch, dtype) for branch in row) for place, row in branches.items()}
         options = self.options | {CALL_KEY: CallBranches(len(noisy), placed), "sigmas": sigma, "cond_or_uncond": [0]}
-        return self.patcher.model.apply_model(noisy, sigma, transformer_options=options, **text)
+        out: Tensor = self.patcher.model.apply_model(noisy, sigma, transformer_options=options, **text)
+        return out
 
     def layer_weights(self) -> LayerMatrices:
         """W_k and W_v of every layer, LoRAs included, in float32."""
@@ -185,7 +187,8 @@ def patched_options(
     )
     attachment.settle(clone.model_options["transformer_options"])
     comfy.samplers.cast_to_load_options(clone.model_options, device=device, dtype=model.model_dtype())
-    return clone.model_options["transformer_options"]
+    made: dict[str, Any] = clone.model_options["transformer_options"]
+    return made
 
 
 def no_end() -> None:
@@ -233,6 +236,7 @@ def recomputed(forward: Callable[..., Tensor]) -> Callable[..., Tensor]:
 
     def run(*args: Any, **kwargs: Any) -> Tensor:
         as_now = {key: dict(value) if isinstance(value, dict) else value for key, value in kwargs.items()}
-        return checkpoint(partial(forward, **as_now), *args, use_reentrant=False)
+        out: Tensor = checkpoint(partial(forward, **as_now), *args, use_reentrant=False)
+        return out
 
     return run

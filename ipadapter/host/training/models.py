@@ -134,7 +134,8 @@ class HostEncoders:
 
     def latents(self, pixels: Tensor) -> Tensor:
         """(N, R, R, 3) to (N, 4, R / 8, R / 8), the mode of the VAE's distribution, in the model's own scale."""
-        return self.model.model.process_latent_in(self.vae.encode(pixels).float())
+        out: Tensor = self.model.model.process_latent_in(self.vae.encode(pixels).float())
+        return out
 
     def features(self, pictures: Sequence[Tensor]) -> Tensor:
         """What an adapter of this kind reads: (N, E) or (N, S, D)."""

@@ -129,4 +129,5 @@ def preview(frozen: FrozenUNet, latents: Tensor) -> Image.Image | None:
         return None
     factors = (form.latent_rgb_factors, form.latent_rgb_factors_bias, form.latent_rgb_factors_reshape)
     scaled = frozen.patcher.model.process_latent_in(latents.float().cpu())
-    return latent_preview.Latent2RGBPreviewer(*factors).decode_latent_to_preview(scaled)
+    made: Image.Image | None = latent_preview.Latent2RGBPreviewer(*factors).decode_latent_to_preview(scaled)
+    return made

@@ -69,7 +69,8 @@ class Graph:
     def source_links(self, link: Link) -> list[Any] | None:
         """The list in which a link's origin names it."""
         if link["origin_id"] == INSIDE_IN:
-            return entry(self.content.get("inputs"), link["origin_slot"], "linkIds")
+            given: list[Any] | None = entry(self.content.get("inputs"), link["origin_slot"], "linkIds")
+            return given
         node = self.node(link["origin_id"])
         return None if node is None else entry(node.get("outputs"), link["origin_slot"], "links")
 
