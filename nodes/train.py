@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..ipadapter.adapters.families import BASE, TRAINABLE
+from ..ipadapter.adapters.families import BASE, TRAINABLE, trainable
 from ..ipadapter.host.adapters.adapter import Adapter
 from ..ipadapter.host.adapters.saving import save_to_output
 from ..ipadapter.host.api import io, ui
@@ -150,7 +150,7 @@ class TrainIPAdapter(Node):
         one = {name: values[0] for name, values in lists.items()}
         pictures = graph_pictures(images, latents, positive, negative[0])
         recipe = Recipe(
-            TRAINABLE[one["kind"]],
+            trainable(one["kind"]),
             one["tokens"],
             one["steps"],
             one["batch_size"],

@@ -137,5 +137,8 @@ class Family:
 
     __repr__ = __str__
 
+    def __copy__(self) -> Family:
+        return self
+
     def __deepcopy__(self, memo: dict[int, Any]) -> Family:
         return self

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import torch
 
-from ..adapters.families import BASE, TRAINABLE
+from ..adapters.families import BASE, not_trained
 from ..adapters.family import Family
 from ..adapters.spec import AdapterSpec
 from ..errors import IPAdapterError
@@ -64,7 +64,7 @@ class Recipe:
 
     def __post_init__(self) -> None:
         if self.kind.training is None:
-            raise IPAdapterError(f"kind is {self.kind.title}, but what can be trained is {' or '.join(TRAINABLE)}.")
+            raise not_trained(self.kind.title)
         for name in ("steps", "batch_size", "grad_accumulation"):
             if getattr(self, name) < 1:
                 raise IPAdapterError(f"{name} is {getattr(self, name)}, where at least 1 is needed.")

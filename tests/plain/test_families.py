@@ -16,7 +16,6 @@ from pack.ipadapter.adapters.family import Family, ProjectionSpec, TrainingStart
 from pack.ipadapter.adapters.features import features_for
 from pack.ipadapter.adapters.identify import identify
 from pack.ipadapter.adapters.module import load_adapter
-from pack.ipadapter.adapters.projection import FullFaceProjection
 from pack.ipadapter.attention.packing import Weighed, layer_rows, side_by_side
 from pack.ipadapter.backbones.backbone import CrossAttentionLayer
 from pack.ipadapter.errors import IPAdapterError
@@ -61,7 +60,7 @@ def test_the_rows_are_all_there_is():
 
 
 def test_a_copy_of_a_row_is_the_row(family):
-    assert copy.deepcopy(family) is family and str(family) == family.title
+    assert copy.deepcopy(family) is copy.copy(family) is family and str(family) == family.title
 
 
 def test_every_family_has_a_public_layout_that_becomes_tokens(family):
@@ -109,6 +108,8 @@ def test_what_is_trained_is_what_has_a_start():
     assert [*TRAINABLE] == ["base", "plus"]
     with pytest.raises(IPAdapterError, match="full-face, but what can be trained is base or plus"):
         Recipe(families.FULL_FACE)
+    with pytest.raises(IPAdapterError, match="kind is portrait, but what can be trained is base or plus"):
+        families.trainable("portrait")
 
 
 # A family that nobody has published: two linear maps of the image embedding, and eight tokens.
@@ -173,8 +174,10 @@ def test_a_new_family_is_one_row():
     assert new_spec("new", DOUBLED, Recipe(DOUBLED).token_count, 32, layers).projection.tokens == 8
 
 
-def test_a_family_that_asks_for_more_comes_before_one_of_the_same_tensors():
+def test_the_first_family_that_recognises_a_file_has_it():
     greedy = replace(DOUBLED, title="greedy", recognise=lambda checkpoint, context_dim: True)
+    greedy = replace(
+        greedy, read=lambda checkpoint, context_dim: replace(read_doubled(checkpoint, context_dim), family=greedy)
+    )
     assert identify(doubled_file(), (*WITH_IT, greedy)).family is DOUBLED
-    spec = identify(doubled_file(), (replace(greedy, projection=FullFaceProjection), *WITH_IT))
-    assert spec.family is DOUBLED  # the row's own reader says what it is
+    assert identify(doubled_file(), (greedy, *WITH_IT)).family is greedy

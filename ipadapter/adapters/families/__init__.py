@@ -1,5 +1,6 @@
 """The families of adapters, a file each, in the order in which a file is asked for them."""
 
+from ...errors import IPAdapterError
 from ..family import Family
 from .base import BASE
 from .face_id import FACE_ID
@@ -21,6 +22,19 @@ FAMILIES: tuple[Family, ...] = (
 )
 TRAINABLE = {family.title: family for family in FAMILIES if family.training}
 
+
+def trainable(title: str) -> Family:
+    """A family that can be trained, by its title. Raises IPAdapterError for any other."""
+    if title not in TRAINABLE:
+        raise not_trained(title)
+    return TRAINABLE[title]
+
+
+def not_trained(title: str) -> IPAdapterError:
+    """What to say where something else is to be trained."""
+    return IPAdapterError(f"kind is {title}, but what can be trained is {' or '.join(TRAINABLE)}.")
+
+
 __all__ = [
     "BASE",
     "FACE_ID",
@@ -32,4 +46,6 @@ __all__ = [
     "PORTRAIT",
     "PORTRAIT_UNNORM",
     "TRAINABLE",
+    "not_trained",
+    "trainable",
 ]

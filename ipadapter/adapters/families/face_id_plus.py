@@ -18,8 +18,6 @@ from ..reading import read_perceiver, row_count
 from .addresses import KOLORS_FACES, for_faces
 from .face_id import read_identity
 
-FACE_AND_PICTURE = (Feature.FACE, Feature.PENULTIMATE)
-PLUS_ADVICE = "0.7 to 1; a lower structure in FaceID Settings leaves hair and pose to the text (v2)"
 KOLORS_TEXT, KOLORS_NARROWED = 4096, 2048  # width of Kolors' text features, and what its UNet narrows them to
 
 
@@ -55,12 +53,12 @@ def face_shares(face: FaceSettings) -> tuple[Tensor, ...]:
 
 FACE_ID_PLUS: Family = Family(
     title="FaceID Plus",
-    reads=FACE_AND_PICTURE,
+    reads=(Feature.FACE, Feature.PENULTIMATE),
     nothing=Unconditional.ZERO_PIXELS,
     recognise=has_perceiver,
     read=lambda checkpoint, context_dim: read_plus_identity(FACE_ID_PLUS, checkpoint, context_dim),
     projection=FaceIDPlusProjection,
-    advice=PLUS_ADVICE,
+    advice="0.7 to 1; a lower structure in FaceID Settings leaves hair and pose to the text (v2)",
     settings=face_shares,
     with_lora=True,
     versions=True,
@@ -76,18 +74,14 @@ FACE_ID_PLUS: Family = Family(
 )
 
 # Trained without a LoRA, on raw embeddings; "no image" is zero for it, and it encodes nothing either.
-KOLORS_FACE_ID_PLUS: Family = Family(
-    title="FaceID Plus",
-    reads=FACE_AND_PICTURE,
+KOLORS_FACE_ID_PLUS: Family = replace(
+    FACE_ID_PLUS,
     nothing=Unconditional.ZERO_EMBEDDING,
     recognise=is_for_kolors,
     read=lambda checkpoint, context_dim: read_plus_identity(KOLORS_FACE_ID_PLUS, checkpoint, KOLORS_TEXT),
-    projection=FaceIDPlusProjection,
-    advice=PLUS_ADVICE,
     base=lambda projection: KOLORS,
-    settings=face_shares,
     raw_face=True,
-    versions=True,
+    with_lora=False,
     narrowed_to=KOLORS_NARROWED,
     face_pack="antelopev2",
     published=(
@@ -95,4 +89,5 @@ KOLORS_FACE_ID_PLUS: Family = Family(
             "ipa-faceid-plus.bin", KOLORS, page(KOLORS_FACES, "ipa-faceid-plus.bin"), VIT_L_336, FaceVersion.V2
         ),
     ),
+    offers=(),
 )

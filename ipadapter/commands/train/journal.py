@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +10,6 @@ from ...errors import IPAdapterError
 from ...files.replacing import replacing
 
 LOSS_COLUMNS = ("step", "loss", "learning_rate", "examples_per_second")
-Curves = Callable[[dict[str, float], int], None]  # values by name, and the step
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import comfy.model_base
@@ -17,7 +18,7 @@ from ...attention.packing import ABSENT, Packed, hide, unpack, with_nothing
 from ...attention.rows import Dial, Rows
 from ...backbones.backbone import Place
 from ...images.masks import Size
-from ..backbones.attachment import attachment_of
+from ..backbones.attachment import Attachment, attachment_of
 from ..backbones.unet import CrossAttentionPatch
 from .call_shape import CallShape, frame_column, place_mask
 from .compiled import is_compiled, mark_control
@@ -75,6 +76,11 @@ class CallRows:
         self.told: dict[Any, tuple[Group, ...]] = {}  # groups of rows that have been told by their text
         self.orders: dict[tuple[CallShape, int], RowOrder] = {}
         self.placed: dict[tuple[int, torch.device, torch.dtype], Packed] = {}
+
+    @cached_property
+    def attachment(self) -> Attachment:
+        """How they stand in the model's sampling."""
+        return attachment_of(self.applications[0].layers)
 
     def with_applications(self, applications: tuple[Application, ...]) -> CallRows:
         """One of the same kind, for more applications."""
@@ -150,7 +156,7 @@ class CallRows:
         self, call: CallShape, moment: Moment, text: Tensor | None, options: dict[str, Any]
     ) -> Callable[[Tensor, dict[str, Any]], Branches]:
         """What makes branches for a layer that another pack's patches hand more rows than the call has."""
-        patches = attachment_of(self.applications[0].layers).row_patches(options)
+        patches = self.attachment.row_patches(options)
         places = tuple(options.get("cond_or_uncond", ()))  # as they are now: some packs change the list in place
 
         def arrange(query: Tensor, given: dict[str, Any]) -> Branches:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -68,9 +67,6 @@ class Form:
         """Type of an input."""
         kinds = {socket.name: socket.kind for socket in self.sockets}
         return (kinds | {widget.name: widget.kind for widget in self.widgets})[name]
-
-
-Forms = Mapping[str, Form]
 
 
 def by_id(*forms: Form) -> dict[str, Form]:
