@@ -101,6 +101,11 @@ def portrait_unnorm_shapes(context: int) -> dict[str, tuple[int, ...]]:
     return plus_shapes(context, hidden=FACE)
 
 
+def instantx_shapes(context: int, embed: int = EMBED, tokens: int = 8) -> dict[str, tuple[int, ...]]:
+    """An embedding to tokens through twice its width."""
+    return linear("proj.0", 2 * embed, embed) | linear("proj.2", tokens * context, 2 * embed) | norm("norm", context)
+
+
 PROJECTIONS: dict[str, Callable[..., dict[str, tuple[int, ...]]]] = {
     "base": base_shapes,
     "plus": plus_shapes,
@@ -109,6 +114,8 @@ PROJECTIONS: dict[str, Callable[..., dict[str, tuple[int, ...]]]] = {
     "FaceID Plus": face_plus_shapes,
     "FaceID Portrait": partial(face_shapes, tokens=16),
     "FaceID Portrait unnorm": portrait_unnorm_shapes,
+    "XLabs FLUX": base_shapes,
+    "InstantX FLUX": instantx_shapes,
 }
 WITH_LORA = ("FaceID", "FaceID Plus")
 
@@ -146,10 +153,24 @@ def layer_shapes(channels: tuple[int, ...], context: int) -> dict[str, tuple[int
     }
 
 
+def every_layer_shapes(channels: tuple[int, ...], context: int) -> dict[str, tuple[int, ...]]:
+    """The same numbered 0, 1, 2 ..."""
+    return {f"{i}.to_{m}_ip.weight": (width, context) for i, width in enumerate(channels) for m in "kv"}
+
+
+def biased_layer_shapes(channels: tuple[int, ...], context: int) -> dict[str, tuple[int, ...]]:
+    """These with a bias each."""
+    biases = {f"{i}.to_{m}_ip.bias": (width,) for i, width in enumerate(channels) for m in "kv"}
+    return every_layer_shapes(channels, context) | biases
+
+
+LAYERS = {"XLabs FLUX": biased_layer_shapes, "InstantX FLUX": every_layer_shapes}  # others have `layer_shapes`
+
+
 def random_adapter(family: str, channels: tuple[int, ...], context: int, seed: int = 1, **sizes: int) -> AdapterFile:
     """An adapter of a family for layers of these widths."""
     image_proj = random_tensors(PROJECTIONS[family](context, **sizes), seed)
-    layers = random_tensors(layer_shapes(channels, context), seed + 1)
+    layers = random_tensors(LAYERS.get(family, layer_shapes)(channels, context), seed + 1)
     return AdapterFile(image_proj, layers | (random_lora(channels, context, seed + 2) if family in WITH_LORA else {}))
 
 

@@ -2,8 +2,8 @@
 
 A file holds an image projection and, per cross-attention layer, `to_k_ip` and `to_v_ip`. The public layouts:
 nested torch files (`image_proj`, `ip_adapter`), the same flattened with prefixes in safetensors, the reference
-trainer's names (`image_proj_model`, and `adapter_modules` or the processors of its `unet`), and the state dict of a
-diffusers UNet with an adapter in it.
+trainer's names (`image_proj_model`, and `adapter_modules` or the processors of its `unet`), the state dict of a
+diffusers UNet with an adapter in it, and XLabs' names for FLUX.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from ..files.tensors import (
 )
 from ..files.wrapped_names import unwrap
 from .diffusers_layout import public_names
+from .xlabs_layout import from_xlabs
 
 FILE_GROUPS = {
     "image_proj": "image_proj",
@@ -63,7 +64,7 @@ def read_checkpoint(path: Path, name: str | None = None) -> Checkpoint:
 
 def sort(flat: Tensors, name: str) -> Checkpoint:
     """Any layout's tensors in their groups."""
-    return group(public_names(unwrap(flat, name), name), name)
+    return group(public_names(from_xlabs(unwrap(flat, name)), name), name)
 
 
 def group(flat: Tensors, name: str) -> Checkpoint:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from ..backbones.backbone import Backbone
 from ..backbones.bases import base_for
+from ..backbones.joint import Joining
 from ..backbones.unet import UNET
 from ..encoders.published import Encoder
 from ..errors import IPAdapterError
@@ -22,6 +23,7 @@ from ..prompts.prompt import Feature
 from .checkpoint import Checkpoint
 from .face_settings import FaceSettings, FaceVersion
 from .layer import LayerProjection
+from .layout import UNET_LAYERS, LayerLayout
 
 USUAL_PACK = "buffalo_l"  # the InsightFace model pack that most adapters were made with
 
@@ -31,6 +33,7 @@ class Unconditional(Enum):
 
     ZERO_EMBEDDING = "a zero embedding through the projection"
     ZERO_PIXELS = "the penultimate states of zero normalised pixels"
+    BLACK_PICTURE = "the embedding of a black picture through the projection"
 
 
 @dataclass(frozen=True)
@@ -113,7 +116,11 @@ class Family:
     projection: Callable[[ProjectionSpec, Any], nn.Module]  # from features to tokens
     advice: str  # which weight to begin with
     backbone: Backbone = UNET  # the kind of model it is for
+    layers: LayerLayout = UNET_LAYERS  # how a file holds them
     layer: Callable[[int, int, Any], LayerProjection] = LayerProjection  # from tokens to K' and V', by widths
+    parts: tuple[str, ...] = ()  # of the model, in which it acts; none are all
+    joining: Joining | None = None  # how it comes into a joint attention
+    file_name: Callable[[str], str] = lambda name: name  # what a file calls a tensor, from its public name
     base: Callable[[ProjectionSpec], str] = base_by_width  # the base model it was made for, in users' words
     settings: Callable[[FaceSettings], tuple[Tensor, ...]] = lambda face: ()  # what the projection takes besides
     raw_face: bool = False  # a face is read as the recognition model makes it; else it is normalised to length 1

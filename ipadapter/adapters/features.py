@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -71,16 +72,45 @@ PREPARE: dict[Feature, Callable[[AdapterSpec, Tensor], Tensor]] = {
 
 def unconditional(spec: AdapterSpec, prompt: ImagePrompt, part: Part) -> ImageFeatures:
     """The user's negative image, else what the reference puts in place of an image."""
-    if part.negative is not None:
-        return part.negative
-    if prompt.encoder == UNKNOWN and spec.family.nothing is Unconditional.ZERO_PIXELS:
+    return NOTHING[spec.family.nothing](spec, prompt) if part.negative is None else part.negative
+
+
+def of_zero_embedding(spec: AdapterSpec, prompt: ImagePrompt) -> ImageFeatures:
+    """Zeros in place of whatever the encoder makes."""
+    return merge_features([prompt.zero_pixels], lambda tensors: torch.zeros_like(tensors[0]))
+
+
+def of_zero_pixels(spec: AdapterSpec, prompt: ImagePrompt) -> ImageFeatures:
+    """What the encoder makes of zeros in place of normalised pixels."""
+    refuse_unknown(spec, prompt)
+    return prompt.zero_pixels
+
+
+def of_black_picture(spec: AdapterSpec, prompt: ImagePrompt) -> ImageFeatures:
+    """What the encoder makes of a black picture."""
+    refuse_unknown(spec, prompt)
+    if prompt.black is None:
+        raise IPAdapterError(
+            f"'{spec.name}' reads what the image encoder makes of a black picture where there is no image, which the "
+            "image prompt does not hold: encode its images anew."
+        )
+    return replace(of_zero_embedding(spec, prompt), image_embeds=prompt.black)
+
+
+def refuse_unknown(spec: AdapterSpec, prompt: ImagePrompt) -> None:
+    """Refuse features of an encoder that nobody has named, where that encoder is asked."""
+    if prompt.encoder == UNKNOWN:
         raise IPAdapterError(
             f"'{spec.name}' reads what the image encoder makes of no image, and the image prompt comes from "
             f"{UNKNOWN}: connect that encoder to clip_vision of Load Image Prompt."
         )
-    if spec.family.nothing is Unconditional.ZERO_EMBEDDING:
-        return merge_features([prompt.zero_pixels], lambda tensors: torch.zeros_like(tensors[0]))
-    return prompt.zero_pixels
+
+
+NOTHING: dict[Unconditional, Callable[[AdapterSpec, ImagePrompt], ImageFeatures]] = {
+    Unconditional.ZERO_EMBEDDING: of_zero_embedding,
+    Unconditional.ZERO_PIXELS: of_zero_pixels,
+    Unconditional.BLACK_PICTURE: of_black_picture,
+}
 
 
 def present(features: Tensor | None) -> Tensor:

@@ -16,8 +16,9 @@ def match_layers(spec: AdapterSpec, unet: nn.Module) -> tuple[CrossAttentionLaye
 
     Raises IPAdapterError naming both sides where the model is no UNet or one of another base.
     """
-    layers = require_layers(unet, f"'{spec.name}' is for {spec.base}")
-    model = model_of(unet, layers)
+    all_layers = require_layers(unet, f"'{spec.name}' is for {spec.base}")
+    model, parts = model_of(unet, all_layers), spec.family.parts
+    layers = tuple(layer for layer in all_layers if not parts or layer.place[0] in parts) or all_layers
     if not agrees(spec, layers, model.base):
         have, want = (f"{count} layers, {width}-wide context" for count, width in sides(spec, layers))
         raise IPAdapterError(

@@ -18,11 +18,9 @@ from .checkpoint import Checkpoint, shape
 from .face_settings import FaceSettings, FaceVersion
 from .families import FAMILIES
 from .family import Family, ProjectionSpec
+from .layout import KEYS, UNET_LAYERS, VALUES, LayerLayout
 from .lora import LORA_KEY, read_rank
 from .spec import AdapterSpec
-
-TO_K = re.compile(r"([0-9]{1,4})\.to_k_ip\.weight")
-LAYER_KEY = re.compile(r"[0-9]{1,4}\.to_[kv]_ip\.weight")
 
 
 @dataclass(frozen=True)
@@ -41,16 +39,8 @@ def has(*patterns: str) -> Callable[[set[str]], bool]:
 
 FOREIGN = (
     Foreign(
-        f"an XLabs FLUX IP-Adapter; {ONLY}",
-        has(r".*double_blocks\.\d+\.processor\.ip_adapter"),
-    ),
-    Foreign(
         f"an InstantX SD3.5 IP-Adapter; {ONLY}",
         has(r".*\d+\.norm_ip\.linear\."),
-    ),
-    Foreign(
-        f"an InstantX FLUX IP-Adapter; {ONLY}",
-        has(r"ip_adapter\.0\.to_k_ip\.", r"ip_adapter\.2\.to_k_ip\."),
     ),
     Foreign(f"a HunyuanDiT IP-Adapter; {ONLY}", has(r".*kv_proj_ip_adapter")),
     Foreign("a CSGO adapter, which has two image projections", has(r"content_image_proj\.", r"style_image_proj\.")),
@@ -73,9 +63,10 @@ def identify(checkpoint: Checkpoint, families: Sequence[Family] = FAMILIES) -> A
     if not checkpoint.image_proj or not checkpoint.ip_adapter:
         missing = "image_proj" if not checkpoint.image_proj else "ip_adapter"
         raise IPAdapterError(f"'{checkpoint.name}' has no {missing} tensors, so it is not an IP-Adapter: {PUBLIC}.")
-    channels, context_dim = read_layers(checkpoint)
+    layout = layout_of(checkpoint, families)
+    channels, context_dim = read_layers(checkpoint, layout)
     rank = read_rank(checkpoint, channels, context_dim)
-    projection = read_projection(checkpoint, context_dim, families)
+    projection = read_projection(checkpoint, context_dim, [one for one in families if one.layers == layout])
     settings = FaceSettings(version_of(checkpoint.name, projection))
     return AdapterSpec(checkpoint.name, projection, channels, rank, settings)
 
@@ -94,27 +85,33 @@ def refuse_foreign(checkpoint: Checkpoint) -> None:
         raise IPAdapterError(f"'{checkpoint.name}' is {kind}.")
 
 
-def read_layers(checkpoint: Checkpoint) -> tuple[tuple[int, ...], int]:
-    """Each layer's width, in the order of the odd key numbers, and the width of the text context."""
+def layout_of(checkpoint: Checkpoint, families: Sequence[Family]) -> LayerLayout:
+    """How a file's layers are laid out; what has no mark is asked last."""
+    layouts = sorted({family.layers for family in families}, key=lambda layout: len(layout.mark), reverse=True)
+    return next((layout for layout in layouts if layout.has(checkpoint.ip_adapter)), UNET_LAYERS)
+
+
+def read_layers(checkpoint: Checkpoint, layout: LayerLayout) -> tuple[tuple[int, ...], int]:
+    """Each layer's width, in the order of the file's numbers, and the width of the tokens they read."""
     name = checkpoint.name
     tensors = [key for key in checkpoint.ip_adapter if not LORA_KEY.fullmatch(key)]
-    unknown = sorted(key for key in tensors if not LAYER_KEY.fullmatch(key))
+    unknown = sorted(key for key in tensors if not layout.knows(key))
     if unknown:
         raise IPAdapterError(f"'{name}' has a tensor ip_adapter.{unknown[0]}, which no known adapter has: {PUBLIC}.")
-    numbers = sorted(int(match[1]) for key in tensors if (match := TO_K.fullmatch(key)))
-    if not numbers or numbers != list(range(1, 2 * len(numbers), 2)) or len(tensors) != 2 * len(numbers):
+    numbers = sorted(int(key.removesuffix(f".{KEYS}")) for key in tensors if key.endswith(f".{KEYS}"))
+    expected = [layout.number(index) for index in range(len(numbers))]
+    if not numbers or numbers != expected or len(tensors) != len(layout.tensors) * len(numbers):
         raise IPAdapterError(
-            f"'{name}' is incomplete: its {len(tensors)} layer tensors are not pairs of to_k_ip and to_v_ip numbered "
-            "1, 3, 5 …; download it again."
+            f"'{name}' is incomplete: its {len(tensors)} layer tensors are not {layout.words}; download it again."
         )
-    context_dim = shape(checkpoint, "ip_adapter", "1.to_k_ip.weight", 2)[1]
+    context_dim = shape(checkpoint, "ip_adapter", f"{layout.first}.{KEYS}", 2)[1]
     return tuple(layer_channels(checkpoint, number, context_dim) for number in numbers), context_dim
 
 
 def layer_channels(checkpoint: Checkpoint, number: int, context_dim: int) -> int:
     """The width of one layer, after checking that its two matrices agree."""
-    key = shape(checkpoint, "ip_adapter", f"{number}.to_k_ip.weight", 2)
-    value = shape(checkpoint, "ip_adapter", f"{number}.to_v_ip.weight", 2)
+    key = shape(checkpoint, "ip_adapter", f"{number}.{KEYS}", 2)
+    value = shape(checkpoint, "ip_adapter", f"{number}.{VALUES}", 2)
     if key != value or key[1] != context_dim or 0 in key:
         raise IPAdapterError(
             f"'{checkpoint.name}': layer {number} has to_k_ip {list(key)} and to_v_ip {list(value)}, where both "

@@ -12,12 +12,13 @@ from ..errors import IPAdapterError
 from ..files.tensors import Shapes, Tensors, shapes
 from .checkpoint import Checkpoint
 from .layer import LayerProjection
+from .layout import LayerLayout
 from .lora import lora_tensors
 from .spec import AdapterSpec
 
 
 class IPAdapter(nn.Module):
-    """An adapter as the file has it. Layers are in the reference's order: down, up, middle."""
+    """An adapter as the file has it. Layers are in the reference's order."""
 
     def __init__(self, spec: AdapterSpec, operations: Any = nn) -> None:
         super().__init__()
@@ -45,19 +46,19 @@ def load_adapter(checkpoint: Checkpoint, spec: AdapterSpec, operations: Any = nn
     """
     with torch.device("meta"):
         adapter = IPAdapter(spec, operations)
-    weights = module_names(checkpoint)
+    weights = module_names(checkpoint, spec.family.layers)
     refuse_other_shapes(checkpoint.name, expected_shapes(spec), shapes(weights))
     adapter.load_state_dict(weights, assign=True)
     adapter.lora = lora_tensors(checkpoint)
     return adapter.requires_grad_(False).eval()
 
 
-def module_names(checkpoint: Checkpoint) -> Tensors:
-    """The file's tensors under the module's names: key number 2i + 1 is layer i."""
+def module_names(checkpoint: Checkpoint, layout: LayerLayout) -> Tensors:
+    """The file's tensors under the module's names."""
     tensors = {f"image_proj.{key}": tensor for key, tensor in checkpoint.image_proj.items()}
     for key in checkpoint.ip_adapter.keys() - lora_tensors(checkpoint).keys():
         number, rest = key.split(".", 1)
-        tensors[f"layers.{int(number) // 2}.{rest}"] = checkpoint.ip_adapter[key]
+        tensors[f"layers.{layout.index(int(number))}.{rest}"] = checkpoint.ip_adapter[key]
     return tensors
 
 

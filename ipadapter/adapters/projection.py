@@ -135,39 +135,31 @@ class Resampler(Perceiver):
         return self.read(sequence, self.latents.to(sequence).expand(sequence.shape[0], -1, -1))
 
 
-class FaceProjection(nn.Module):
-    """A face embedding to T tokens through a two-layer perceptron, and a LayerNorm (`MLPProjModel`)."""
+class PerceptronProjection(nn.Module):
+    """An embedding to T tokens through a two-layer perceptron, and a LayerNorm (`MLPProjModel`)."""
 
     def __init__(self, spec: ProjectionSpec, operations: Any) -> None:
         super().__init__()
         self.context_dim = spec.context_dim
-        face_dim, width = spec.reads[0][1], (spec.tokens or 1) * spec.context_dim
-        self.proj = nn.Sequential(operations.Linear(face_dim, spec.dim), nn.GELU(), operations.Linear(spec.dim, width))
+        read, width = spec.reads[0][1], (spec.tokens or 1) * spec.context_dim
+        self.proj = nn.Sequential(operations.Linear(read, spec.dim), nn.GELU(), operations.Linear(spec.dim, width))
         self.norm = operations.LayerNorm(spec.context_dim)
 
-    def identity(self, face: Tensor) -> Tensor:
-        """(N, 512) to (N, T, C)."""
-        out: Tensor = self.norm(rearrange(self.proj(face), "n (t c) -> n t c", c=self.context_dim))
+    def forward(self, embedding: Tensor) -> Tensor:
+        """(N, E) to (N, T, C)."""
+        out: Tensor = self.norm(rearrange(self.proj(embedding), "n (t c) -> n t c", c=self.context_dim))
         return out
 
 
-class FaceIDProjection(FaceProjection):
-    """These tokens alone."""
-
-    def forward(self, face: Tensor) -> Tensor:
-        """(N, 512) to (N, T, C)."""
-        return self.identity(face)
-
-
-class FaceIDPlusProjection(FaceProjection):
-    """These tokens, which then read the penultimate hidden states of the face (`ProjPlusModel`)."""
+class FaceIDPlusProjection(PerceptronProjection):
+    """Such tokens of a face's embedding, which then read the penultimate hidden states of it (`ProjPlusModel`)."""
 
     def __init__(self, spec: ProjectionSpec, operations: Any) -> None:
         super().__init__(spec, operations)
         self.perceiver_resampler = Perceiver(spec, spec.context_dim, operations)
 
-    def forward(self, face: Tensor, hidden: Tensor, shares: Tensor) -> Tensor:
+    def forward(self, face: Tensor, hidden: Tensor, shares: Tensor) -> Tensor:  # type: ignore[override]
         """(N, 512), (N, S, D) and (2,) to (N, T, C): `shares` are those of the identity and of what it has read."""
-        identity, (own, read) = self.identity(face), shares
+        identity, (own, read) = super().forward(face), shares
         out: Tensor = own * identity + read * self.perceiver_resampler.read(hidden, identity)
         return out

@@ -15,16 +15,16 @@ from .provenance import FORMAT, Provenance
 
 
 def file_tensors(adapter: IPAdapter, dtype: torch.dtype | None = None) -> dict[str, Tensor]:
-    """The tensors under the public files' names: layer i has key number 2i + 1."""
-    names: dict[str, Tensor] = {}
+    """The tensors under the public files' names."""
+    family, names = adapter.spec.family, dict[str, Tensor]()
     for key, tensor in adapter.state_dict().items():
         group, _, rest = key.partition(".")
         if group == "layers":
             index, _, matrix = rest.partition(".")
-            key = f"ip_adapter.{2 * int(index) + 1}.{matrix}"
+            key = f"ip_adapter.{family.layers.number(int(index))}.{matrix}"
         names[key] = tensor
     names |= {f"ip_adapter.{key}": tensor for key, tensor in adapter.lora.items()}
-    return {key: tensor.detach().to("cpu", dtype).contiguous() for key, tensor in names.items()}
+    return {family.file_name(key): tensor.detach().to("cpu", dtype).contiguous() for key, tensor in names.items()}
 
 
 def metadata(adapter: IPAdapter, provenance: Provenance) -> dict[str, str]:

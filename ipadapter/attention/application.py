@@ -15,6 +15,7 @@ from ..adapters.features import Read
 from ..adapters.module import IPAdapter
 from ..adapters.spec import AdapterSpec
 from ..backbones.backbone import CrossAttentionLayer
+from ..backbones.joint import Joining
 from ..errors import IPAdapterError
 from ..files.tensors import LARGEST_HALF
 from ..prompts.prompt import Order, Part
@@ -89,6 +90,7 @@ class Application:
     bound: str | None = None
     fitting: Fitting = EXACT
     lengths: tuple[Lengths, ...] | None = None  # of each layer, where rows are filled up
+    joining: Joining | None = None  # how it comes into a joint attention
 
     @property
     def by_frame(self) -> bool:
@@ -138,7 +140,7 @@ def make_application(
     refuse_overflow(packed, loudest(strength, frames), module.spec.name)
     kept = packed.to(store, target.dtype if tokens.positives > 1 else torch.float32)
     layers = tuple(target.layers[index] for index in target.acting)
-    about = (mask, frames, target.bound, target.fitting, lengths_of(tokens, target))
+    about = (mask, frames, target.bound, target.fitting, lengths_of(tokens, target), module.spec.family.joining)
     return Application(module.spec.name, layers, tokens.rows.shape[1], kept, strength, *about)
 
 

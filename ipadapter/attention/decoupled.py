@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
-from ..backbones.backbone import Place
+from ..backbones.backbone import Grid, Place
+from ..backbones.joint import Joining
 from ..errors import IPAdapterError
 from .masks import LayerMask
 
@@ -53,9 +54,17 @@ class Branch(NamedTuple):
     values: Tensor
     mask: LayerMask | None
     hidden: Tensor | None = None  # (R, 1, 1, T): -inf at tokens that only fill a row up, else 0
+    joining: Joining | None = None  # in a joint attention: where it asks and adds
 
 
 Branches = dict[Place, tuple[Branch, ...]]
+
+
+class Asking(NamedTuple):
+    """The query of the joint attention that is running, (R, H, N, d), and the rotations that place it."""
+
+    query: Tensor
+    positions: Tensor | None
 
 
 class CallBranches:
@@ -71,8 +80,11 @@ class CallBranches:
         branches: Branches,
         arrange: Callable[[Tensor, dict[str, Any]], Branches] | None = None,
         asked: set[Place] | None = None,
+        latent: Grid = (0, 0),
     ) -> None:
         self.rows = rows
+        self.latent = latent  # of the picture that the call is about
+        self.asking: Asking | None = None
         self.branches = branches
         self.arrange = arrange
         self.asked = asked  # gathers the layers that have asked; None where nobody counts them
@@ -144,15 +156,25 @@ def add_image(text: Tensor, image: Tensor, within: Tensor | None) -> Tensor:
     return torch.addcmul(text, image, within if text.ndim == within.ndim else within.squeeze(1))
 
 
-def branches_at(place: Place, query: Tensor, options: dict[str, Any]) -> tuple[Branch, ...]:
-    """A layer's branches in a call. Raises IPAdapterError where nobody has prepared the call."""
+def masked(image: Tensor, mask: Tensor | None) -> Tensor:
+    """What a branch adds within its mask."""
+    return image if mask is None else image * mask
+
+
+def call_of(options: dict[str, Any]) -> CallBranches:
+    """What a call brings. Raises IPAdapterError where nobody has prepared it."""
     call: CallBranches | None = options.get(CALL_KEY)
     if call is None:
         raise IPAdapterError(
             "the model was called past ComfyUI's apply_model, so the image prompt could not be prepared: a node "
             "between Apply IP-Adapter and the sampler replaces the model's forward."
         )
-    return call.at(place, query, options)
+    return call
+
+
+def branches_at(place: Place, query: Tensor, options: dict[str, Any]) -> tuple[Branch, ...]:
+    """A layer's branches in a call. Raises IPAdapterError where nobody has prepared the call."""
+    return call_of(options).at(place, query, options)
 
 
 @dataclass(frozen=True)

@@ -147,7 +147,7 @@ def layer_rows(
     projection: LayerProjection, tokens: Tokens, heads: int, share: LayerWeight, weight: float, mode: Scaling
 ) -> tuple[Linear, Linear]:
     """K' and V' of one layer (paper eq. 4) as functions of the level, its own weight and λ multiplied in."""
-    keys, values = projection.to_k_ip(tokens.rows), projection.to_v_ip(tokens.rows) * tokens.weights
+    keys, values = projection.keys(tokens.rows, heads), projection.values(tokens.rows) * tokens.weights
     pair = scale(mode, keys, values)
     keys_of, values_of = (Linear(one.still, one.scaled * (weight * share.weight)) for one in pair)
     return pack_linear(keys_of, heads), pack_linear(values_of, heads)

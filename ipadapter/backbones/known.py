@@ -9,9 +9,10 @@ from torch import nn
 from ..errors import IPAdapterError
 from .backbone import Backbone, Block, CrossAttentionLayer
 from .bases import BaseModel
+from .flux import FLUX
 from .unet import UNET
 
-BACKBONES: tuple[Backbone, ...] = (UNET,)
+BACKBONES: tuple[Backbone, ...] = (UNET, FLUX)
 # In sentences of what is refused.
 ONLY = f"only {' and '.join(backbone.supported for backbone in BACKBONES)} are supported"
 NO_LAYERS = f"has no {' or '.join(backbone.layers_called for backbone in BACKBONES)} layers"

@@ -42,6 +42,7 @@ class Storage:
 UNCONDITIONAL = {
     Unconditional.ZERO_EMBEDDING: "an embedding of zeros, sent through the projection",
     Unconditional.ZERO_PIXELS: "what the encoder makes of zeros in place of normalised pixels",
+    Unconditional.BLACK_PICTURE: "what the encoder makes of a black picture",
 }
 
 

@@ -50,7 +50,7 @@ def combine_prompts(prompts: Sequence[ImagePrompt], how: Combination, weights: W
     nothing = prompts[0].nothing
     weighed = weigh_prompts(prompts, weights)
     parts = concatenate(flat(weighed), nothing) if how is Combination.CONCAT else (blend(weighed, how, nothing),)
-    return ImagePrompt(parts, prompts[0].zero_pixels, prompts[0].encoder)
+    return replace(prompts[0], parts=parts)
 
 
 def weigh_prompts(prompts: Sequence[ImagePrompt], weights: Weights | None) -> list[list[Part]]:

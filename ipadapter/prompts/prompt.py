@@ -130,12 +130,14 @@ class ImagePrompt:
 
     `zero_pixels` are the features of a tensor of zeros in place of normalised pixels, which the unconditional of
     the Plus families is made of (reference `ip_adapter.py`, `get_image_embeds`); its face embedding is zero. Of an
-    UNKNOWN encoder only the embedding's width is known.
+    UNKNOWN encoder only the embedding's width is known. `black` is the embedding of a black picture (1, E), which
+    XLabs' adapters read in place of an image; prompts that an older version has kept have none.
     """
 
     parts: tuple[Part, ...]
     zero_pixels: ImageFeatures  # N = 1
     encoder: str
+    black: Tensor | None = None
 
     @property
     def nothing(self) -> ImageFeatures:
@@ -149,7 +151,7 @@ UNKNOWN = "an encoder that its file does not name"
 def join_prompts(first: ImagePrompt, second: ImagePrompt) -> ImagePrompt:
     """The parts of both. Raises IPAdapterError where they were made by two encoders."""
     refuse_two_encoders(first, second)
-    return ImagePrompt((*first.parts, *second.parts), first.zero_pixels, first.encoder)
+    return replace(first, parts=(*first.parts, *second.parts))
 
 
 def refuse_two_encoders(*prompts: ImagePrompt) -> None:

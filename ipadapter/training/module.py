@@ -114,5 +114,6 @@ def image_branches(adapter: IPAdapter, features: Tensor, layers: tuple[CrossAtte
 
 def image_branch(tokens: Tensor, projection: LayerProjection, layer: CrossAttentionLayer) -> Branch:
     """K' and V' of one layer, (B, H, T, d)."""
-    keys, values = (split_heads(project(tokens), layer.heads) for project in (projection.to_k_ip, projection.to_v_ip))
+    pair = projection.keys(tokens, layer.heads), projection.values(tokens)
+    keys, values = (split_heads(one, layer.heads) for one in pair)
     return Branch(keys, values, mask=None)

@@ -16,8 +16,9 @@ from pack.ipadapter.attention.masks import resize_mask
 from pack.ipadapter.attention.selection import MapChoice, describe, select
 from pack.ipadapter.drawing.heat_map import SCALES
 from pack.ipadapter.host.backbones.text_attention import OVERRIDE
+from pack.ipadapter.host.backbones.unet import RecordingPatch
 from pack.ipadapter.host.sampling.patching import apply_image_prompt
-from pack.ipadapter.host.sampling.recording import RecordingPatch, record_image_prompt
+from pack.ipadapter.host.sampling.recording import record_image_prompt
 from pack.ipadapter.strength.layers import LevelRule, TypedRule
 from pack.ipadapter.strength.strength import Strength
 from pack.nodes.attention import ImagePromptAttention, RecordImagePromptAttention

@@ -14,11 +14,13 @@ from torch import Tensor
 
 from tests.adapters import (
     FACE,
+    LAYERS,
     AdapterFile,
     base_shapes,
     face_plus_shapes,
     face_shapes,
     full_face_shapes,
+    instantx_shapes,
     layer_shapes,
     lora_shapes,
     plus_shapes,
@@ -30,7 +32,9 @@ Tensors = dict[str, Tensor]
 SD15_CHANNELS = (320, 320, 640, 640, 1280, 1280, *[1280] * 3, *[640] * 3, *[320] * 3, 1280)  # down, up, middle
 SDXL_CHANNELS = (*[640] * 4, *[1280] * 20, *[1280] * 30, *[640] * 6, *[1280] * 10)
 
-VIT_H, VIT_BIGG, VIT_L_336 = "ViT-H/14", "ViT-bigG/14", "ViT-L/14-336"
+FLUX_CHANNELS = (3072,) * (19 + 38)  # double blocks, single blocks
+
+VIT_H, VIT_BIGG, VIT_L_336, VIT_L, SIGLIP = "ViT-H/14", "ViT-bigG/14", "ViT-L/14-336", "ViT-L/14", "SigLIP"
 
 
 @dataclass(frozen=True)
@@ -49,7 +53,7 @@ class Kind:
 
     def tensors(self, make: Callable[[tuple[int, ...]], Tensor]) -> AdapterFile:
         """Both groups, each tensor made by shape."""
-        layers = layer_shapes(self.channels, self.context)
+        layers = LAYERS.get(self.family, layer_shapes)(self.channels, self.context)
         layers |= lora_shapes(self.channels, self.context, self.lora_rank) if self.lora_rank else {}
         return AdapterFile(
             {key: make(shape) for key, shape in self.image_proj.items()},
@@ -108,6 +112,11 @@ KINDS = {
         face(face_plus_shapes(4096, 1024, 6), IN_SDXL, "FaceID Plus", 6, encoder=VIT_L_336),
         base="Kolors",
         token_dim=4096,
+    ),
+    "flux-ip-adapter": Kind(base_shapes(4096, 768), FLUX_CHANNELS[:19], 4096, "XLabs FLUX", "FLUX.1", 4, VIT_L),
+    "flux-ip-adapter-v2": Kind(base_shapes(4096, 768, 16), FLUX_CHANNELS[:19], 4096, "XLabs FLUX", "FLUX.1", 16, VIT_L),
+    "FLUX.1-dev-IP-Adapter": Kind(
+        instantx_shapes(4096, 1152, 128), FLUX_CHANNELS, 4096, "InstantX FLUX", "FLUX.1", 128, SIGLIP
     ),
     "sd21": Kind(base_shapes(1024, 1024), SD15_CHANNELS, 1024, "base", "SD2.1", 4, VIT_H),
 }

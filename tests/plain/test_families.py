@@ -42,6 +42,8 @@ ORACLES = {
     "KOLORS_FACE_ID_PLUS": ("host/test_face_adapters.py", "test_kolors_tokens_go_through_the_narrowing_of_its_unet"),
     "PORTRAIT": ("oracle/test_faces.py", "test_the_noise_prediction_equals_the_reference"),
     "PORTRAIT_UNNORM": ("oracle/test_faces.py", "test_the_unnorm_portrait_equals_the_reference"),
+    "XLABS": ("oracle/test_flux.py", "test_xlabs_equals_diffusers"),
+    "INSTANTX_FLUX": ("oracle/test_flux.py", "test_instantx_equals_its_authors_processor"),
 }
 
 

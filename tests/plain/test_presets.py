@@ -10,7 +10,7 @@ from pack.ipadapter.adapters.checkpoint import checkpoint_header, read_checkpoin
 from pack.ipadapter.adapters.families import PLUS
 from pack.ipadapter.adapters.identify import identify
 from pack.ipadapter.backbones.backbone import CrossAttentionLayer
-from pack.ipadapter.backbones.bases import PUBLISHED, USUAL, base_model
+from pack.ipadapter.backbones.bases import PUBLISHED, USUAL, BaseModel, base_model
 from pack.ipadapter.encoders.published import ENCODERS
 from pack.ipadapter.errors import IPAdapterError
 from pack.ipadapter.files.headers import read_header
@@ -29,15 +29,24 @@ FILES = {  # published names -> a layout of tests/plain/public.py
     **{
         f"{name}.{'bin' if 'faceid' in name else 'safetensors'}": kind
         for name, kind in KINDS.items()
-        if not name.startswith("Kolors") and name != "sd21"
+        if not name.startswith(("Kolors", "flux", "FLUX")) and name != "sd21"
     },
     "ip-adapter-faceid-portrait-v11_sd15.bin": KINDS["ip-adapter-faceid-portrait_sd15"],
     "ipa-faceid-plus.bin": KINDS["Kolors-IP-Adapter-FaceID-Plus"],
+    "flux-ip-adapter.safetensors": KINDS["flux-ip-adapter"],
+    "flux-ip-adapter-v2.safetensors": KINDS["flux-ip-adapter-v2"],
+    "flux-ip-adapter-instantx.bin": KINDS["FLUX.1-dev-IP-Adapter"],
     "ip-adapter_sd15_light_v11.bin": KINDS["ip-adapter_sd15_light"],
     "ip_adapter_plus_general.bin": KINDS["Kolors-IP-Adapter-Plus"],
 }
 BASES = {"SD1.5": (SD15_CHANNELS, 768), "SDXL": (SDXL_CHANNELS, 2048), "Kolors": (SDXL_CHANNELS, 2048)}
 BASES["SD2.1"] = (SD15_CHANNELS, 1024)
+FLUX_BASE = "FLUX.1"
+FLUX_LAYERS = tuple(
+    CrossAttentionLayer((part, number, 0), 3072, 4096, 24)
+    for part, count in (("double", 19), ("single", 38))
+    for number in range(count)
+)
 CASES = {
     ("PLUS (high strength)", "SD1.5"): "ip-adapter-plus_sd15.safetensors",
     ("PLUS (high strength)", "SDXL"): "ip-adapter-plus_sdxl_vit-h.safetensors",
@@ -62,6 +71,8 @@ CASES = {
     ("FACEID PORTRAIT (style transfer)", "SD1.5"): "ip-adapter-faceid-portrait-v11_sd15.bin",
     ("FACEID PORTRAIT (style transfer)", "SDXL"): "ip-adapter-faceid-portrait_sdxl.bin",
     ("FACEID PORTRAIT UNNORM - SDXL only (strong)", "SDXL"): "ip-adapter-faceid-portrait_sdxl_unnorm.bin",
+    ("FLUX XLabs", "FLUX.1"): "flux-ip-adapter-v2.safetensors",
+    ("FLUX InstantX", "FLUX.1"): "flux-ip-adapter-instantx.bin",
 }
 
 
@@ -73,6 +84,8 @@ def sparse_adapter(path: Path, kind: Kind) -> Path:
 
 
 def target(base: str) -> ModelTarget:
+    if base == FLUX_BASE:
+        return ModelTarget(FLUX_LAYERS, BaseModel(base, base, published=True))
     channels, context = BASES[base]
     layers = tuple(CrossAttentionLayer(("input", i, 0), c, context, 8) for i, c in enumerate(channels))
     return ModelTarget(layers, base_model(base, context, len(layers), USUAL))
@@ -119,14 +132,14 @@ def test_a_preset_takes_its_published_file(title, base, surveyed):
     assert chosen.remark == ""
 
 
-NONE_PUBLISHED = [(p.title, base) for p in PRESETS for base in BASES if (p.title, base) not in CASES]
+NONE_PUBLISHED = [(p.title, base) for p in PRESETS for base in (*BASES, FLUX_BASE) if (p.title, base) not in CASES]
 
 
 @pytest.mark.parametrize(("title", "base"), NONE_PUBLISHED)
 def test_a_preset_that_no_file_is_published_for_says_so(title, base, surveyed):
     assert public_file(preset_of(title), base) is None
     other = f"no such adapter is published for {base}, so choose another preset"
-    nothing = "no adapter is published for it, so use a model of SD1.5, SDXL or Kolors"
+    nothing = "no adapter is published for it, so use a model of SD1.5, SDXL, Kolors or FLUX.1"
     with pytest.raises(IPAdapterError, match=other if base in PUBLISHED else nothing):
         choose_adapter(preset_of(title), target(base), surveyed, ["here"])
 
@@ -152,7 +165,9 @@ def test_the_titles_are_those_of_the_loaders_that_old_graphs_have():
         "Composition",
         "Kolors",
     }
-    assert set(TITLES) == loaders and len(TITLES) == len(loaders) and TITLES[0] == "PLUS (high strength)"
+    ours = {"FLUX XLabs", "FLUX InstantX"}
+    assert set(TITLES) == loaders | ours and len(TITLES) == len(loaders | ours) and TITLES[0] == "PLUS (high strength)"
+    assert {*TITLES[-len(ours) :]} == ours
 
 
 NAMES = {  # user's names -> the published file they are copies of

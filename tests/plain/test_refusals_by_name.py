@@ -7,7 +7,7 @@ import torch
 from pack.ipadapter.adapters.checkpoint import read_checkpoint
 from pack.ipadapter.adapters.identify import identify
 
-from tests.adapters import base_shapes, layer_shapes, linear, norm, plus_shapes
+from tests.adapters import base_shapes, layer_shapes, linear, plus_shapes
 from tests.plain.public import SD15_CHANNELS, SDXL_CHANNELS, Shapes
 from tests.refusals import file_refusal
 
@@ -23,21 +23,6 @@ def layers(channels: tuple[int, ...], context: int, prefix: str = "ip_adapter.")
 FLUX_PAIR = ("to_k_ip.weight", "to_v_ip.weight")
 
 FAMILIES_TO_COME: dict[str, tuple[Shapes, str]] = {
-    "XLabs FLUX": (
-        {
-            f"double_blocks.{i}.processor.ip_adapter_double_stream_{m}_proj.{kind}": shape
-            for i in range(19)
-            for m in "kv"
-            for kind, shape in (("weight", (3072, 4096)), ("bias", (3072,)))
-        }
-        | prefixed("ip_adapter_proj_model.", linear("proj", 16 * 4096, 768) | norm("norm", 4096)),
-        "XLabs FLUX",
-    ),
-    "InstantX FLUX": (
-        prefixed("image_proj.", linear("proj.0", 2304, 1152) | linear("proj.2", 128 * 4096, 2304) | norm("norm", 4096))
-        | {f"ip_adapter.{i}.{matrix}": (3072, 4096) for i in range(57) for matrix in FLUX_PAIR},
-        "InstantX FLUX",
-    ),
     "InstantX SD3.5": (
         prefixed("image_proj.", plus_shapes(2432, 1152, 64, 1280, 1280) | linear("time_embedding.linear_1", 1280, 320))
         | {f"ip_adapter.{i}.{matrix}": (2432, 2432) for i in range(38) for matrix in FLUX_PAIR}

@@ -6,8 +6,10 @@ from .base import BASE
 from .face_id import FACE_ID
 from .face_id_plus import FACE_ID_PLUS, KOLORS_FACE_ID_PLUS
 from .full_face import FULL_FACE
+from .instantx import INSTANTX_FLUX
 from .plus import PLUS
 from .portrait import PORTRAIT, PORTRAIT_UNNORM
+from .xlabs import XLABS
 
 # The order is diffusers'; of two that have the same tensors the one that asks for more comes first.
 FAMILIES: tuple[Family, ...] = (
@@ -19,6 +21,8 @@ FAMILIES: tuple[Family, ...] = (
     FACE_ID,
     PORTRAIT_UNNORM,
     PLUS,
+    XLABS,
+    INSTANTX_FLUX,
 )
 TRAINABLE = {family.title: family for family in FAMILIES if family.training}
 
@@ -41,11 +45,13 @@ __all__ = [
     "FACE_ID_PLUS",
     "FAMILIES",
     "FULL_FACE",
+    "INSTANTX_FLUX",
     "KOLORS_FACE_ID_PLUS",
     "PLUS",
     "PORTRAIT",
     "PORTRAIT_UNNORM",
     "TRAINABLE",
+    "XLABS",
     "not_trained",
     "trainable",
 ]

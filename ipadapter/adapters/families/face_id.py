@@ -6,7 +6,7 @@ from ...errors import IPAdapterError
 from ...prompts.prompt import Feature
 from ..checkpoint import Checkpoint, shape
 from ..family import Family, Offer, ProjectionSpec, Unconditional
-from ..projection import FaceIDProjection
+from ..projection import PerceptronProjection
 from ..reading import whole_tokens
 from .addresses import for_faces
 
@@ -35,7 +35,7 @@ FACE_ID: Family = Family(
     nothing=Unconditional.ZERO_EMBEDDING,
     recognise=has_identity,
     read=lambda checkpoint, context_dim: read_identity(FACE_ID, checkpoint, context_dim),
-    projection=FaceIDProjection,
+    projection=PerceptronProjection,
     advice="0.7 to 1",
     with_lora=True,
     offers=(Offer(9, "FACEID"),),

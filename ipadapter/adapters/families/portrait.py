@@ -8,7 +8,7 @@ from ...prompts.prompt import FACE_WIDTH, Feature
 from ..checkpoint import Checkpoint
 from ..family import Family, Offer, ProjectionSpec, Unconditional
 from ..lora import lora_tensors
-from ..projection import FaceIDProjection, Resampler
+from ..projection import PerceptronProjection, Resampler
 from ..reading import row_count
 from . import plus
 from .addresses import for_faces
@@ -42,7 +42,7 @@ PORTRAIT: Family = Family(
     nothing=Unconditional.ZERO_EMBEDDING,
     recognise=has_many_tokens,
     read=lambda checkpoint, context_dim: read_identity(PORTRAIT, checkpoint, context_dim),
-    projection=FaceIDProjection,
+    projection=PerceptronProjection,
     advice="0.7 to 1, with up to five pictures of the person",
     offers=(Offer(12, "FACEID PORTRAIT (style transfer)", better="v11"),),
     published=(

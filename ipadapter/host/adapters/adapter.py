@@ -13,7 +13,7 @@ import comfy.ops
 import comfy.utils
 import torch
 
-from ...adapters.checkpoint import group, read_checkpoint
+from ...adapters.checkpoint import read_checkpoint, sort
 from ...adapters.face_settings import FaceSettings
 from ...adapters.identify import identify
 from ...adapters.module import IPAdapter, load_adapter
@@ -65,7 +65,7 @@ def trained_adapter(adapter: IPAdapter, provenance: Provenance) -> Adapter:
     """A copy of weights that are being trained, as a file of them would be loaded."""
     with torch.inference_mode(False):
         tensors = {key: tensor.clone() for key, tensor in file_tensors(adapter).items()}
-    checkpoint = group(tensors, adapter.spec.name)
+    checkpoint = sort(tensors, adapter.spec.name)
     return hand_over(load_adapter(checkpoint, identify(checkpoint), comfy.ops.manual_cast), provenance)
 
 

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 from comfy.model_patcher import ModelPatcher
 
-from ...attention.decoupled import Added, TextAttention
 from ...backbones.backbone import Backbone, CrossAttentionLayer, Place
+from ...backbones.flux import FLUX
 from ...backbones.known import backbone_of
 from ...backbones.unet import UNET
-from . import unet
-
-# Makes what stands at a place, around the text attention there and what other packs have added.
-MakePatch = Callable[[Place, TextAttention, Sequence[Added]], Any]
+from .feed import Feed
+from .flux import FLUX_ATTACHMENT
+from .unet import UNET_ATTACHMENT
 
 
 class Attachment(Protocol):
@@ -24,7 +23,7 @@ class Attachment(Protocol):
     def displaced(self) -> str:
         """Why a layer did not ask for its image prompts, in a sentence, and what to do."""
 
-    def attach(self, model: ModelPatcher, places: Sequence[Place], make: MakePatch) -> None:
+    def attach(self, model: ModelPatcher, places: Sequence[Place], feed: Feed) -> None:
         """Put a patch at every place of a model, around what stands there."""
 
     def own_patches(self, model: ModelPatcher, clone: ModelPatcher) -> None:
@@ -37,7 +36,7 @@ class Attachment(Protocol):
         """Patches of other packs that may hand a layer other rows than the call has."""
 
 
-ATTACHMENTS: dict[Backbone, Attachment] = {UNET: unet.ATTACHMENT}
+ATTACHMENTS: dict[Backbone, Attachment] = {UNET: UNET_ATTACHMENT, FLUX: FLUX_ATTACHMENT}
 
 
 def attachment_of(layers: Sequence[CrossAttentionLayer]) -> Attachment:

@@ -19,6 +19,7 @@ from ...attention.decoupled import (
     branches_at,
     image_attention,
     join_heads,
+    masked,
     refuse_other_rows,
     split_heads,
     text_attention,
@@ -26,6 +27,7 @@ from ...attention.decoupled import (
 from ...attention.masks import LayerMask
 from ...backbones.backbone import Grid, Place
 from ...backbones.unet import TEXT_ATTENTION
+from .feed import Feed, Measure, forward_call
 from .text_attention import host_text_attention
 
 REPEATABLE = (  # blocks that may be computed again in the backward pass
@@ -99,12 +101,6 @@ class CrossAttentionPatch:
         forward_call(self.text, "cleanup")
 
 
-def forward_call(target: Any, method: str, *arguments: Any) -> Any:
-    """Call a method that a wrapped patch may have."""
-    function = getattr(target, method, None)
-    return function(*arguments) if function else None
-
-
 def grid_of(options: dict[str, Any]) -> Grid:
     """Height and width of a layer's activations, (b, c, h, w)."""
     _, _, height, width = options["activations_shape"]
@@ -116,17 +112,59 @@ def mask_over(mask: LayerMask | None, options: dict[str, Any]) -> Tensor | None:
     return None if mask is None else mask.at(grid_of(options))
 
 
+class RecordingPatch(CrossAttentionPatch):
+    """A layer's patch that hands on what its branches have added. The output is the other patch's to the bit."""
+
+    def __init__(
+        self,
+        place: Place,
+        text: TextAttention,
+        call_end: Callable[[], None],
+        measure: Measure,
+        added: Sequence[Added] = (),
+    ) -> None:
+        super().__init__(place, text, call_end, added)
+        self.measure = measure
+
+    def attend(self, q: Tensor, k: Tensor, v: Tensor, extra_options: dict[str, Any]) -> Tensor:
+        out = super().attend(q, k, v, extra_options)
+        if not branches_at(self.place, q, extra_options):
+            self.measure(self.place, out, [], grid_of(extra_options))
+        return out
+
+    def add_branches(
+        self, text: Tensor, query: Tensor, branches: tuple[Branch, ...], options: dict[str, Any]
+    ) -> Tensor:
+        """Measure what is added, and add it."""
+        images = [image_attention(query, branch) for branch in branches]
+        masks = [mask_over(branch.mask, options) for branch in branches]
+        added = [join_heads(masked(image, mask)) for image, mask in zip(images, masks, strict=True)]
+        self.measure(self.place, join_heads(text), added, grid_of(options))
+        for image, mask in zip(images, masks, strict=True):
+            text = add_image(text, image, mask)
+        return text
+
+    def around(self, text: TextAttention) -> RecordingPatch:
+        return RecordingPatch(self.place, text, self.call_end, self.measure, self.added)
+
+
+def patch_for(feed: Feed, place: Place, text: TextAttention, added: Sequence[Added]) -> CrossAttentionPatch:
+    """What stands in a layer."""
+    if feed.measure is None:
+        return CrossAttentionPatch(place, text, feed.release, added)
+    return RecordingPatch(place, text, feed.release, feed.measure, added)
+
+
 class UNetAttachment:
     """The `Attachment` of a UNet."""
 
     displaced = "a later node replaces the attention of the others; put Apply IP-Adapter after that node"
 
-    def attach(
-        self, model: ModelPatcher, places: Sequence[Place], make: Callable[[Place, TextAttention, Sequence[Added]], Any]
-    ) -> None:
+    def attach(self, model: ModelPatcher, places: Sequence[Place], feed: Feed) -> None:
         for place in places:
             there = standing_at(model, place)
-            model.set_model_attn2_replace(make(place, text_attention_of(there), added_to(there)), *place)
+            patch = patch_for(feed, place, text_attention_of(there), added_to(there))
+            model.set_model_attn2_replace(patch, *place)
 
     def own_patches(self, model: ModelPatcher, clone: ModelPatcher) -> None:
         for place, patch in patches_of(clone.model_options["transformer_options"]).items():
@@ -178,4 +216,4 @@ def added_to(there: Any) -> Sequence[Added]:
     return there.added if isinstance(there, CrossAttentionPatch) else ()
 
 
-ATTACHMENT = UNetAttachment()
+UNET_ATTACHMENT = UNetAttachment()

@@ -12,14 +12,14 @@ import torch
 from torch import Tensor
 
 from ...attention.application import Application
-from ...attention.decoupled import CALL_KEY, Added, Branch, Branches, CallBranches, TextAttention
+from ...attention.decoupled import CALL_KEY, Branch, Branches, CallBranches
 from ...attention.masks import LayerMask
 from ...attention.packing import ABSENT, Packed, hide, unpack, with_nothing
 from ...attention.rows import Dial, Rows
 from ...backbones.backbone import Place
 from ...images.masks import Size
 from ..backbones.attachment import Attachment, attachment_of
-from ..backbones.unet import CrossAttentionPatch
+from ..backbones.feed import Feed
 from .call_shape import CallShape, frame_column, place_mask
 from .compiled import is_compiled, mark_control
 from .frames import ALL_SEEN, Seen, refuse_mismatch, seen_by
@@ -86,9 +86,16 @@ class CallRows:
         """One of the same kind, for more applications."""
         return CallRows(applications)
 
-    def patch(self, place: Place, text: TextAttention, added: Sequence[Added]) -> CrossAttentionPatch:
-        """What stands in a layer."""
-        return CrossAttentionPatch(place, text, self.release, added)
+    @property
+    def feed(self) -> Feed:
+        """What the patches in its layers call."""
+        return Feed(self.release, behind=self.behind)
+
+    @property
+    def behind(self) -> frozenset[Place]:
+        """The blocks to whose output some application adds."""
+        apps = (app for app in self.applications if app.joining and app.joining.behind)
+        return frozenset(layer.place for app in apps for layer in app.layers)
 
     def __call__(
         self,
@@ -108,7 +115,8 @@ class CallRows:
         made, compiled = self.branches(call, moment), is_compiled(executor.class_obj, options)
         watch: RunWatch = options[RUN_KEY].watch if RUN_KEY in options else RunWatch()
         watch.expect(() if compiled else made, self.is_stretched(call))
-        branches = CallBranches(len(x), made, arrange, None if compiled else watch.asked)
+        latent = (x.shape[-2], x.shape[-1])
+        branches = CallBranches(len(x), made, arrange, None if compiled else watch.asked, latent)
         if compiled:
             control = mark_control(control, self.structure(call))
         out: Tensor = executor(x, t, c_concat, c_crossattn, control, options | {CALL_KEY: branches}, **kwargs)
@@ -202,9 +210,9 @@ class CallRows:
             app = self.applications[index]
             mask = None if app.mask is None else place_mask(app, app.mask, call)
             masks += [mask] if mask else []
-            pairs, hidden = unpack(turned.rows, app.layers, app.tokens), self.hidden(app, call)
-            for layer, pair, behind in zip(app.layers, pairs, hidden, strict=True):
-                branches[layer.place] = (*branches.get(layer.place, ()), Branch(*pair, mask, behind))
+            pairs, fillings = unpack(turned.rows, app.layers, app.tokens), self.hidden(app, call)
+            for layer, pair, hidden in zip(app.layers, pairs, fillings, strict=True):
+                branches[layer.place] = (*branches.get(layer.place, ()), Branch(*pair, mask, hidden, app.joining))
         size = sum(one.size for one in rows.values()) + sum(mask.size for mask in masks)
         return Prepared(branches, rows, size)
 

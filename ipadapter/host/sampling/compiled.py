@@ -16,6 +16,9 @@ def is_compiled(model: comfy.model_base.BaseModel, options: dict[str, Any]) -> b
     return bool(wrappers.get(COMPILE_KEY)) or hasattr(model.diffusion_model, "_orig_mod")
 
 
+NO_RESIDUALS: dict[str, Any] = {"input": [], "middle": [], "output": []}  # FLUX asks each without asking whether
+
+
 @cache
 def control_type(structure: str) -> type[dict[str, Any]]:
     """A dictionary type of its own for each structure."""
@@ -28,4 +31,4 @@ def mark_control(control: dict[str, Any] | None, structure: str) -> dict[str, An
     The host compiles without guards on transformer_options, so a change of structure there (a window that closes, an
     adapter more or less) would go unseen and stale code would run. The type of `control` is guarded.
     """
-    return control_type(structure)(control or {})
+    return control_type(structure)(control or NO_RESIDUALS)

@@ -72,7 +72,7 @@ def attach(model: ModelPatcher, rows: CallRows) -> ModelPatcher:
     """A clone with a patch in every layer and the wrappers that feed it."""
     clone, applications = model.clone(), rows.applications
     attachment = attachment_of(applications[0].layers)
-    attachment.attach(clone, places_of(applications), rows.patch)
+    attachment.attach(clone, places_of(applications), rows.feed)
     clone.remove_callbacks_with_key(CallbacksMP.ON_CLONE, APPLY_KEY)
     clone.add_callback_with_key(CallbacksMP.ON_CLONE, APPLY_KEY, attachment.own_patches)
     wrappers: tuple[tuple[str, Callable[..., Any]], ...] = (

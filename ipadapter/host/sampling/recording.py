@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,16 +11,7 @@ from comfy.patcher_extension import WrappersMP
 from torch import Tensor
 
 from ...attention.application import Application
-from ...attention.decoupled import (
-    Added,
-    Branch,
-    Branches,
-    TextAttention,
-    add_image,
-    branches_at,
-    image_attention,
-    join_heads,
-)
+from ...attention.decoupled import Branches
 from ...attention.maps import AttentionRecord, Gathering, Sight, Subject, shares_of
 from ...attention.masks import Cut
 from ...attention.packing import POSITIVE
@@ -29,8 +20,8 @@ from ...backbones.known import backbone_of, find_layers
 from ...errors import IPAdapterError
 from ...images.masks import Size
 from ...strength.layers import transformers_of
+from ..backbones.feed import Feed
 from ..backbones.replaced import own_attentions
-from ..backbones.unet import CrossAttentionPatch, grid_of, mask_over
 from .call_shape import CallShape
 from .calls import CallRows, Moment
 from .compiled import is_compiled
@@ -167,8 +158,9 @@ class RecordingRows(CallRows):
     def with_applications(self, applications: tuple[Application, ...]) -> RecordingRows:
         return RecordingRows(applications, self.recorder)
 
-    def patch(self, place: Place, text: TextAttention, added: Sequence[Added]) -> RecordingPatch:
-        return RecordingPatch(place, text, self.release, self.measure, added)
+    @property
+    def feed(self) -> Feed:
+        return Feed(self.release, self.measure, self.behind)
 
     def branches(self, call: CallShape, moment: Moment) -> Branches:
         refuse_repeated(call)
@@ -211,44 +203,3 @@ def refuse_other_positions(text: Tensor, activations: Size) -> None:
             f"{activations[0]} × {activations[1]}, so it cannot tell where these are: a node such as token merging "
             "changes them; bypass it while recording."
         )
-
-
-class RecordingPatch(CrossAttentionPatch):
-    """A layer's patch that hands on what its branches have added. The output is the other patch's to the bit."""
-
-    def __init__(
-        self,
-        place: Place,
-        text: TextAttention,
-        call_end: Callable[[], None],
-        measure: Callable[[Place, Tensor, list[Tensor], Size], None],
-        added: Sequence[Added] = (),
-    ) -> None:
-        super().__init__(place, text, call_end, added)
-        self.measure = measure
-
-    def attend(self, q: Tensor, k: Tensor, v: Tensor, extra_options: dict[str, Any]) -> Tensor:
-        out = super().attend(q, k, v, extra_options)
-        if not branches_at(self.place, q, extra_options):
-            self.measure(self.place, out, [], grid_of(extra_options))
-        return out
-
-    def add_branches(
-        self, text: Tensor, query: Tensor, branches: tuple[Branch, ...], options: dict[str, Any]
-    ) -> Tensor:
-        """Measure what is added, and add it."""
-        images = [image_attention(query, branch) for branch in branches]
-        masks = [mask_over(branch.mask, options) for branch in branches]
-        added = [join_heads(masked(image, mask)) for image, mask in zip(images, masks, strict=True)]
-        self.measure(self.place, join_heads(text), added, grid_of(options))
-        for image, mask in zip(images, masks, strict=True):
-            text = add_image(text, image, mask)
-        return text
-
-    def around(self, text: TextAttention) -> RecordingPatch:
-        return RecordingPatch(self.place, text, self.call_end, self.measure, self.added)
-
-
-def masked(image: Tensor, mask: Tensor | None) -> Tensor:
-    """What a branch adds within its mask, (R, H, L, d)."""
-    return image if mask is None else image * mask

@@ -31,8 +31,9 @@ from ...training.fresh import LayerMatrices
 from ...training.module import ModelText
 from ...training.objective import Prediction
 from ..backbones.attachment import attachment_of
+from ..backbones.feed import Feed
 from ..backbones.replaced import own_attentions
-from ..backbones.unet import REPEATABLE, CrossAttentionPatch
+from ..backbones.unet import REPEATABLE
 from ..sampling.patching import applications_of
 
 # By the host's class, the most derived first; None is a kind that the paper's loss says nothing about.
@@ -180,19 +181,11 @@ def patched_options(
     """The model's options with the sampler's own attention patch in every layer."""
     clone = model.clone()
     attachment = attachment_of(layers)
-    attachment.attach(
-        clone,
-        [layer.place for layer in layers],
-        lambda place, text, added: CrossAttentionPatch(place, text, no_end),
-    )
+    attachment.attach(clone, [layer.place for layer in layers], Feed())
     attachment.settle(clone.model_options["transformer_options"])
     comfy.samplers.cast_to_load_options(clone.model_options, device=device, dtype=model.model_dtype())
     made: dict[str, Any] = clone.model_options["transformer_options"]
     return made
-
-
-def no_end() -> None:
-    """What ends with a call: a run of training makes nothing for it."""
 
 
 def make_ordinary(model: nn.Module) -> None:

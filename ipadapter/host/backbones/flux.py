@@ -1,0 +1,251 @@
+"""Image prompts in the joint attentions of FLUX, through the host's hooks in every block.
+
+The host asks an `attn1_patch` before an attention, an `attn1_output_patch` after it, and what stands in the place of a
+whole block. The first keeps the query, and the others add.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from comfy.ldm.flux.math import apply_rope1
+from comfy.model_patcher import ModelPatcher
+from torch import Tensor
+
+from ...attention.decoupled import (
+    Asking,
+    Branch,
+    CallBranches,
+    add_image,
+    branches_at,
+    call_of,
+    image_attention,
+    join_heads,
+    masked,
+)
+from ...backbones.backbone import Grid, Place
+from ...backbones.flux import DOUBLE, FLUX
+from ...backbones.joint import Joining, Query
+from ...errors import IPAdapterError
+from .feed import Feed, Measure, forward_call
+
+BEFORE, AFTER, WHOLE = "attn1_patch", "attn1_output_patch", "dit"  # the host's names of its hooks
+DOUBLE_BLOCK = f"{DOUBLE}_block"  # and of what stands in the place of one
+
+QUERIES: Mapping[Query, Callable[[Asking], Tensor]] = {
+    Query.NORMED: lambda asking: asking.query,
+    Query.PLACED: lambda asking: apply_rope1(asking.query, asking.positions),
+}
+
+
+def place_of(options: dict[str, Any]) -> Place:
+    """The block that is running."""
+    return options["block_type"], options["block_index"], 0
+
+
+@dataclass(frozen=True)
+class JointRows:
+    """Rows of a sequence of text, picture and, behind it, pictures that are only looked at."""
+
+    text: int  # how many are text
+    picture: Grid  # those of the picture that is made
+
+    def of(self, branch: Branch, part: str) -> slice:
+        """Where a branch acts: within a mask only in the picture that is made, which the mask is of."""
+        if branch.mask is not None:
+            return slice(self.text, self.text + self.picture[0] * self.picture[1])
+        joining = branch.joining or Joining()
+        return slice(0 if part in joining.to_text else self.text, None)
+
+
+def say(branch: Branch, asking: Asking, rows: slice, grid: Grid) -> tuple[Tensor, Tensor | None]:
+    """What a branch says in some rows, (R, L, C), and its mask there, (1 or R, L, 1)."""
+    query = QUERIES[(branch.joining or Joining()).query](asking)[:, :, rows]  # (R, H, L, d)
+    mask = None if branch.mask is None else branch.mask.at(grid).squeeze(1)
+    return join_heads(image_attention(query, branch)), mask
+
+
+def add_to_rows(out: Tensor, image: Tensor, within: Tensor | None, rows: slice) -> Tensor:
+    """(R, N, C) with what a branch says in some of its rows, (R, L, C)."""
+    first, last, _ = rows.indices(out.shape[1])
+    if (first, last) == (0, out.shape[1]):
+        return add_image(out, image, within)
+    return torch.cat([out[:, :first], add_image(out[:, first:last], image, within), out[:, last:]], dim=1)
+
+
+def add_branches(
+    out: Tensor, branches: Sequence[Branch], asking: Asking, span: JointRows, offset: int, place: Place
+) -> Tensor:
+    """A sequence (R, N, C), which begins with row `offset` of the query's, plus every branch."""
+    for branch in branches:
+        rows = span.of(branch, place[0])
+        image, mask = say(branch, asking, rows, span.picture)
+        out = add_to_rows(
+            out, image, mask, slice(rows.start - offset, None if rows.stop is None else rows.stop - offset)
+        )
+    return out
+
+
+def measure_branches(
+    measure: Measure,
+    out: Tensor,
+    branches: Sequence[Branch],
+    asking: Asking,
+    span: JointRows,
+    offset: int,
+    place: Place,
+) -> None:
+    """Tell what branches add to the picture that is made."""
+    count = span.picture[0] * span.picture[1]
+    rows = slice(span.text, span.text + count)
+    said = [masked(*say(branch, asking, rows, span.picture)) for branch in branches]
+    measure(place, out[:, span.text - offset :][:, :count], said, span.picture)
+
+
+class Hook:
+    """A patch of ours that a later application of ours replaces."""
+
+    def __init__(self, places: frozenset[Place], feed: Feed) -> None:
+        self.places = places
+        self.feed = feed
+
+    def cleanup(self) -> None:
+        """After a run, finished, failed or interrupted: drop what was made for it."""
+        self.feed.release()
+
+
+class KeepQuery(Hook):
+    """The host's attn1_patch: the query (R, H, N, d), normalised, over text and picture."""
+
+    def __call__(
+        self,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        pe: Tensor | None = None,
+        attn_mask: Tensor | None = None,
+        extra_options: dict[str, Any] | None = None,
+    ) -> dict[str, Tensor]:
+        options = extra_options or {}
+        if place_of(options) in self.places:
+            call_of(options).asking = Asking(q, pe)
+        return {}
+
+
+class AddBeforeProjection(Hook):
+    """The host's attn1_output_patch: the attention's output (R, N, C)."""
+
+    def __call__(self, attn: Tensor, extra_options: dict[str, Any]) -> Tensor:
+        place, call = place_of(extra_options), call_of(extra_options)
+        if place not in self.places or call.asking is None:
+            return attn
+        found = branches_at(place, attn, extra_options)
+        branches = [branch for branch in found if not is_behind(branch)]
+        span = JointRows(extra_options["img_slice"][0], grid_of_call(call))
+        if self.feed.measure and place not in self.feed.behind:
+            measure_branches(self.feed.measure, attn, branches, call.asking, span, 0, place)
+        if len(branches) == len(found):
+            asking, call.asking = call.asking, None
+            return add_branches(attn, branches, asking, span, 0, place)
+        return add_branches(attn, branches, call.asking, span, 0, place)
+
+
+class AddBehindBlock(Hook):
+    """What stands in the place of a double block: the block, and what is added to its picture (R, L, C)."""
+
+    def __init__(self, place: Place, feed: Feed, block: Callable[..., Any] | None) -> None:
+        super().__init__(frozenset({place}), feed)
+        self.place = place
+        self.block = block  # another node's, which stood here before
+
+    def __call__(self, args: dict[str, Any], extra_options: dict[str, Any]) -> dict[str, Any]:
+        options = args.get("transformer_options")
+        if options is None:
+            raise IPAdapterError(
+                "a node between Apply IP-Adapter and the sampler replaces the model's forward and calls its blocks "
+                "without ComfyUI's options (TeaCache does so), so the image prompt cannot act: leave out one of the "
+                "two."
+            )
+        call = call_of(options)
+        call.asking = None
+        out: dict[str, Any] = self.block(args, extra_options) if self.block else extra_options["original_block"](args)
+        if call.asking is None:  # the block's attention has not run
+            return out
+        asking, call.asking = call.asking, None
+        branches = [branch for branch in branches_at(self.place, out["img"], options) if is_behind(branch)]
+        span = JointRows(args["txt"].shape[1], grid_of_call(call))
+        if self.feed.measure:
+            measure_branches(self.feed.measure, out["img"], branches, asking, span, span.text, self.place)
+        return out | {"img": add_branches(out["img"], branches, asking, span, span.text, self.place)}
+
+    def to(self, device_or_dtype: Any) -> AddBehindBlock:
+        """Follow the host's move: only another node's patch holds anything to move."""
+        moved = forward_call(self.block, "to", device_or_dtype)
+        return self if moved is None or moved is self.block else AddBehindBlock(self.place, self.feed, moved)
+
+    def models(self) -> list[Any]:
+        """Patchers of another node's patch, for the host to load."""
+        return forward_call(self.block, "models") or []
+
+    def cleanup(self) -> None:
+        super().cleanup()
+        forward_call(self.block, "cleanup")
+
+
+def is_behind(branch: Branch) -> bool:
+    """Whether it is added to what the whole block gives."""
+    return branch.joining is not None and branch.joining.behind
+
+
+def grid_of_call(call: CallBranches) -> Grid:
+    """Rows and columns of the picture that is made."""
+    return FLUX.grids(call.latent)[0]
+
+
+class FluxAttachment:
+    """The `Attachment` of FLUX."""
+
+    displaced = (
+        "a later node replaces these blocks, or the forward that calls them (caches such as TeaCache do so); put Apply "
+        "IP-Adapter after that node, or leave it out"
+    )
+
+    def attach(self, model: ModelPatcher, places: Sequence[Place], feed: Feed) -> None:
+        everywhere = frozenset(places)
+        hooks: dict[str, Hook] = {BEFORE: KeepQuery(everywhere, feed), AFTER: AddBeforeProjection(everywhere, feed)}
+        options = model.model_options["transformer_options"]
+        there: dict[str, list[Any]] = options.get("patches", {})
+        ours = {
+            name: [*(one for one in there.get(name, []) if not isinstance(one, Hook)), hooks[name]] for name in hooks
+        }
+        model.model_options["transformer_options"] = options | {"patches": there | ours}
+        for place in sorted(feed.behind):
+            block = standing_around(model, place)
+            beneath = block.block if isinstance(block, AddBehindBlock) else block
+            model.set_model_patch_replace(AddBehindBlock(place, feed, beneath), WHOLE, DOUBLE_BLOCK, place[1])
+
+    def own_patches(self, model: ModelPatcher, clone: ModelPatcher) -> None:
+        """Nothing is added to patches of ours."""
+
+    def settle(self, options: dict[str, Any]) -> None:
+        """What other nodes put in stands beside ours, or around it."""
+
+    def row_patches(self, options: dict[str, Any]) -> Sequence[Any]:
+        return ()
+
+
+def others(patches: Sequence[Any]) -> list[Any]:
+    """Patches that are not ours."""
+    return [patch for patch in patches if not isinstance(patch, Hook)]
+
+
+def standing_around(model: ModelPatcher, place: Place) -> Any:
+    """What stands in the place of a double block; None where there is nothing."""
+    replaced = model.model_options["transformer_options"].get("patches_replace", {}).get(WHOLE, {})
+    return replaced.get((DOUBLE_BLOCK, place[1]))
+
+
+FLUX_ATTACHMENT = FluxAttachment()
