@@ -98,9 +98,13 @@ class CallBranches:
         return self.level
 
     def at(self, place: Place, query: Tensor, options: dict[str, Any]) -> tuple[Branch, ...]:
-        """A layer's branches."""
+        """A layer's branches, which it is about to add."""
         if self.asked is not None:
             self.asked.add(place)
+        return self.seen(place, query, options)
+
+    def seen(self, place: Place, query: Tensor, options: dict[str, Any]) -> tuple[Branch, ...]:
+        """A layer's branches for one who only looks."""
         rows = query.shape[0]
         if rows == self.rows or self.arrange is None:
             return self.branches.get(place, ())

@@ -13,7 +13,7 @@ from ..backbones.presets import ByPart, ByShape, LayerShare, Slope
 from ..errors import IPAdapterError
 from ..numbers import WEIGHT, require, require_all, shorten
 from ..typed import entries, weighed
-from .presets import GENERAL, LAYER_PRESETS
+from .presets import GENERAL
 
 
 @dataclass(frozen=True)
@@ -44,9 +44,14 @@ class PresetRule:
 
     def weights(self, layers: Sequence[CrossAttentionLayer]) -> LayerWeights:
         """Raises IPAdapterError where the preset is not defined for such a model."""
-        preset = GENERAL.get(self.name) or backbone_of(layers).presets.get(self.name)
+        backbone = backbone_of(layers)
+        known = GENERAL | {**backbone.presets}
+        preset = known.get(self.name)
         if preset is None:
-            raise IPAdapterError(f"there are no layer weights '{self.name}': choose one of {', '.join(LAYER_PRESETS)}.")
+            raise IPAdapterError(
+                f"the layer weights '{self.name}' are not known for {backbone.models}: choose one of "
+                f"{', '.join(known)}."
+            )
         return tuple(combine(share, self.first, self.second) for share in preset_shares(preset, layers, self.name))
 
 

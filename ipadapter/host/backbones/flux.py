@@ -20,7 +20,6 @@ from ...attention.decoupled import (
     Branch,
     CallBranches,
     add_image,
-    branches_at,
     call_of,
     image_attention,
     join_heads,
@@ -142,15 +141,15 @@ class AddBeforeProjection(Hook):
         place, call = place_of(extra_options), call_of(extra_options)
         if place not in self.places or call.asking is None:
             return attn
-        found = branches_at(place, attn, extra_options)
-        branches = [branch for branch in found if not is_behind(branch)]
         span = JointRows(extra_options["img_slice"][0], grid_of_call(call))
-        if self.feed.measure and place not in self.feed.behind:
-            measure_branches(self.feed.measure, attn, branches, call.asking, span, 0, place)
-        if len(branches) == len(found):
-            asking, call.asking = call.asking, None
-            return add_branches(attn, branches, asking, span, 0, place)
-        return add_branches(attn, branches, call.asking, span, 0, place)
+        if place in self.feed.behind:  # whose patch asks for what acts there, as it may have been displaced
+            branches = [one for one in call.seen(place, attn, extra_options) if not is_behind(one)]
+            return add_branches(attn, branches, call.asking, span, 0, place)
+        asking, call.asking = call.asking, None
+        branches = [*call.at(place, attn, extra_options)]
+        if self.feed.measure:
+            measure_branches(self.feed.measure, attn, branches, asking, span, 0, place)
+        return add_branches(attn, branches, asking, span, 0, place)
 
 
 class AddBehindBlock(Hook):
@@ -175,7 +174,7 @@ class AddBehindBlock(Hook):
         if call.asking is None:  # the block's attention has not run
             return out
         asking, call.asking = call.asking, None
-        branches = [branch for branch in branches_at(self.place, out["img"], options) if is_behind(branch)]
+        branches = [one for one in call.at(self.place, out["img"], options) if is_behind(one)]
         span = JointRows(args["txt"].shape[1], grid_of_call(call))
         if self.feed.measure:
             measure_branches(self.feed.measure, out["img"], branches, asking, span, span.text, self.place)
