@@ -15,7 +15,7 @@ def page(repository: str, path: str) -> str:
 
 @dataclass(frozen=True)
 class Encoder:
-    """A kind of CLIP image encoder by its sizes, and a published file of it under the name to save it by."""
+    """A kind of image encoder by its sizes, and a published file of it under the name to save it by."""
 
     short: str
     model: str  # as its makers call it
@@ -25,11 +25,13 @@ class Encoder:
     embed: int  # of the image embedding
     tokens: int  # a picture, the class token among them
     depth: int  # layers
+    maker: str = "CLIP"
+    loader: str = ""  # the node that opens it, where the host's own does not give all of it
 
     @property
     def title(self) -> str:
         """In users' words."""
-        return f"CLIP {self.model} ({PurePath(self.name).stem})"
+        return f"{self.maker} {self.model} ({PurePath(self.name).stem})" + f" from {self.loader}" * bool(self.loader)
 
 
 VIT_H = Encoder(
@@ -72,7 +74,19 @@ VIT_L = Encoder(
     tokens=257,
     depth=24,
 )
-ENCODERS = (VIT_H, VIT_BIGG, VIT_L_336, VIT_L)
+SIGLIP = Encoder(
+    "SigLIP",
+    "so400m/14-384",
+    "sigclip_vision_patch14_384.safetensors",
+    page("Comfy-Org/sigclip_vision_384", "sigclip_vision_patch14_384.safetensors"),
+    width=1152,
+    embed=1152,
+    tokens=729,
+    depth=27,
+    maker="SigLIP",
+    loader="Load SigLIP Vision",
+)
+ENCODERS = (VIT_H, VIT_BIGG, VIT_L_336, VIT_L, SIGLIP)
 
 READS = {  # what an adapter reads, and how wide that is -> the encoder that it was made for
     (Feature.IMAGE_EMBEDS, 1024): VIT_H,
@@ -81,4 +95,6 @@ READS = {  # what an adapter reads, and how wide that is -> the encoder that it 
     (Feature.PENULTIMATE, 1664): VIT_BIGG,
     (Feature.IMAGE_EMBEDS, 768): VIT_L,
     (Feature.PENULTIMATE, 1024): VIT_L_336,
+    (Feature.IMAGE_EMBEDS, 1152): SIGLIP,
+    (Feature.PENULTIMATE, 1152): SIGLIP,
 }

@@ -123,7 +123,8 @@ def encoder_needed(spec: AdapterSpec) -> str:
     encoder = encoder_for(spec)
     if encoder is None:
         return f"{spec.encoder}, which is not among the published ones"
-    return f"{encoder.short}: {encoder.name} in {ENCODER_FOLDER}, from {encoder.address}"
+    loaded = f", opened with {encoder.loader}" * bool(encoder.loader)
+    return f"{encoder.short}: {encoder.name} in {ENCODER_FOLDER}, from {encoder.address}{loaded}"
 
 
 def needs_faces(spec: AdapterSpec) -> str:

@@ -1,9 +1,9 @@
-"""Which CLIP image encoder a file holds, told by its sizes, in the two layouts that `comfy.clip_vision` loads."""
+"""Which image encoder a file holds, told by its sizes, in the layouts that are loaded here."""
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..encoders.published import ENCODERS, Encoder
 from ..errors import IPAdapterError
@@ -21,13 +21,15 @@ class Layout:
     layer: re.Pattern[str]
 
 
+TRANSFORMERS = Layout(  # CLIPVisionModelWithProjection and CLIPModel
+    "vision_model.embeddings.position_embedding.weight",
+    "visual_projection.weight",
+    0,
+    re.compile(r"vision_model\.encoder\.layers\.([0-9]{1,3})\.layer_norm1\.weight"),
+)
 LAYOUTS = (
-    Layout(  # transformers' CLIPVisionModelWithProjection and CLIPModel
-        "vision_model.embeddings.position_embedding.weight",
-        "visual_projection.weight",
-        0,
-        re.compile(r"vision_model\.encoder\.layers\.([0-9]{1,3})\.layer_norm1\.weight"),
-    ),
+    TRANSFORMERS,
+    replace(TRANSFORMERS, projection="vision_model.head.mlp.fc2.weight"),  # SiglipVisionModel and SiglipModel
     Layout(  # open_clip, and OpenAI's own files
         "visual.positional_embedding",
         "visual.proj",
@@ -36,14 +38,18 @@ LAYOUTS = (
     ),
 )
 
+VOCABULARY = "text_model.embeddings.token_embedding.weight"  # (words, width)
+SIGLIP2_WORDS = 256000  # of its text tower, where SigLIP has 32000
+
 
 def identify_encoder(header: Header) -> Encoder:
     """The kind of encoder a file holds. Raises IPAdapterError for one that no public adapter reads."""
     tensors = {key.removeprefix("state_dict."): tensor for key, tensor in header.tensors.items()}
-    layout = next((layout for layout in LAYOUTS if layout.position in tensors), None)
-    if layout is None:
+    layouts = [layout for layout in LAYOUTS if layout.position in tensors]
+    if not layouts:
         raise IPAdapterError(f"'{header.name}' holds no CLIP image encoder.")
-    found = sizes(tensors, layout)
+    refuse_siglip2(tensors, header.name)
+    found = sizes(tensors, next((layout for layout in layouts if layout.projection in tensors), layouts[0]))
     for encoder in ENCODERS:
         if (encoder.tokens, encoder.width, encoder.embed, encoder.depth) == found:
             return encoder
@@ -61,3 +67,10 @@ def sizes(tensors: Tensors, layout: Layout) -> tuple[int, int, int | None, int]:
     embed = projection.shape[layout.embed_axis] if projection is not None and projection.ndim == 2 else None
     layers = {int(match[1]) for key in tensors if (match := layout.layer.fullmatch(key))}
     return tokens, width, embed, len(layers)
+
+
+def refuse_siglip2(tensors: Tensors, name: str) -> None:
+    """SigLIP 2 has SigLIP's sizes and other weights: only its text tower and its name tell."""
+    vocabulary = tensors.get(VOCABULARY)
+    if "siglip2" in name.lower() or (vocabulary is not None and vocabulary.shape[0] == SIGLIP2_WORDS):
+        raise IPAdapterError(f"'{name}' is a SigLIP 2, which no published adapter reads.")

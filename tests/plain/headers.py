@@ -42,6 +42,13 @@ def transformers_shapes(width: int, embed: int, tokens: int, depth: int) -> Shap
     return shapes
 
 
+def siglip_shapes(width: int, embed: int, tokens: int, depth: int) -> Shapes:
+    """What tells a SigLIP, which has a pooling head in place of a class token and a projection."""
+    shapes = transformers_shapes(width, embed, tokens, depth)
+    del shapes["vision_model.embeddings.class_embedding"], shapes["visual_projection.weight"]
+    return {**shapes, "vision_model.head.probe": (1, 1, width), "vision_model.head.mlp.fc2.weight": (embed, 4 * width)}
+
+
 def open_clip_shapes(width: int, embed: int, tokens: int, depth: int) -> Shapes:
     """The same in open_clip's layout, with a little of a text tower beside."""
     shapes: Shapes = {

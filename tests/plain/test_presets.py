@@ -11,17 +11,18 @@ from pack.ipadapter.adapters.families import PLUS
 from pack.ipadapter.adapters.identify import identify
 from pack.ipadapter.backbones.backbone import CrossAttentionLayer
 from pack.ipadapter.backbones.bases import PUBLISHED, USUAL, BaseModel, base_model
-from pack.ipadapter.encoders.published import ENCODERS
+from pack.ipadapter.encoders.published import ENCODERS, SIGLIP
 from pack.ipadapter.errors import IPAdapterError
 from pack.ipadapter.files.headers import read_header
 from pack.ipadapter.library.catalogue import Catalogue, ListedFile, Survey
+from pack.ipadapter.library.description import describe_adapter
 from pack.ipadapter.library.finding import ModelTarget, choose_adapter, choose_encoder, read_adapter, read_encoder
 from pack.ipadapter.library.kinds import PRESETS, TITLES, preset_of, public_file, says
 from pack.ipadapter.library.published import ADAPTERS, PublicAdapter, encoder_for
 from pack.ipadapter.prompts.prompt import Feature
 
 from tests.adapters import random_adapter
-from tests.plain.headers import LAYOUTS, SIZES, write_sparse
+from tests.plain.headers import LAYOUTS, SIZES, siglip_shapes, write_sparse
 from tests.plain.public import KINDS, SD15_CHANNELS, SDXL_CHANNELS, Kind, write_safetensors, write_torch
 
 README = Path(__file__).resolve().parents[2] / "README.md"
@@ -309,6 +310,42 @@ def test_a_file_cut_anywhere_is_passed_over(tmp_path):
 def test_an_image_encoder_is_told_by_its_sizes_in_either_layout(short, layout, tmp_path):
     path = write_sparse(tmp_path / "model.safetensors", LAYOUTS[layout](*SIZES[short]))
     assert read_encoder(path, "model.safetensors").short == short
+
+
+SIGLIP_SIZES = (1152, 1152, 729, 27)
+WORDS = "text_model.embeddings.token_embedding.weight"
+
+
+@pytest.mark.parametrize("text", [{}, {WORDS: (32000, 1152), "logit_bias": (1,)}], ids=["alone", "both towers"])
+def test_a_siglip_is_told_by_its_sizes_and_its_head(text, tmp_path):
+    path = write_sparse(tmp_path / "model.safetensors", {**siglip_shapes(*SIGLIP_SIZES), **text})
+    assert read_encoder(path, "model.safetensors") is SIGLIP
+
+
+def test_a_siglip_that_no_adapter_reads_is_passed_over(tmp_path):
+    whole = siglip_shapes(*SIGLIP_SIZES)
+    write_sparse(tmp_path / "bare.safetensors", {key: whole[key] for key in whole if ".head." not in key})
+    write_sparse(tmp_path / "model.safetensors", {**whole, WORDS: (256000, 1152)})
+    write_sparse(tmp_path / "siglip2-so400m-patch14-384.safetensors", whole)
+    write_sparse(tmp_path / "base.safetensors", siglip_shapes(768, 768, 196, 12))
+    found = survey(tmp_path, read_encoder)
+    reasons = dict(found.useless)
+    assert not found.found and "no projection" in reasons["bare.safetensors"]
+    assert reasons["model.safetensors"] == reasons["siglip2-so400m-patch14-384.safetensors"]
+    assert reasons["model.safetensors"] == "is a SigLIP 2, which no published adapter reads"
+    assert reasons["base.safetensors"].startswith("is an image encoder of 12 layers, 768 wide, with 196 tokens")
+
+
+@pytest.mark.parametrize(("family", "sizes"), [("base", {"embed": 1152}), ("plus", {"hidden": 1152})])
+def test_what_reads_siglip_finds_it_or_says_where_it_is(family, sizes, tmp_path):
+    write_safetensors(tmp_path / "a.safetensors", random_adapter(family, (8,), 32, **sizes).flat())
+    spec = read_adapter(tmp_path / "a.safetensors", "a.safetensors")
+    with pytest.raises(IPAdapterError, match="needs the image encoder SigLIP, which no file in models/clip_vision is"):
+        choose_encoder(spec, Survey((), ()), [])
+    write_sparse(tmp_path / "any.safetensors", siglip_shapes(*SIGLIP_SIZES))
+    assert choose_encoder(spec, survey(tmp_path, read_encoder), []).name == "any.safetensors"
+    assert f"SigLIP: {SIGLIP.name} in models/clip_vision, from {SIGLIP.address}" in describe_adapter(spec)
+    assert "opened with Load SigLIP Vision" in describe_adapter(spec)
 
 
 def test_an_image_encoder_that_no_adapter_reads_is_passed_over(tmp_path):
