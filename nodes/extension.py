@@ -17,7 +17,7 @@ from .faces import EncodeFacePrompt, LoadInsightFace
 from .find import DescribeIPAdapter, FindIPAdapter
 from .grid import ImagePromptGrid
 from .legacy import LEGACY_NODES
-from .load import LoadIPAdapter, LoadOpenCLIPVision
+from .load import LoadIPAdapter, LoadOpenCLIPVision, LoadSigLIPVision
 from .prompt_files import LoadImagePrompt, SaveImagePrompt
 from .reference import ImagePromptNoise, PrepareReferenceImage
 from .region import ImagePromptRegion
@@ -40,6 +40,7 @@ class IPAdapterExtension(ComfyExtension):
             FindIPAdapter,
             DescribeIPAdapter,
             LoadOpenCLIPVision,
+            LoadSigLIPVision,
             LoadInsightFace,
             EncodeFacePrompt,
             FaceIDSettings,

@@ -1,10 +1,11 @@
-"""Loading: adapters, and image encoders through open_clip."""
+"""Loading: adapters, and image encoders that the host does not load, or not whole."""
 
 from __future__ import annotations
 
 from ..ipadapter.host.adapters.adapter import open_adapter
 from ..ipadapter.host.api import io
 from ..ipadapter.host.encoders.open_clip import open_encoder
+from ..ipadapter.host.encoders.siglip import open_siglip
 from ..ipadapter.host.files import HOST_ADAPTERS, HOST_ENCODERS, file_fingerprint, file_names, missing_file
 from ..ipadapter.host.node import Node
 from . import inputs
@@ -46,7 +47,19 @@ class LoadIPAdapter(Node):
         return io.NodeOutput(open_adapter(ip_adapter_name))
 
 
-class LoadOpenCLIPVision(Node):
+class EncoderLoader(Node):
+    """What opens an image encoder file."""
+
+    @classmethod
+    def validate_inputs(cls, clip_name: str | None = None) -> bool | str:
+        return (clip_name is not None and missing_file(HOST_ENCODERS, clip_name)) or True
+
+    @classmethod
+    def fingerprint_inputs(cls, clip_name: str | None = None, **others: object) -> str:
+        return file_fingerprint(HOST_ENCODERS, clip_name)
+
+
+class LoadOpenCLIPVision(EncoderLoader):
     """Open an image encoder that the host's own loader does not know."""
 
     @classmethod
@@ -69,13 +82,28 @@ class LoadOpenCLIPVision(Node):
         )
 
     @classmethod
-    def validate_inputs(cls, clip_name: str | None = None) -> bool | str:
-        return (clip_name is not None and missing_file(HOST_ENCODERS, clip_name)) or True
-
-    @classmethod
-    def fingerprint_inputs(cls, clip_name: str | None = None, architecture: str | None = None) -> str:
-        return file_fingerprint(HOST_ENCODERS, clip_name)
-
-    @classmethod
     def execute(cls, clip_name: str, architecture: str) -> io.NodeOutput:
         return io.NodeOutput(open_encoder(clip_name, architecture))
+
+
+class LoadSigLIPVision(EncoderLoader):
+    """Open a SigLIP image encoder whole."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="LoadSigLIPVision",
+            display_name="Load SigLIP Vision",
+            category=CATEGORY,
+            description="Opens a SigLIP image encoder with its pooling head, which Load CLIP Vision leaves out and "
+            "some FLUX adapters read. The output can be used wherever a CLIP_VISION can.",
+            search_aliases=["siglip", "sigclip", "clip vision", "image encoder", "flux ip adapter"],
+            inputs=[
+                inputs.encoder_file("A file in models/clip_vision, such as sigclip_vision_patch14_384.safetensors.")
+            ],
+            outputs=[io.ClipVision.Output("clip_vision", tooltip="An image encoder.")],
+        )
+
+    @classmethod
+    def execute(cls, clip_name: str) -> io.NodeOutput:
+        return io.NodeOutput(open_siglip(clip_name))

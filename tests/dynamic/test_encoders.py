@@ -12,6 +12,7 @@ import torch
 from pack.ipadapter.encoders.two_towers import open_towers
 from pack.ipadapter.host.encoders.encoder import encode_image_prompt
 from pack.ipadapter.host.encoders.open_clip import load_encoder_file
+from pack.ipadapter.host.encoders.siglip import load_siglip_file
 from pack.ipadapter.host.prompts.files import load_prompt, save_prompt
 from pack.ipadapter.host.training.models import open_image_encoder
 from pack.ipadapter.images.pixels import Fit
@@ -20,6 +21,7 @@ from pack.ipadapter.prompts.prompt import ImagePrompt
 from tests.dynamic.vram import both_ways, dynamic_vram
 from tests.host.test_encoder import CONFIGS, random_encoder, vision_model
 from tests.host.test_open_clip import PLAIN, ROTARY, saved
+from tests.host.test_siglip import saved as whole_siglip
 from tests.live.files import write_tower
 
 
@@ -60,6 +62,11 @@ def test_the_hosts_encoders_give_the_same_features(name):
 def test_open_clips_towers_give_the_same_features(name, tmp_path):
     path = saved(tmp_path, name)
     assert equal(*both_ways(lambda: encoded(load_encoder_file(path, path.name, name))))
+
+
+def test_a_siglip_gives_the_same_features(tmp_path):
+    path = whole_siglip(tmp_path)
+    assert equal(*both_ways(lambda: encoded(load_siglip_file(path, path.name))))
 
 
 def test_the_training_command_opens_the_same_encoder(tmp_path):

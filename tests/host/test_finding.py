@@ -29,7 +29,7 @@ from pack.ipadapter.host.files import WEIGHT_ENDINGS
 from pack.ipadapter.host.library.finding import Finder, LateProgress, find_files, folders_fingerprint, load_found
 from pack.nodes.faces import LoadInsightFace
 from pack.nodes.find import DescribeIPAdapter, FindIPAdapter
-from pack.nodes.load import LoadIPAdapter, LoadOpenCLIPVision
+from pack.nodes.load import LoadIPAdapter, LoadOpenCLIPVision, LoadSigLIPVision
 
 from tests.adapters import AdapterFile
 from tests.faces import write_pack
@@ -196,6 +196,7 @@ def test_the_node_runs_again_when_a_file_comes_goes_or_changes(models):
 LOADERS = {
     "adapter": (LoadIPAdapter, "ip_adapter_name", "ipadapter/a.safetensors"),
     "encoder": (LoadOpenCLIPVision, "clip_name", "clip_vision/a.safetensors"),
+    "SigLIP": (LoadSigLIPVision, "clip_name", "clip_vision/a.safetensors"),
     "faces": (LoadInsightFace, "model_name", "insightface/models/a/recognition.onnx"),
 }
 

@@ -16,7 +16,7 @@ from pack.ipadapter.host.faces.models import find_pack, missing_pack, register_f
 from pack.ipadapter.host.files import HOST_ADAPTERS, HOST_ENCODERS, HOST_LORAS, missing_file, register_adapter_folder
 from pack.ipadapter.host.library.finding import Finder, listing
 from pack.ipadapter.host.prompts.files import load_prompt, missing_prompt, prompt_names, save_prompt
-from pack.nodes.load import LoadIPAdapter, LoadOpenCLIPVision
+from pack.nodes.load import LoadIPAdapter, LoadOpenCLIPVision, LoadSigLIPVision
 from pack.nodes.prompt_files import LoadImagePrompt
 
 from tests import small
@@ -59,6 +59,7 @@ def test_a_name_that_no_file_has_is_refused_wherever_a_file_is_chosen(name):
         lambda: find_pack(name),
         lambda: LoadIPAdapter.execute(name),
         lambda: LoadOpenCLIPVision.execute(name, "auto"),
+        lambda: LoadSigLIPVision.execute(name),
         lambda: LoadImagePrompt.execute(name),
     ):
         sentence_of(attempt)

@@ -32,6 +32,7 @@ CURRENT = (
     "LoadImagePrompt",
     "LoadInsightFace",
     "LoadOpenCLIPVision",
+    "LoadSigLIPVision",
     "PrepareReferenceImage",
     "RecordImagePromptAttention",
     "SaveIPAdapter",

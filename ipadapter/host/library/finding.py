@@ -16,7 +16,7 @@ from comfy.model_patcher import ModelPatcher
 
 from ...adapters.spec import AdapterSpec
 from ...backbones.known import model_of, require_layers
-from ...encoders.published import Encoder
+from ...encoders.published import SIGLIP, Encoder
 from ...errors import IPAdapterError
 from ...faces.providers import AUTO_PROVIDER
 from ...library.catalogue import Catalogue, ListedFile
@@ -31,9 +31,11 @@ from ...library.finding import (
 )
 from ...library.kinds import preset_of
 from ...library.loras import LoRATraits, choose_lora, read_lora
+from ...library.published import encoder_for
 from ..adapters.adapter import Adapter, load_adapter_file
 from ..adapters.lora import load_lora
 from ..backbones.replaced import own_attentions
+from ..encoders.siglip import load_siglip_file
 from ..faces.models import find_pack, open_pack
 from ..files import HOST_ADAPTERS, HOST_ENCODERS, HOST_LORAS, file_names, searched
 
@@ -111,15 +113,17 @@ def load_found(
     if files.choice.remark:
         logging.warning("IP-Adapter: %s", files.choice.remark)
     adapter = load_adapter_file(files.choice.file.path, files.choice.file.name)
-    clip_vision = None if files.encoder is None else load_encoder(files.encoder)
+    clip_vision = None if files.encoder is None else load_encoder(files.encoder, encoder_for(files.choice.spec))
     insightface = None if files.pack is None else open_pack(files.pack, provider)
     if files.lora and lora_weight:
         model = load_lora(model, files.lora.path, files.lora.name, lora_weight)
     return Found(model, replace(adapter, clip_vision=clip_vision, insightface=insightface), files.text)
 
 
-def load_encoder(file: ListedFile) -> comfy.clip_vision.ClipVisionModel:
-    """An image encoder through the host's own loader."""
+def load_encoder(file: ListedFile, kind: Encoder | None) -> comfy.clip_vision.ClipVisionModel:
+    """An image encoder through the host's own loader, or a SigLIP through this pack's."""
+    if kind is SIGLIP:
+        return load_siglip_file(file.path, file.name)
     clip_vision = comfy.clip_vision.load(str(file.path))
     if clip_vision is None:
         raise IPAdapterError(f"'{file.name}' is an image encoder that ComfyUI's Load CLIP Vision does not load.")
