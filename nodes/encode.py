@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from ..ipadapter.host.api import io
-from ..ipadapter.host.encoders.encoder import encode_references
+from ..ipadapter.host.encoders.encoder import encode_references, usual_fit
 from ..ipadapter.host.node import Node
 from ..ipadapter.images.pixels import Fit
 from ..ipadapter.images.tiles import Tiling
@@ -15,7 +15,8 @@ from ..ipadapter.prompts.weights import read_image_weights
 from . import inputs
 from .sockets import CATEGORY
 
-FITS: dict[str, Fit | Tiling] = {fit.value: fit for fit in (*Fit, *Tiling)}
+AUTO_FIT = "auto"
+FITS: dict[str, Fit | Tiling | None] = {AUTO_FIT: None, **{fit.value: fit for fit in (*Fit, *Tiling)}}
 
 
 def fit_input() -> io.Combo.Input:
@@ -23,10 +24,10 @@ def fit_input() -> io.Combo.Input:
     return io.Combo.Input(
         "fit",
         options=list(FITS),
-        default=Fit.CROP.value,
-        tooltip="How a picture that is not square becomes one: crop takes the middle, pad keeps all of it "
-        "with nothing around, stretch keeps all of it distorted. tiles reads all of it as several squares, "
-        "tiles in place lets each act where it lies in the picture.",
+        default=AUTO_FIT,
+        tooltip="How a picture that is not square becomes one: auto is crop for CLIP and stretch for SigLIP. "
+        "crop takes the middle, pad keeps all of it with nothing around, stretch keeps all of it distorted. "
+        "tiles reads all of it as several squares, tiles in place lets each act where it lies in the picture.",
     )
 
 
@@ -97,5 +98,6 @@ class EncodeImagePrompt(Node):
         detail: int = 1,
         detail_weight: float = 1.0,
     ) -> io.NodeOutput:
-        reading = Reading(FITS[fit], Order(order), read_image_weights(weights), detail, detail_weight)
+        how = FITS[fit] or usual_fit(clip_vision)
+        reading = Reading(how, Order(order), read_image_weights(weights), detail, detail_weight)
         return io.NodeOutput(encode_references(clip_vision, image, reading, negative_image, mask))

@@ -20,7 +20,7 @@ from pack.ipadapter.encoders.image_tower import (
     load_tower,
     read_architecture,
 )
-from pack.ipadapter.host.encoders.encoder import encode_image_prompt
+from pack.ipadapter.host.encoders.encoder import encode_image_prompt, usual_fit
 from pack.ipadapter.host.encoders.open_clip import AUTO, OpenCLIPVision, architectures, load_encoder_file
 from pack.ipadapter.images.pixels import Fit
 from safetensors.torch import save_file
@@ -163,6 +163,11 @@ def test_a_tower_is_usable_wherever_the_hosts_own_is(name, folder):
     ours = encode_image_prompt(loaded(saved(folder, name)), picture(2), Fit.STRETCH).parts[0].positive
     assert torch.allclose(ours.image_embeds, out["image_embeds"], atol=1e-5)
     assert torch.allclose(ours.penultimate, out["penultimate_hidden_states"], atol=1e-5)
+
+
+def test_a_picture_is_fitted_as_the_towers_weights_were_trained(name, folder):
+    fits = {"ViT-B-32-SigLIP2-256": Fit.STRETCH, ROTARY: Fit.STRETCH}
+    assert usual_fit(loaded(saved(folder, name))) is fits.get(name, Fit.CROP)
 
 
 def test_a_tower_encodes_an_image_prompt(folder):

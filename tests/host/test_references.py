@@ -37,6 +37,19 @@ def test_the_new_inputs_change_nothing_by_themselves():
     assert plain.weights is None and spelled.weights is None and spelled.order is Order.TOGETHER
 
 
+STRETCHED = {"SigLIP", "SigLIP2"}
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_auto_fits_a_picture_as_the_encoder_was_trained(name):
+    first, *_ = (one for one in EncodeImagePrompt.define_schema().inputs if one.id == "fit")
+    assert first.default == "auto"
+    image = picture(1, 40, 100)
+    made = {fit: encode(image, fit, name).parts[0].positive.image_embeds for fit in ("auto", "crop", "stretch")}
+    usual, other = ("stretch", "crop") if name in STRETCHED else ("crop", "stretch")
+    assert torch.equal(made["auto"], made[usual]) and not torch.equal(made["auto"], made[other])
+
+
 @pytest.mark.parametrize("wide", [True, False])
 def test_tiles_are_references_of_their_own(wide):
     image = picture(2, 40, 100) if wide else picture(2, 100, 40)

@@ -12,6 +12,7 @@ import comfy.utils
 import torch
 from torch import Tensor
 
+from ...encoders.two_towers import FITS
 from ...errors import IPAdapterError
 from ...images.pixels import Fit, PixelFormat, prepare_pixels, zero_pixels
 from ...prompts.combining import join_features
@@ -82,6 +83,12 @@ def pixel_format(clip_vision: comfy.clip_vision.ClipVisionModel) -> PixelFormat:
     flexible = int(patches**0.5) * clip_vision.config.get("patch_size", 16)
     size = clip_vision.image_size if clip_vision.image_size > 0 else flexible
     return PixelFormat(size, tuple(clip_vision.image_mean), tuple(clip_vision.image_std))
+
+
+def usual_fit(clip_vision: comfy.clip_vision.ClipVisionModel) -> Fit:
+    """How its makers' preprocessing makes a square of a picture: most take the middle, SigLIP's stretches it."""
+    squashed = "siglip" in clip_vision.config.get("model_type", "")
+    return FITS.get(clip_vision.config.get("resize_mode", "squash" if squashed else "shortest"), Fit.CROP)
 
 
 def encode_all(clip_vision: comfy.clip_vision.ClipVisionModel, batches: list[Tensor]) -> list[ImageFeatures]:

@@ -36,7 +36,12 @@ class OpenCLIPVision(comfy.clip_vision.ClipVisionModel):  # type: ignore[misc]  
         self.image_size = architecture.image_size
         self.image_mean, self.image_std = list(mean), list(std)
         self.model_type = "open_clip"
-        self.config = {"model_type": "open_clip", "architecture": architecture.name, "image_size": self.image_size}
+        self.config = {
+            "model_type": "open_clip",
+            "architecture": architecture.name,
+            "image_size": self.image_size,
+            "resize_mode": architecture.resize_mode,
+        }
         self.return_all_hidden_states = False
         self.load_device = comfy.model_management.text_encoder_device()
         self.dtype = dtype
