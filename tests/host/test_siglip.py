@@ -25,6 +25,8 @@ from tests.adapters import random_adapter
 from tests.host.test_encoder import encode
 from tests.plain.public import checkpoint_of
 from tests.refusals import file_refusal
+from tools.standins.models import siglip
+from tools.standins.noise import Noise
 
 WIDTH, SIZE, PATCHES = 768, 64, 16  # the narrowest there is: the number of heads goes by the width
 TOLERANCE = 2e-5  # of vectors up to about 5
@@ -132,6 +134,16 @@ def test_an_adapter_as_wide_reads_it(encoder):
     prompt = encode_image_prompt(encoder, picture(1), Fit.STRETCH)
     (read,), (nothing,) = features_for(spec_of(WIDTH), prompt, prompt.parts[0])
     assert read is prompt.parts[0].positive.image_embeds and not nothing.any()
+
+
+def test_the_stand_in_is_as_the_public_file_but_for_its_depth(tmp_path):
+    path = saved(tmp_path, siglip(Noise.seeded(1)))
+    found = load_siglip_file(path, path.name)
+    prompt = encode_image_prompt(found, picture(1), Fit.STRETCH)
+    assert found.image_size == 384 and path.stat().st_size < 50e6
+    assert prompt.parts[0].positive.image_embeds.shape == (1, 1152)
+    assert prompt.parts[0].positive.penultimate.shape == (1, 729, 1152)
+    assert prompt.encoder == "SigLIP so400m/14-384 (384 px, 1152-wide embedding)"
 
 
 def test_find_opens_it_whole(file):

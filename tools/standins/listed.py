@@ -9,7 +9,7 @@ from typing import Any
 
 from .adapters import adapter, face_adapter, full_projection, resampler_projection, standard_projection
 from .detector import detector
-from .models import sd15_checkpoint, sd15_controlnet, sd15_lora, sd15_t2i_adapter, sdxl_checkpoint, vit_h
+from .models import sd15_checkpoint, sd15_controlnet, sd15_lora, sd15_t2i_adapter, sdxl_checkpoint, siglip, vit_h
 from .noise import Noise
 from .recogniser import recogniser
 from .unets import SD15, SDXL
@@ -34,6 +34,7 @@ class StandIn:
 STAND_INS = (
     StandIn("checkpoints/v1-5-pruned-emaonly-fp16.safetensors", ("sd15",), sd15_checkpoint),
     StandIn("clip_vision/CLIP-ViT-H-14-laion2B-s32B-b79K.safetensors", ("sd15", "sdxl"), vit_h),
+    StandIn("clip_vision/sigclip_vision_patch14_384.safetensors", ("flux",), siglip),
     StandIn("ipadapter/ip-adapter_sd15.safetensors", ("sd15",), adapter(SD15, standard_projection(SD15))),
     StandIn("ipadapter/ip-adapter-plus_sd15.safetensors", ("sd15",), adapter(SD15, resampler_projection(SD15, 768))),
     StandIn("ipadapter/ip-adapter-full-face_sd15.safetensors", ("sd15",), adapter(SD15, full_projection(SD15))),
@@ -52,5 +53,6 @@ STAND_INS = (
 SETS: dict[str, tuple[StandIn, ...]] = {
     "sd15": tuple(one for one in STAND_INS if "sd15" in one.sets),
     "sdxl": tuple(one for one in STAND_INS if "sdxl" in one.sets),
+    "flux": tuple(one for one in STAND_INS if "flux" in one.sets),
     "all": STAND_INS,
 }

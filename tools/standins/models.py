@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from .noise import Noise, State, fill, shapes_of
+from .noise import Noise, Shapes, State, fill, shapes_of
 from .unets import SD15, SDXL, unet_shapes
 
 LORA_RANK = 4
@@ -108,3 +108,37 @@ def vit_h(noise: Noise) -> State:
     with torch.device("meta"):
         encoder = CLIPVisionModelProjection(config, torch.float16, "meta", manual_cast)
     return fill(shapes_of(encoder), noise)
+
+
+def siglip(noise: Noise) -> State:
+    """SigLIP so400m/14-384's image tower with its pooling head under the public names: as wide, but two layers deep and
+    with narrow perceptrons.
+    """
+    from comfy.clip_model import CLIPVisionModelProjection
+    from comfy.ops import manual_cast
+
+    from ipadapter.encoders.siglip import SigLIPSizes
+    from ipadapter.host.encoders.siglip import model_config
+
+    sizes = SigLIPSizes(width=1152, depth=2, inner=64, patch=14, side=27)
+    with torch.device("meta"):
+        tower = CLIPVisionModelProjection(model_config(sizes), torch.float16, "meta", manual_cast)
+    return fill({**shapes_of(tower), **head_shapes(sizes.width, sizes.inner)}, noise)
+
+
+def head_shapes(width: int, inner: int) -> Shapes:
+    """Of SigLIP's pooling head."""
+    shapes = {
+        "probe": (1, 1, width),
+        "attention.in_proj_weight": (3 * width, width),
+        "attention.in_proj_bias": (3 * width,),
+        "attention.out_proj.weight": (width, width),
+        "attention.out_proj.bias": (width,),
+        "layernorm.weight": (width,),
+        "layernorm.bias": (width,),
+        "mlp.fc1.weight": (inner, width),
+        "mlp.fc1.bias": (inner,),
+        "mlp.fc2.weight": (width, inner),
+        "mlp.fc2.bias": (width,),
+    }
+    return {f"vision_model.head.{name}": shape for name, shape in shapes.items()}
