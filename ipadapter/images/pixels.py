@@ -165,3 +165,8 @@ def letterbox(x: Tensor, size: int) -> Tensor:
 def zero_pixels(form: PixelFormat) -> Tensor:
     """Zeros in place of normalised pixels: the reference's "no image", (1, 3, size, size)."""
     return torch.zeros(1, 3, form.size, form.size)
+
+
+def black_picture(form: PixelFormat) -> Tensor:
+    """A black picture's normalised pixels, (1, 3, size, size)."""
+    return normalise(torch.zeros(1, 3, form.size, form.size), form)

@@ -1,7 +1,8 @@
 """Image prompts as files: safetensors with every number as it was, and what they mean in the metadata.
 
-Tensors are named `zero_pixels.<output>`, `parts.<i>.positive.<output>`, `parts.<i>.negative.<output>` and
-`parts.<i>.region`, where an output is `image_embeds`, `penultimate` or `face`. A part's other fields are JSON.
+Tensors are named `zero_pixels.<output>`, `black.image_embeds`, `parts.<i>.positive.<output>`,
+`parts.<i>.negative.<output>` and `parts.<i>.region`, where an output is `image_embeds`, `penultimate` or `face`. A
+part's other fields are JSON.
 """
 
 from __future__ import annotations
@@ -80,6 +81,7 @@ def write_prompt(path: Path, prompt: ImagePrompt) -> Path:
 def prompt_tensors(prompt: ImagePrompt) -> Tensors:
     """Every tensor of a prompt, each with memory of its own, as the format asks."""
     named = feature_tensors("zero_pixels", prompt.zero_pixels)
+    named |= feature_tensors("black", None if prompt.black is None else ImageFeatures(prompt.black))
     for index, part in enumerate(prompt.parts):
         named |= feature_tensors(f"parts.{index}.positive", part.positive)
         named |= feature_tensors(f"parts.{index}.negative", part.negative)
@@ -146,7 +148,8 @@ def understand(file: PromptFile) -> ImagePrompt:
     encoder, listed = file.metadata.get("encoder", ""), file.metadata.get("parts", "")
     zero_pixels = required(features(file, "zero_pixels"), file, "zero_pixels")
     parts = tuple(read_part(file, index, fields) for index, fields in enumerate(read_fields(file, listed)))
-    prompt = ImagePrompt(parts, zero_pixels, encoder)
+    black = features(file, "black")
+    prompt = ImagePrompt(parts, zero_pixels, encoder, None if black is None else black.image_embeds)
     refuse_inconsistent(file, prompt)
     return prompt
 
@@ -243,6 +246,8 @@ def refuse_inconsistent(file: PromptFile, prompt: ImagePrompt) -> None:
         raise file.wrong("holds tensors that no part has")
     if len(prompt.zero_pixels) != 1:
         raise file.wrong("has zero_pixels of more than one picture")
+    if prompt.black is not None and prompt.black.shape != prompt.zero_pixels.image_embeds.shape:
+        raise file.wrong("has a black picture of another shape than its encoder's embedding")
     for index, part in enumerate(prompt.parts):
         wrong = part_fault(part, prompt.zero_pixels)
         if wrong:

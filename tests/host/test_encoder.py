@@ -18,7 +18,12 @@ import torch
 from pack.ipadapter.adapters.features import features_for
 from pack.ipadapter.adapters.identify import identify
 from pack.ipadapter.errors import IPAdapterError
-from pack.ipadapter.host.encoders.encoder import encode_image_prompt, encode_zero_pixels, pixel_format
+from pack.ipadapter.host.encoders.encoder import (
+    encode_black_picture,
+    encode_image_prompt,
+    encode_zero_pixels,
+    pixel_format,
+)
 from pack.ipadapter.images.pixels import Fit, prepare_pixels
 from pack.ipadapter.prompts.prompt import ImagePrompt
 from torch import Tensor
@@ -170,6 +175,12 @@ def test_no_image_is_zero_pixels_and_not_a_black_picture():
     assert (zero.penultimate - black.penultimate).abs().max() > 100 * TOLERANCE
 
 
+def test_a_prompt_holds_what_its_encoder_makes_of_a_black_picture():
+    black = encode(torch.zeros(1, 90, 70, 3)).parts[0].positive.image_embeds
+    assert black.shape == (1, EMBED) and torch.equal(encode(picture()).black, black)
+    assert torch.equal(encode_black_picture(encoder()), black)
+
+
 def another() -> comfy.clip_vision.ClipVisionModel:
     """The same weights in an encoder of a test's own."""
     model = vision_model(CLIP)
@@ -186,11 +197,11 @@ def counted(model: comfy.clip_vision.ClipVisionModel) -> list[int]:
     return seen
 
 
-def test_zero_pixels_are_encoded_once_an_encoder_and_go_with_it():
+def test_what_is_no_image_is_encoded_once_an_encoder_and_goes_with_it():
     model = another()
     seen = counted(model)
     one, two = (encode_image_prompt(model, picture(2, seed=seed), Fit.CROP) for seed in (2, 3))
-    assert sorted(seen) == [1, 2, 2]
+    assert sorted(seen) == [1, 1, 2, 2]
     for prompt in (one, two):
         assert torch.equal(prompt.zero_pixels.penultimate, encode(picture()).zero_pixels.penultimate)
     kept = weakref.ref(model.patcher)
@@ -201,11 +212,11 @@ def test_zero_pixels_are_encoded_once_an_encoder_and_go_with_it():
 
 def test_zero_pixels_are_encoded_anew_with_other_weights():
     model = another()
-    before = encode_zero_pixels(model).penultimate
+    before, black = encode_zero_pixels(model).penultimate, encode_black_picture(model)
     key = "vision_model.encoder.layers.0.mlp.fc1.bias"
     model.patcher.add_patches({key: (torch.ones_like(model.get_sd()[key]),)})
     after = encode_zero_pixels(model).penultimate
-    assert not torch.allclose(before, after)
+    assert not torch.allclose(before, after) and not torch.allclose(black, encode_black_picture(model))
 
 
 def test_kept_features_of_nothing_can_be_learned_from():
@@ -248,7 +259,7 @@ def test_a_mask_chooses_what_counts():
 
 def test_many_images_are_encoded_in_chunks_with_progress():
     model = another()
-    encode_zero_pixels(model)
+    encode_zero_pixels(model), encode_black_picture(model)
     seen: list[tuple[int, int]] = []
     sizes = counted(model)
     comfy.utils.set_progress_bar_global_hook(lambda value, total, *rest, **more: seen.append((value, total)))

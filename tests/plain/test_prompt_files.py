@@ -63,7 +63,7 @@ def full_prompt() -> ImagePrompt:
         Part(made(1, 2), None, None, Order.TOGETHER, 1.0, Region(mask[:1])),
         Part(made(3, 3)),
     )
-    return ImagePrompt(parts, made(1, 9), "a small encoder (56 px, 24-wide embedding)")
+    return ImagePrompt(parts, made(1, 9), "a small encoder (56 px, 24-wide embedding)", made(1, 8).image_embeds)
 
 
 PROMPTS = {
@@ -192,7 +192,7 @@ def test_every_field_of_a_part_is_kept():
     assert fields == {
         "Part": {"positive", "negative", "weights", "order", "weight", "region"},
         "Region": {"mask", "overlap"},
-        "ImagePrompt": {"parts", "zero_pixels", "encoder"},
+        "ImagePrompt": {"parts", "zero_pixels", "encoder", "black"},
     }
 
 
@@ -286,6 +286,9 @@ HANDS: dict[str, tuple[str, Any]] = {  # tensor -> what is put in its place, and
     "whole numbers": ("parts.2.positive.image_embeds", torch.zeros(3, EMBED, dtype=torch.int64)),
     "negative of another encoder": ("parts.0.negative.image_embeds", torch.zeros(1, 7)),
     "two zero pixels": ("zero_pixels.image_embeds", torch.zeros(2, EMBED)),
+    "two black pictures": ("black.image_embeds", torch.zeros(2, EMBED)),
+    "black picture of another encoder": ("black.image_embeds", torch.zeros(1, EMBED + 1)),
+    "hidden states of a black picture": ("black.penultimate", torch.zeros(1, PATCHES, HIDDEN)),
     "region above 1": ("parts.1.region", torch.full((1, 3, 4), 1.5)),
     "region of two dimensions": ("parts.1.region", torch.zeros(3, 4)),
     "region of NaN": ("parts.1.region", torch.full((1, 3, 4), torch.nan)),

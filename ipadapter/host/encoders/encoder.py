@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -14,12 +14,13 @@ from torch import Tensor
 
 from ...encoders.two_towers import FITS
 from ...errors import IPAdapterError
-from ...images.pixels import Fit, PixelFormat, prepare_pixels, zero_pixels
+from ...images.pixels import Fit, PixelFormat, black_picture, prepare_pixels, zero_pixels
 from ...prompts.combining import join_features
 from ...prompts.prompt import ImageFeatures, ImagePrompt, merge_features
 from ...prompts.reading import Reading, make_parts, views_of
 
 ZERO_PIXELS = "image_prompt_adapter.zero_pixels"  # under which the host's patcher keeps them
+BLACK_PICTURE = "image_prompt_adapter.black_picture"
 PICTURES_A_PASS = 8  # pictures a pass: progress and bounded memory
 
 
@@ -48,32 +49,44 @@ def encode_references(
     whole = [view.pixels(form) for view in views]
     detail = [view.subtiles(form, reading.detail) for view in views] if reading.has_detail else []
     away = [] if negative_image is None else [prepare_pixels(negative_image, None, reading.negative_fit, form)]
-    nothing = encode_zero_pixels(clip_vision)
+    nothing, black = encode_zero_pixels(clip_vision), encode_black_picture(clip_vision)
     features = encode_all(clip_vision, [*whole, *detail, *away])
     encoder = describe_encoder(clip_vision, nothing)
-    refuse_features_not_finite([*features, nothing], encoder)
+    refuse_features_not_finite([*features, nothing, ImageFeatures(black)], encoder)
     negative = features.pop() if away else None
     parts = make_parts(views, features[: len(views)], features[len(views) :], reading, len(image), negative)
-    return ImagePrompt(parts, nothing, encoder)
+    return ImagePrompt(parts, nothing, encoder, black)
 
 
 @dataclass(frozen=True)
-class ZeroPixels:
-    """Features of zero pixels, and the weights that made them by the host's name for their patches."""
+class KeptFeatures:
+    """Features of what is no image, and the weights that made them by the host's name for their patches."""
 
     features: ImageFeatures
     patches: UUID
 
 
 def encode_zero_pixels(clip_vision: comfy.clip_vision.ClipVisionModel) -> ImageFeatures:
-    """Features of zeros in place of normalised pixels (N = 1), made once an encoder and kept for as long as it is."""
+    """Features of zeros in place of normalised pixels (N = 1)."""
+    return kept_features(clip_vision, ZERO_PIXELS, zero_pixels)
+
+
+def encode_black_picture(clip_vision: comfy.clip_vision.ClipVisionModel) -> Tensor:
+    """The embedding of a black picture, (1, E), or (1, S, E) of an encoder without a projection."""
+    return kept_features(clip_vision, BLACK_PICTURE, black_picture).image_embeds
+
+
+def kept_features(
+    clip_vision: comfy.clip_vision.ClipVisionModel, name: str, pixels: Callable[[PixelFormat], Tensor]
+) -> ImageFeatures:
+    """Features of such pixels (N = 1), made once an encoder and kept for as long as it is."""
     encoder = clip_vision.patcher
-    kept: ZeroPixels | None = encoder.get_attachment(ZERO_PIXELS)
+    kept: KeptFeatures | None = encoder.get_attachment(name)
     if kept is None or kept.patches != encoder.patches_uuid:
-        made = encode_all(clip_vision, [zero_pixels(pixel_format(clip_vision))])
+        made = encode_all(clip_vision, [pixels(pixel_format(clip_vision))])
         with torch.inference_mode(False):  # the next who asks may be a training
-            kept = ZeroPixels(merge_features(made, lambda tensors: tensors[0].clone()), encoder.patches_uuid)
-        encoder.set_attachments(ZERO_PIXELS, kept)
+            kept = KeptFeatures(merge_features(made, lambda tensors: tensors[0].clone()), encoder.patches_uuid)
+        encoder.set_attachments(name, kept)
     return kept.features
 
 

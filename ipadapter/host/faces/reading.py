@@ -77,7 +77,8 @@ def encode_faces(
     away = None if part.negative is None else replace(part.negative, face=nobody.expand(len(part.negative), -1))
     faced = Part(replace(part.positive, face=embeddings), away, unless_plain(shares), reading.order)
     encoder = " and ".join(name for name in (pack_name(found), seen.encoder) if name)
-    return FacePrompt(ImagePrompt((faced,), replace(seen.zero_pixels, face=nobody), encoder), crops.to(store))
+    prompt = ImagePrompt((faced,), replace(seen.zero_pixels, face=nobody), encoder, seen.black)
+    return FacePrompt(prompt, crops.to(store))
 
 
 def read_faces(analysis: FaceAnalysis, image: Tensor, rank: int, cut: FaceCut) -> Iterator[ReadFace]:

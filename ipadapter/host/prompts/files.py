@@ -25,7 +25,12 @@ from ...prompts.files import (
     write_prompt,
 )
 from ...prompts.prompt import UNKNOWN, ImageFeatures, ImagePrompt
-from ..encoders.encoder import describe_encoder, encode_zero_pixels, refuse_features_not_finite
+from ..encoders.encoder import (
+    describe_encoder,
+    encode_black_picture,
+    encode_zero_pixels,
+    refuse_features_not_finite,
+)
 from ..files import fingerprint_of, next_path
 from ..pictures import single_pictures, to_pil
 
@@ -108,7 +113,8 @@ def load_prompt(name: str, clip_vision: comfy.clip_vision.ClipVisionModel | None
     found = read_features(path, name)
     if clip_vision is None:
         return prompt_of_unknown(found)
-    return prompt_of_features(found, *features_of_nothing(clip_vision), name)
+    prompt = prompt_of_features(found, *features_of_nothing(clip_vision), name)
+    return replace(prompt, black=encode_black_picture(clip_vision))
 
 
 def with_encoder(prompt: ImagePrompt, clip_vision: comfy.clip_vision.ClipVisionModel | None) -> ImagePrompt:
@@ -118,7 +124,7 @@ def with_encoder(prompt: ImagePrompt, clip_vision: comfy.clip_vision.ClipVisionM
     nothing, encoder = features_of_nothing(clip_vision)
     for part in prompt.parts:
         refuse_other_encoder(part.positive, nothing, encoder, "the image prompt")
-    return replace(prompt, zero_pixels=nothing, encoder=encoder)
+    return replace(prompt, zero_pixels=nothing, encoder=encoder, black=encode_black_picture(clip_vision))
 
 
 def features_of_nothing(clip_vision: comfy.clip_vision.ClipVisionModel) -> tuple[ImageFeatures, str]:
