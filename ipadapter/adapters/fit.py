@@ -16,9 +16,8 @@ def match_layers(spec: AdapterSpec, unet: nn.Module) -> tuple[CrossAttentionLaye
 
     Raises IPAdapterError naming both sides where the model is no UNet or one of another base.
     """
-    all_layers = require_layers(unet, f"'{spec.name}' is for {spec.base}")
-    model, parts = model_of(unet, all_layers), spec.family.parts
-    layers = tuple(layer for layer in all_layers if not parts or layer.place[0] in parts) or all_layers
+    found = require_layers(unet, f"'{spec.name}' is for {spec.base}")
+    model, layers = model_of(unet, found), acting_layers(spec, found)
     if not agrees(spec, layers, model.base):
         have, want = (f"{count} layers, {width}-wide context" for count, width in sides(spec, layers))
         raise IPAdapterError(
@@ -26,6 +25,12 @@ def match_layers(spec: AdapterSpec, unet: nn.Module) -> tuple[CrossAttentionLaye
             f"{other_model(model, spec.base)}."
         )
     return layers
+
+
+def acting_layers(spec: AdapterSpec, layers: tuple[CrossAttentionLayer, ...]) -> tuple[CrossAttentionLayer, ...]:
+    """Those of a model's layers in which an adapter's family acts; all, where the model has none such."""
+    parts = spec.family.parts
+    return tuple(layer for layer in layers if not parts or layer.place[0] in parts) or layers
 
 
 def narrowing_of(spec: AdapterSpec, unet: nn.Module) -> nn.Linear | None:

@@ -36,6 +36,7 @@ class BaseModel:
     base: str
     name: str
     published: bool
+    remark: str = ""  # what an adapter for its base does less well in it, in a sentence
 
 
 def base_for(context_dim: int) -> str:

@@ -20,6 +20,11 @@ WHOLE_BLOCKS = {DOUBLE: 19, SINGLE: 38}
 BLOCK = re.compile(rf"^({DOUBLE}|{SINGLE})_blocks\.(\d+)$")
 PARTS_OF_A_BLOCK = {DOUBLE: "img_attn", SINGLE: "linear1"}  # what tells it from another model's of that name
 PATCH = 2  # latent pixels that a row of the picture stands for, along each side
+SCHNELL = "FLUX.1 schnell"
+UNTRAINED = (
+    "IP-Adapter: the adapters for FLUX.1 were trained with dev and its guidance; schnell follows them less, and a "
+    "higher weight may be needed."
+)
 RELATIVES = {  # that are built alike: what tells each, and its name
     "global_modulation": "FLUX.2",
     "yak_mlp": "Ovis-Image",
@@ -58,12 +63,14 @@ class Flux:
         return tuple(sorted(found, key=lambda block: (self.parts.index(block.layer.place[0]), block.layer.place[1])))
 
     def identify(self, model: nn.Module, layers: Sequence[CrossAttentionLayer]) -> BaseModel:
-        base = flux_base(model)
-        counts = {part: sum(layer.place[0] == part for layer in layers) for part in self.parts}
+        base, blocks = flux_base(model), self.find_blocks(model)  # an adapter may act in some of them only
+        name = flux_name(model, base)
+        remark = UNTRAINED if name == SCHNELL else ""
+        counts = {part: sum(block.layer.place[0] == part for block in blocks) for part in self.parts}
         if base != FLUX_1 or counts == WHOLE_BLOCKS:
-            return BaseModel(base, flux_name(model, base), base == FLUX_1)
+            return BaseModel(base, name, base == FLUX_1, remark)
         each = " and ".join(f"{counts[part]} of {whole} {part} blocks" for part, whole in WHOLE_BLOCKS.items())
-        return BaseModel(base, f"a pruned {flux_name(model, base)} ({each})", published=False)
+        return BaseModel(base, f"a pruned {name} ({each})", False, remark)
 
     def levels_of(self, layers: Sequence[CrossAttentionLayer]) -> dict[BlockName, str]:
         return {layer.block: layer.place[0] for layer in layers}
@@ -97,7 +104,7 @@ def flux_name(model: nn.Module, base: str) -> str:
         return base
     if is_chroma(model):
         return "Chroma"
-    return FLUX_1 if getattr(getattr(model, "params", None), "guidance_embed", True) else "FLUX.1 schnell"
+    return FLUX_1 if getattr(getattr(model, "params", None), "guidance_embed", True) else SCHNELL
 
 
 def is_chroma(model: nn.Module) -> bool:

@@ -18,6 +18,8 @@ ONLY = f"only {' and '.join(backbone.supported for backbone in BACKBONES)} are s
 NO_LAYERS = f"has no {' or '.join(backbone.layers_called for backbone in BACKBONES)} layers"
 CONNECT = f"connect {', or '.join(backbone.models for backbone in BACKBONES)}"
 
+OWN_FORWARDS = {"ComfyFluxWrapper": "Nunchaku's FLUX"}  # by class: models whose blocks are not the host's
+
 
 def backbone_of(layers: Sequence[CrossAttentionLayer]) -> Backbone:
     """The kind of model that layers stand in: no two have a part in common."""
@@ -53,5 +55,8 @@ def require_layers(model: nn.Module, wish: str) -> tuple[CrossAttentionLayer, ..
     """A model's layers. Raises IPAdapterError, with what is wished for, where it is of no known kind."""
     layers = find_layers(model)
     if not layers:
-        raise IPAdapterError(f"{wish}, but this model ({type(model).__name__}) {NO_LAYERS}: {CONNECT}.")
+        kind = type(model).__name__
+        own = OWN_FORWARDS.get(kind)
+        what = f"is {own}, in which no patch of ComfyUI's is asked" if own else NO_LAYERS
+        raise IPAdapterError(f"{wish}, but this model ({kind}) {what}: {CONNECT}.")
     return layers

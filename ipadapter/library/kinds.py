@@ -17,6 +17,11 @@ from ..errors import IPAdapterError
 from .published import ADAPTERS, PublicAdapter, Traits
 
 
+def with_article(title: str) -> str:
+    """A kind's title as one of them."""
+    return f"{'an' if title[0] in 'AEIOU' else 'a'} {title}"
+
+
 @dataclass(frozen=True)
 class Preset:
     """A kind of adapter: what a family offers under one name."""
@@ -31,7 +36,7 @@ class Preset:
     def objection(self, traits: Traits) -> str | None:
         """Why a file is not of this kind, to be read after its name; None where it is."""
         if traits.family.title != self.family.title:
-            return f"is a {traits.family.title} adapter"
+            return f"is {with_article(traits.family.title)} adapter"
         if self.offer.base and traits.base != self.offer.base:
             return f"is for {traits.base}"
         if self.offer.version and traits.version is not self.offer.version:

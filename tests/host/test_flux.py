@@ -8,11 +8,14 @@ from dataclasses import replace
 import comfy.controlnet
 import comfy.ldm.flux.controlnet
 import comfy.model_management
+import comfy.model_patcher
 import comfy.ops
+import comfy.supported_models
 import pytest
 import torch
 from comfy_extras.nodes_easycache import EasyCacheNode
 from comfy_extras.nodes_torch_compile import TorchCompileModel
+from pack.ipadapter.backbones.known import require_layers
 from pack.ipadapter.errors import IPAdapterError
 from pack.ipadapter.host.adapters.describing import describe_loaded
 from pack.ipadapter.host.backbones.flux import Hook
@@ -29,6 +32,7 @@ from tests.flux import (
     CONTEXT,
     FLUX,
     POOLED,
+    WIDTH,
     Blocks,
     conditioning,
     flux_adapter,
@@ -357,3 +361,60 @@ def test_a_loaded_adapter_is_described_beside_a_model(family):
 def test_hooks_are_told_from_other_nodes_patches():
     model = apply("InstantX FLUX")
     assert all(isinstance(hook, Hook) for hook in hooks(model)) and POOLED
+
+
+def relative(**changes):
+    """FLUX of one block of each kind, changed in some way."""
+    return relative_of(comfy.supported_models.Flux, host_config(Blocks(1, 1)) | changes)
+
+
+def relative_of(kind, unet_config):
+    """A random model that is built of the same blocks."""
+    config = kind(unet_config)
+    config.set_inference_dtype(torch.float32, None)
+    with torch.inference_mode(False):
+        model = config.get_model({}, device=comfy.model_management.unet_offload_device())
+        model.eval().requires_grad_(False)
+        scatter(model.diffusion_model, 3, std=0.03)
+    device = comfy.model_management.get_torch_device()
+    return comfy.model_patcher.CoreModelPatcher(model, load_device=device, offload_device=device)
+
+
+def test_schnell_is_taken_with_a_word(caplog):
+    adapter = host_adapter(flux_adapter("XLabs FLUX", Blocks(1, 1)))
+    with caplog.at_level(logging.WARNING):
+        apply_image_prompt(relative(guidance_embed=False), adapter, flux_prompt(), Strength())
+    assert "were trained with dev and its guidance; schnell follows them less" in caplog.text
+
+
+CHROMA = {"image_model": "chroma", "in_channels": 64, "out_channels": 64, "in_dim": 64, "out_dim": WIDTH}
+CHROMA |= {"hidden_dim": 32, "n_layers": 1}
+CHROMA_TAKES = ("patch_size", "context_in_dim", "hidden_size", "mlp_ratio", "num_heads", "depth", "depth_single_blocks")
+CHROMA_TAKES += ("axes_dim", "theta", "qkv_bias", "txt_ids_dims", "vec_in_dim")
+
+
+@every_family
+def test_chroma_is_flux_with_another_modulation(family):
+    """Whole in number, as it has one modulation for all of its blocks."""
+    config = {key: value for key, value in host_config(Blocks(19, 38)).items() if key in CHROMA_TAKES} | CHROMA
+    model = relative_of(comfy.supported_models.Chroma, config)
+    adapter = host_adapter(flux_adapter(family, Blocks(19, 38)))
+    told = apply_image_prompt(model, adapter, flux_prompt(), Strength())
+    one_step = replace(FLUX, size=(4, 4), steps=1)
+    assert apart(drawn(told, one_step), drawn(model, one_step)) > 0.01
+    assert "fits. It is Chroma, and all of its" in describe_loaded(adapter, model)
+
+
+@pytest.mark.parametrize(("mark", "name"), [({"yak_mlp": True}, "Ovis-Image"), ({"vec_in_dim": None}, "LongCat-Image")])
+def test_a_relative_that_no_adapter_is_for_is_refused_by_its_name(mark, name):
+    adapter = host_adapter(flux_adapter("XLabs FLUX", Blocks(1, 1)))
+    with pytest.raises(IPAdapterError, match=f"is for FLUX.1 .*, but the model is {name} "):
+        apply_image_prompt(relative(**mark), adapter, flux_prompt(), Strength())
+
+
+def test_a_model_with_blocks_of_its_own_is_refused_by_its_name():
+    class ComfyFluxWrapper(torch.nn.Module):
+        """As Nunchaku's is called."""
+
+    with pytest.raises(IPAdapterError, match=r"this model \(ComfyFluxWrapper\) is Nunchaku's FLUX, in which no patch"):
+        require_layers(ComfyFluxWrapper(), "'x' is for FLUX.1")

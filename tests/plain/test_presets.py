@@ -386,7 +386,7 @@ def test_the_encoder_an_adapter_needs_is_taken_and_none_of_another_size(publishe
 
 
 def test_of_two_copies_of_an_encoder_the_published_name_and_then_the_smaller_is_taken(surveyed, tmp_path):
-    spec = surveyed.found[0][1]
+    spec = next(spec for file, spec in surveyed.found if file.path.name == "ip-adapter_sd15.safetensors")
     large = LAYOUTS["open_clip"](*SIZES["ViT-H"])
     write_sparse(tmp_path / "a.safetensors", large)
     write_sparse(tmp_path / "b.safetensors", LAYOUTS["transformers"](*SIZES["ViT-H"]))

@@ -8,7 +8,7 @@ from __future__ import annotations
 from ...backbones.bases import FLUX_1
 from ...backbones.flux import FLUX, SINGLE
 from ...backbones.joint import Joining
-from ...encoders.published import page
+from ...encoders.published import SIGLIP, page
 from ...prompts.prompt import Feature
 from ..checkpoint import Checkpoint, shape
 from ..family import Family, Offer, ProjectionSpec, PublishedFile, Unconditional
@@ -16,6 +16,8 @@ from ..layer import NormedProjection
 from ..layout import EVERY_LAYER
 from ..projection import PerceptronProjection
 from ..reading import whole_tokens
+
+FLUX_REPOSITORY = "InstantX/FLUX.1-dev-IP-Adapter"
 
 
 def read_instantx(checkpoint: Checkpoint, context_dim: int) -> ProjectionSpec:
@@ -41,6 +43,8 @@ INSTANTX_FLUX = Family(
     base=lambda projection: FLUX_1,
     offers=(Offer(15, "FLUX InstantX", base=FLUX_1),),
     published=(
-        PublishedFile("flux-ip-adapter-instantx.bin", FLUX_1, page("InstantX/FLUX.1-dev-IP-Adapter", "ip-adapter.bin")),
+        PublishedFile(
+            "flux-ip-adapter-instantx.bin", FLUX_1, page("InstantX/FLUX.1-dev-IP-Adapter", "ip-adapter.bin"), SIGLIP
+        ),
     ),
 )

@@ -43,7 +43,7 @@ XLABS = Family(
     joining=Joining(behind=True),
     file_name=xlabs_name,
     base=lambda projection: FLUX_1,
-    offers=(Offer(14, "FLUX XLabs", base=FLUX_1),),
+    offers=(Offer(14, "FLUX XLabs", better="v2", base=FLUX_1),),
     published=(
         PublishedFile(
             "flux-ip-adapter-v2.safetensors",

@@ -20,7 +20,7 @@ from ...prompts.prompt import ImageFeatures, ImagePrompt, merge_features
 from ...prompts.reading import Reading, make_parts, views_of
 
 ZERO_PIXELS = "image_prompt_adapter.zero_pixels"  # under which the host's patcher keeps them
-BLACK_PICTURE = "image_prompt_adapter.black_picture"
+BLACK_FEATURES = "image_prompt_adapter.black_picture"
 PICTURES_A_PASS = 8  # pictures a pass: progress and bounded memory
 
 
@@ -73,7 +73,7 @@ def encode_zero_pixels(clip_vision: comfy.clip_vision.ClipVisionModel) -> ImageF
 
 def encode_black_picture(clip_vision: comfy.clip_vision.ClipVisionModel) -> Tensor:
     """The embedding of a black picture, (1, E), or (1, S, E) of an encoder without a projection."""
-    return kept_features(clip_vision, BLACK_PICTURE, black_picture).image_embeds
+    return kept_features(clip_vision, BLACK_FEATURES, black_picture).image_embeds
 
 
 def kept_features(

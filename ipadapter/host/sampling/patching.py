@@ -16,6 +16,7 @@ from torch import Tensor
 from ...adapters.fit import match_layers, narrowing_of
 from ...attention.application import EXACT, Application, ApplyTarget, Fitting
 from ...backbones.backbone import Place
+from ...backbones.known import model_of
 from ...prompts.prompt import ImagePrompt
 from ...strength.layers import weigh_layers
 from ...strength.strength import Strength
@@ -51,6 +52,8 @@ def apply_image_prompt(
     dtype = model.model.get_dtype_inference()
     with own_attentions(model) as unet:
         layers, narrow = match_layers(adapter.spec, unet), narrowing_of(adapter.spec, unet)
+        remark = model_of(unet, layers).remark
+    tell([remark] if remark else [])
     target = ApplyTarget(layers, weigh_layers(strength.layers, layers), strength, dtype, bound, narrow, fitting)
     made, rows = make_applications(adapter, prompt, target, mask), rows_of(model)
     if not made:
