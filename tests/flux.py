@@ -171,10 +171,20 @@ class Recorder:
     calls: list[FluxCall] = field(default_factory=list)
 
     def __call__(
-        self, executor, x, timestep, context, y, guidance, references, control, options, **kwargs: Any
+        self,
+        executor: Any,
+        x: Tensor,
+        timestep: Tensor,
+        context: Tensor,
+        y: Tensor,
+        guidance: Tensor,
+        references: list[Tensor] | None,
+        control: Any,
+        options: dict[str, Any],
+        **kwargs: Any,
     ) -> Tensor:
-        given = [tensor.clone() for tensor in (x, timestep, context, y, guidance)]
-        out = executor(x, timestep, context, y, guidance, references, control, options, **kwargs)
+        given = (x.clone(), timestep.clone(), context.clone(), y.clone(), guidance.clone())
+        out: Tensor = executor(x, timestep, context, y, guidance, references, control, options, **kwargs)
         self.calls.append(FluxCall(*given, references or [], list(options["cond_or_uncond"]), out.clone()))
         return out
 
