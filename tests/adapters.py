@@ -116,6 +116,8 @@ PROJECTIONS: dict[str, Callable[..., dict[str, tuple[int, ...]]]] = {
     "FaceID Portrait unnorm": portrait_unnorm_shapes,
     "XLabs FLUX": base_shapes,
     "InstantX FLUX": instantx_shapes,
+    "ai-toolkit FLUX": base_shapes,
+    "ai-toolkit FLUX plus": plus_shapes,
 }
 WITH_LORA = ("FaceID", "FaceID Plus")
 
@@ -164,7 +166,12 @@ def biased_layer_shapes(channels: tuple[int, ...], context: int) -> dict[str, tu
     return every_layer_shapes(channels, context) | biases
 
 
-LAYERS = {"XLabs FLUX": biased_layer_shapes, "InstantX FLUX": every_layer_shapes}  # others have `layer_shapes`
+LAYERS = {  # others have `layer_shapes`
+    "XLabs FLUX": biased_layer_shapes,
+    "InstantX FLUX": every_layer_shapes,
+    "ai-toolkit FLUX": every_layer_shapes,
+    "ai-toolkit FLUX plus": every_layer_shapes,
+}
 
 
 def random_adapter(family: str, channels: tuple[int, ...], context: int, seed: int = 1, **sizes: int) -> AdapterFile:

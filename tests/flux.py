@@ -18,10 +18,11 @@ import comfy.utils
 import torch
 from comfy.patcher_extension import WrappersMP
 from diffusers.models.transformers.transformer_flux import FluxTransformer2DModel
-from pack.ipadapter.prompts.prompt import ImageFeatures, ImagePrompt, Part
+from pack.ipadapter.prompts.prompt import ImagePrompt, Part
 from torch import Tensor
 
 from tests.adapters import EMBED, AdapterFile, random_adapter
+from tests.image_prompts import random_features
 from tests.small import scatter
 from tests.world import Settings, see_progress
 
@@ -128,16 +129,17 @@ def as_place(place: Any) -> tuple[Any, ...]:
 def flux_adapter(family: str, blocks: Blocks = SMALL, seed: int = 1, **sizes: int) -> AdapterFile:
     """A random adapter for every block that its family acts in."""
     layers = blocks.double if family.startswith("XLabs") else blocks.double + blocks.single
-    return random_adapter(family, (WIDTH,) * layers, CONTEXT, seed, **sizes)
+    width = WIDTH if family.startswith("ai-toolkit") else CONTEXT  # of the tokens
+    return random_adapter(family, (WIDTH,) * layers, width, seed, **sizes)
 
 
 def flux_prompt(images: int = 1, seed: int = 3, negatives: int = 0) -> ImagePrompt:
     """Random embeddings as a small image encoder might make them, of a black picture too."""
     generator = torch.Generator().manual_seed(seed)
-    positive, negative = (torch.randn(count, EMBED, generator=generator) for count in (images, negatives))
-    part = Part(ImageFeatures(positive), ImageFeatures(negative) if negatives else None)
-    nothing, black = torch.randn(2, 1, EMBED, generator=torch.Generator().manual_seed(98))
-    return ImagePrompt((part,), ImageFeatures(nothing), "small test encoder", black)
+    positive, negative = (random_features(count, generator) for count in (images, negatives))
+    again = torch.Generator().manual_seed(98)
+    part = Part(positive, negative if negatives else None)
+    return ImagePrompt((part,), random_features(1, again), "small test encoder", torch.randn(1, EMBED, generator=again))
 
 
 def conditioning(seed: int, tokens: int = TOKENS, **extra: Any) -> list:

@@ -54,7 +54,9 @@ def narrowing_of(spec: AdapterSpec, unet: nn.Module) -> nn.Linear | None:
 def agrees(spec: AdapterSpec, layers: tuple[CrossAttentionLayer, ...], base: str) -> bool:
     """Whether an adapter is for a UNet of these layers and this base."""
     widths, is_kind = tuple(layer.channels for layer in layers), backbone_of(layers) is spec.family.backbone
-    return is_kind and widths == spec.channels and layers[0].context_dim == spec.context_dim and base == spec.base
+    reads_text = spec.family.joining is None  # in a joint attention tokens may be of any width
+    as_wide = not reads_text or layers[0].context_dim == spec.context_dim
+    return is_kind and widths == spec.channels and as_wide and base == spec.base
 
 
 def sides(spec: AdapterSpec, layers: tuple[CrossAttentionLayer, ...]) -> tuple[tuple[int, int], tuple[int, int]]:

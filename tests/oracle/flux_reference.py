@@ -94,8 +94,7 @@ class InstantXProcessor(nn.Module):
 
         query, key, value = (split(one(hidden_states)) for one in (attn.to_q, attn.to_k, attn.to_v))
         query, key = attn.norm_q(query), attn.norm_k(key)
-        image = self.image(attn, query)
-        text = 0
+        plain, text = query, 0
         if encoder_hidden_states is not None:
             asks, keys, values = (
                 split(one(encoder_hidden_states)) for one in (attn.add_q_proj, attn.add_k_proj, attn.add_v_proj)
@@ -106,13 +105,36 @@ class InstantXProcessor(nn.Module):
         query, key = (apply_rotary_emb(one, image_rotary_emb, sequence_dim=1) for one in (query, key))
         out = scaled_dot_product_attention(*(one.transpose(1, 2) for one in (query, key, value)))
         out = out.transpose(1, 2).flatten(2)
+        out = self.joined(attn, plain, query, out, text)
         if encoder_hidden_states is None:
-            return out + image
-        return attn.to_out[0](out[:, text:] + image), attn.to_add_out(out[:, :text])
+            return out
+        return attn.to_out[0](out[:, text:]), attn.to_add_out(out[:, :text])
+
+    def joined(self, attn: Any, query: Tensor, rotated: Tensor, out: Tensor, text: int) -> Tensor:
+        """The attention's output (b, n, c) with the image's: of the picture's rows, or of all where they are not told
+        from the text's."""
+        return torch.cat([out[:, :text], out[:, text:] + self.image(attn, query)], 1)
+
+
+class ToolkitProcessor(InstantXProcessor):
+    """ai-toolkit's: asked after the rotation, from every row, and nothing normalised."""
+
+    def image(self, attn: Any, query: Tensor) -> Tensor:
+        """Of a query (b, n, h, d), rotated, over text and picture."""
+        keys, values = (
+            linear(self.tokens, matrix).unflatten(-1, (attn.heads, -1)).transpose(1, 2) for matrix in self.pair
+        )
+        out = scaled_dot_product_attention(query.transpose(1, 2), keys, values)
+        return self.scale * out.transpose(1, 2).flatten(2)
+
+    def joined(self, attn: Any, query: Tensor, rotated: Tensor, out: Tensor, text: int) -> Tensor:
+        return out + self.image(attn, rotated)
 
 
 class InstantXReference:
     """Their projection and processors over diffusers' transformer."""
+
+    processor = InstantXProcessor
 
     def __init__(self, file: AdapterFile, scale: float, blocks: Blocks = SMALL) -> None:
         self.file, self.scale, self.blocks, self.model = file, scale, blocks, reference_flux(blocks)
@@ -129,7 +151,7 @@ class InstantXReference:
     def velocity(self, call: FluxCall, row: int, embeds: Tensor) -> Tensor:
         tokens, layers = self.project(embeds), self.file.ip_adapter
         made = {
-            name: InstantXProcessor(layers[f"{i}.to_k_ip.weight"], layers[f"{i}.to_v_ip.weight"], tokens, self.scale)
+            name: self.processor(layers[f"{i}.to_k_ip.weight"], layers[f"{i}.to_v_ip.weight"], tokens, self.scale)
             for i, name in enumerate(self.model.attn_processors)
         }
         self.model.set_attn_processor(made)
@@ -137,3 +159,16 @@ class InstantXReference:
             return predict(self.model, self.blocks, call, row)
         finally:
             self.model.set_attn_processor(FluxAttnProcessor())
+
+
+class ToolkitReference(InstantXReference):
+    """ai-toolkit's: the paper's projection."""
+
+    processor = ToolkitProcessor
+
+    def project(self, embeds: Tensor) -> Tensor:
+        proj = self.file.image_proj
+        width = proj["norm.weight"].shape[0]
+        flat = linear(embeds, proj["proj.weight"], proj["proj.bias"])
+        made = layer_norm(flat.reshape(len(embeds), -1, width), (width,), proj["norm.weight"], proj["norm.bias"])
+        return made.reshape(1, -1, width)

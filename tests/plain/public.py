@@ -118,6 +118,10 @@ KINDS = {
     "FLUX.1-dev-IP-Adapter": Kind(
         instantx_shapes(4096, 1152, 128), FLUX_CHANNELS, 4096, "InstantX FLUX", "FLUX.1", 128, SIGLIP
     ),
+    "ai-toolkit flux": Kind(base_shapes(3072, 768), FLUX_CHANNELS, 3072, "ai-toolkit FLUX", "FLUX.1", 4, VIT_L),
+    "ai-toolkit flux plus": Kind(
+        plus_shapes(3072, 1152, 16, 1280, 1280), FLUX_CHANNELS, 3072, "ai-toolkit FLUX plus", "FLUX.1", 16, SIGLIP
+    ),
     "sd21": Kind(base_shapes(1024, 1024), SD15_CHANNELS, 1024, "base", "SD2.1", 4, VIT_H),
 }
 

@@ -30,7 +30,7 @@ FILES = {  # published names -> a layout of tests/plain/public.py
     **{
         f"{name}.{'bin' if 'faceid' in name else 'safetensors'}": kind
         for name, kind in KINDS.items()
-        if not name.startswith(("Kolors", "flux", "FLUX")) and name != "sd21"
+        if not name.startswith(("Kolors", "flux", "FLUX", "ai-toolkit")) and name != "sd21"
     },
     "ip-adapter-faceid-portrait-v11_sd15.bin": KINDS["ip-adapter-faceid-portrait_sd15"],
     "ipa-faceid-plus.bin": KINDS["Kolors-IP-Adapter-FaceID-Plus"],

@@ -2,6 +2,7 @@
 
 from ...errors import IPAdapterError
 from ..family import Family
+from .ai_toolkit import TOOLKIT_FLUX, TOOLKIT_FLUX_PLUS
 from .base import BASE
 from .face_id import FACE_ID
 from .face_id_plus import FACE_ID_PLUS, KOLORS_FACE_ID_PLUS
@@ -23,6 +24,8 @@ FAMILIES: tuple[Family, ...] = (
     PLUS,
     XLABS,
     INSTANTX_FLUX,
+    TOOLKIT_FLUX,
+    TOOLKIT_FLUX_PLUS,
 )
 TRAINABLE = {family.title: family for family in FAMILIES if family.training}
 
@@ -50,6 +53,8 @@ __all__ = [
     "PLUS",
     "PORTRAIT",
     "PORTRAIT_UNNORM",
+    "TOOLKIT_FLUX",
+    "TOOLKIT_FLUX_PLUS",
     "TRAINABLE",
     "XLABS",
     "not_trained",
