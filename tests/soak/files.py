@@ -14,6 +14,7 @@ from tools.environment import LAYOUT
 from tools.lab import reference_pictures
 from tools.server import FOLDERS
 
+SIGLIP = "clip_vision/sigclip_vision_patch14_384.safetensors"
 CHANNELS, CONTEXT, WIDTH = (64, 128, 128, 128, 64, 64, 128), 128, 128  # of the laboratory's UNet, text and encoder
 FACE_PICTURES = 20  # five times as many as there are others
 FACES = {
@@ -32,6 +33,7 @@ def write_models(models: Path) -> None:
     for name, file in FACES.items():
         save_file(file.flat(), adapters / name)
     unpack_clip(models / "clip_vision")
+    (models / SIGLIP).symlink_to(LAYOUT.models / SIGLIP)
     (models / "insightface").symlink_to(LAYOUT.models / "insightface")
 
 

@@ -39,6 +39,8 @@ CHOICES: Mapping[str, tuple[Any, ...]] = {
     "ImagePromptFrames.weights": ("1", "1, 0.5"),
     "ImagePromptLayers.weights": ("", "all: 1, middle: 0", "output 1: 0.5"),
     "ip_adapter_name": ("ip-adapter-lab.safetensors",) * 4 + ("ip-adapter-plus-lab.safetensors",) * 2,
+    "clip_name": ("lab-clip.safetensors",),
+    "LoadSigLIPVision.clip_name": ("sigclip_vision_patch14_384.safetensors",),
     "architecture": ("auto",),
     "value": (1.0, 0.5),
     **dict.fromkeys(("start_step", "ImagePromptAttention.prompt"), (0,)),
@@ -86,10 +88,11 @@ SOURCES: Mapping[str, tuple[str, ...]] = {
     "mask": ("SolidMask",),
     "attn_mask": ("SolidMask",),
 }
-# What is no source of anything else: outputs that nothing is known of before they are made, or that may be nothing.
+# What is no source of anything else: outputs that nothing is known of before they are made, that may be nothing or that
+# no adapter there reads.
 NO_SOURCES = (
     *("FindIPAdapter", "LegacyIPAdapterFaceIDLoader", "LegacyIPAdapterStyleComposition", "LegacyIPAdapterWeights"),
-    "RecordImagePromptAttention",
+    *("LoadSigLIPVision", "RecordImagePromptAttention"),
 )
 FACE_ADAPTERS = ("lab-faceid.safetensors", "lab-faceid-plusv2.safetensors")
 SOLE_KINDS = ("IMAGE_PROMPT_RECORD", "WEIGHTS_STRATEGY", "FLOAT", "INT")  # but of these
