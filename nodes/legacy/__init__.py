@@ -10,6 +10,7 @@ from .apply import (
     LegacyIPAdapterTiled,
 )
 from .embeds import LegacyIPAdapterCombineEmbeds, LegacyIPAdapterEmbeds, LegacyIPAdapterEncoder
+from .first import LegacyIPAdapterFirstEncoder
 from .params import LegacyIPAdapterCombineParams, LegacyIPAdapterFromParams, LegacyIPAdapterRegion
 from .weights import (
     LegacyIPAdapterCombineWeights,
@@ -22,6 +23,7 @@ LEGACY_NODES: list[type[io.ComfyNode]] = [
     LegacyIPAdapterTiled,
     LegacyIPAdapterStyleComposition,
     LegacyIPAdapterEncoder,
+    LegacyIPAdapterFirstEncoder,
     LegacyIPAdapterCombineEmbeds,
     LegacyIPAdapterEmbeds,
     LegacyIPAdapterRegion,

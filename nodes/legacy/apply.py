@@ -33,6 +33,8 @@ from ..sockets import IPAdapterSocket
 from . import inputs
 from .schema import stand_in
 
+HIDDEN = {"optional": True, "advanced": True}  # what few of the old nodes had
+
 
 def layer_inputs() -> list[io.Input]:
     """Weights by layer, and the second weights of some weight types."""
@@ -41,10 +43,11 @@ def layer_inputs() -> list[io.Input]:
         shared.long_text(
             "layer_weights",
             "Weights by layer in place of weight_type, such as 3:1, 6:0.5. Empty: weight_type counts.",
-            optional=True,
+            "",
+            **HIDDEN,
         ),
-        shared.weight("style_boost", 1.0, tooltip.format(BOOSTED_STYLE), optional=True),
-        shared.weight("composition_boost", 0.0, tooltip.format(BOOSTED_COMPOSITION), optional=True),
+        shared.weight("style_boost", 1.0, tooltip.format(BOOSTED_STYLE), **HIDDEN),
+        shared.weight("composition_boost", 0.0, tooltip.format(BOOSTED_COMPOSITION), **HIDDEN),
     ]
 
 
@@ -56,9 +59,9 @@ def detail_inputs() -> list[io.Input]:
             1,
             (1, 16),
             "Above 1 the references are also read in so many by so many pieces.",
-            optional=True,
+            **HIDDEN,
         ),
-        shared.fraction("enhance_ratio", 1.0, "How much the pieces count.", optional=True),
+        shared.fraction("enhance_ratio", 1.0, "How much the pieces count.", **HIDDEN),
     ]
 
 
@@ -66,9 +69,9 @@ def face_inputs() -> list[io.Input]:
     """What of a FaceID adapter can be weighed."""
     plus = "FaceID Plus v2: how much the picture of the face counts beside who it is."
     return [
-        shared.number("weight_faceidv2", 1.0, (-1.0, 5.0), plus, optional=True),
+        shared.number("weight_faceidv2", 1.0, (-1.0, 5.0), plus, **HIDDEN),
         shared.number(
-            "weight_kolors", 1.0, (-1.0, 5.0), "Kolors' FaceID: what its tokens are multiplied by.", optional=True
+            "weight_kolors", 1.0, (-1.0, 5.0), "Kolors' FaceID: what its tokens are multiplied by.", **HIDDEN
         ),
     ]
 
@@ -87,11 +90,12 @@ class LegacyIPAdapter(Node):
                 *inputs.model_and_adapter(),
                 shared.image(),
                 *inputs.strength(),
-                inputs.combine_embeds(),
-                *inputs.manner(),
+                inputs.combine_embeds(advanced=True),
+                *inputs.manner(advanced=True),
                 *layer_inputs(),
                 *detail_inputs(),
                 *face_inputs(),
+                inputs.noise(**HIDDEN),
                 *inputs.surroundings(),
                 inputs.insightface(),
             ],
@@ -122,6 +126,7 @@ class LegacyIPAdapter(Node):
         enhance_ratio: float = 1.0,
         weight_faceidv2: float = 1.0,
         weight_kolors: float = 1.0,
+        noise: float = 0.0,
         image_negative: Tensor | None = None,
         attn_mask: Tensor | None = None,
         clip_vision: ClipVisionModel | None = None,
@@ -141,7 +146,7 @@ class LegacyIPAdapter(Node):
         )
         reading = LegacyReading(combine_embeds, Order(order), enhance_tiles, enhance_ratio)
         adapter = weigh_faces(ipadapter, weight_faceidv2, weight_kolors)
-        seen = Sources(adapter, clip_vision, image_negative, insightface).see(image, reading)
+        seen = Sources(adapter, clip_vision, image_negative, insightface, noise).see(image, reading)
         return io.NodeOutput(apply_prompt(model, adapter, seen.prompt, settings, attn_mask), seen.pictures)
 
 
@@ -208,8 +213,9 @@ class LegacyIPAdapterTiled(Node):
                 shared.image("A reference of any shape, with the proportions of the output."),
                 *inputs.strength(),
                 shared.fraction("sharpening", 0.0, "How much the tiles are sharpened."),
-                inputs.combine_embeds(),
+                inputs.combine_embeds(advanced=True),
                 *inputs.manner(),
+                inputs.noise(**HIDDEN),
                 *inputs.surroundings(),
             ],
             outputs=[
@@ -234,6 +240,7 @@ class LegacyIPAdapterTiled(Node):
         embeds_scaling: str = Scaling.VALUES.value,
         order: str = Order.TOGETHER.value,
         middle_block: bool = True,
+        noise: float = 0.0,
         image_negative: Tensor | None = None,
         attn_mask: Tensor | None = None,
         clip_vision: ClipVisionModel | None = None,
@@ -242,7 +249,8 @@ class LegacyIPAdapterTiled(Node):
             weight, weight_type, start_at, end_at, Scaling(embeds_scaling), Order(order), middle_block
         )
         reading = LegacyReading(combine_embeds, Order(order))
-        tiles = read_tiles(Sources(ipadapter, clip_vision, image_negative), image, reading, sharpening)
+        sources = Sources(ipadapter, clip_vision, image_negative, noise=noise)
+        tiles = read_tiles(sources, image, reading, sharpening)
         followed = apply_prompt(model, ipadapter, tiles.prompt, settings, attn_mask)
         return io.NodeOutput(followed, tiles.images, tiles.masks)
 
@@ -268,7 +276,7 @@ class LegacyIPAdapterStyleComposition(Node):
                     "expand_style", default=False, tooltip="Whether the style acts in all layers but composition's."
                 ),
                 *shared.window(),
-                inputs.combine_embeds("average"),
+                inputs.combine_embeds("average", advanced=True),
                 *inputs.manner(),
                 *inputs.surroundings(),
             ],

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from ...ipadapter.host.api import io
 from ...ipadapter.legacy.migration.legacy_nodes import COMBINE
 from ...ipadapter.legacy.migration.new_nodes import NEW_WEIGHT_TYPES
@@ -40,18 +42,32 @@ def weight_type() -> io.Combo.Input:
     )
 
 
-def combine_embeds(default: str = COMBINE[0]) -> io.Combo.Input:
+def noise(**more: Any) -> io.Float.Input:
+    return io.Float.Input(
+        "noise",
+        default=0.0,
+        min=0.0,
+        max=1.0,
+        step=0.01,
+        tooltip="Above 0 a shuffled, noisy copy of the reference is moved away from.",
+        **more,
+    )
+
+
+def combine_embeds(default: str = COMBINE[0], **more: Any) -> io.Combo.Input:
     return io.Combo.Input(
         "combine_embeds",
         options=list(COMBINE),
         default=default,
         optional=True,
         tooltip="What becomes of several references: concat shows them all, the others make one of them.",
+        **more,
     )
 
 
-def embeds_scaling() -> io.Combo.Input:
-    return choice("embeds_scaling", Scaling.VALUES, "What the weight scales. V only is the paper's.", optional=True)
+def embeds_scaling(**more: Any) -> io.Combo.Input:
+    tooltip = "What the weight scales. V only is the paper's."
+    return choice("embeds_scaling", Scaling.VALUES, tooltip, optional=True, **more)
 
 
 def order() -> io.Combo.Input:
@@ -60,6 +76,7 @@ def order() -> io.Combo.Input:
         Order.TOGETHER,
         "Whether every picture sees all references, or the first picture the first one, and so on.",
         optional=True,
+        advanced=True,
     )
 
 
@@ -68,6 +85,7 @@ def middle_block() -> io.Boolean.Input:
         "middle_block",
         default=True,
         optional=True,
+        advanced=True,
         tooltip="Off leaves the middle block of the UNet out, as ComfyUI_IPAdapter_plus did by mistake.",
     )
 
@@ -102,9 +120,9 @@ def strength() -> list[io.Input]:
     return [weight(), weight_type(), *window()]
 
 
-def manner() -> list[io.Input]:
+def manner(**scaling: Any) -> list[io.Input]:
     """What the weight scales, and which pictures and layers follow."""
-    return [embeds_scaling(), order(), middle_block()]
+    return [embeds_scaling(**scaling), order(), middle_block()]
 
 
 def surroundings() -> list[io.Input]:

@@ -12,6 +12,7 @@ from pack.ipadapter.adapters.face_settings import FaceSettings, FaceVersion
 from pack.ipadapter.errors import IPAdapterError
 from pack.ipadapter.host.encoders.encoder import encode_image_prompt, encode_references
 from pack.ipadapter.host.faces.reading import encode_faces
+from pack.ipadapter.host.legacy.first import noisy_copy
 from pack.ipadapter.host.legacy.reading import times
 from pack.ipadapter.host.sampling.patching import applications_of, apply_image_prompt
 from pack.ipadapter.images.pixels import Fit
@@ -362,6 +363,15 @@ def test_a_face_adapter_reads_the_largest_face_at_the_old_weights_and_leaves_the
     assert same(model, apply_image_prompt(base, used, made.prompt, Strength(0.8))) and not same(model, base)
     assert not model.patches
     assert torch.equal(faces, made.crops)
+
+
+def test_noise_with_a_face_adapter_is_of_the_faces(base, clip_vision, analysis):
+    run = {"clip_vision": clip_vision, "insightface": analysis, **WINDOW}
+    model = LegacyIPAdapter.execute(base, face_adapter(), FACE_IMAGE, 0.8, "linear", **run, noise=0.4).args[0]
+    away = noisy_copy(encode_faces(analysis, FACE_IMAGE, clip_vision).crops, 0.4)
+    made = encode_faces(analysis, FACE_IMAGE, clip_vision, negative=away)
+    used = replace(face_adapter(), spec=replace(face_adapter().spec, face=FaceSettings(FaceVersion.V2, lora=0.0)))
+    assert same(model, apply_image_prompt(base, used, made.prompt, Strength(0.8)))
 
 
 def test_a_face_adapter_without_an_encoder_needs_none_and_a_loader_brings_what_reads_faces(base, analysis):

@@ -47,6 +47,7 @@ LEGACY = (  # nodes in the place of another pack's, for graphs of before
     "LegacyIPAdapterEmbeds",
     "LegacyIPAdapterEncoder",
     "LegacyIPAdapterFaceIDLoader",
+    "LegacyIPAdapterFirstEncoder",
     "LegacyIPAdapterFromParams",
     "LegacyIPAdapterPromptSchedule",
     "LegacyIPAdapterRegion",

@@ -23,6 +23,7 @@ from ..faces.reading import FaceReading, encode_faces
 from ..library.finding import FINDER, Found, load_found
 from ..sampling.conditioning import Conditioning, conds_within
 from ..sampling.patching import apply_image_prompt
+from .first import noisy_copy
 from .reading import LegacyReading, combine_images, cut_tiles, read_images, times
 
 
@@ -34,6 +35,7 @@ class Sources:
     clip_vision: comfy.clip_vision.ClipVisionModel | None = None
     negative: Tensor | None = None
     insightface: FaceAnalysis | None = None
+    noise: float = 0.0  # how noisy a copy of the reference stands in place of a negative image
 
     @property
     def encoder(self) -> comfy.clip_vision.ClipVisionModel:
@@ -57,6 +59,10 @@ class Sources:
             )
         return found
 
+    def away_from(self, image: Tensor) -> Tensor | None:
+        """The negative image: what is connected, else a noisy copy of the references, or none."""
+        return noisy_copy(image, self.noise) if self.negative is None else self.negative
+
     def see(self, image: Tensor, reading: LegacyReading) -> SeenPrompt:
         """References as a prompt, by their faces where the adapter reads faces."""
         return SEE[self.adapter.spec.reads_face](self, image, reading)
@@ -76,13 +82,16 @@ class SeenPrompt:
 
 def see_images(sources: Sources, image: Tensor, reading: LegacyReading) -> SeenPrompt:
     """Whole pictures."""
-    return SeenPrompt(read_images(sources.encoder, image, reading, sources.negative), image)
+    return SeenPrompt(read_images(sources.encoder, image, reading, sources.away_from(image)), image)
 
 
 def see_faces(sources: Sources, image: Tensor, reading: LegacyReading) -> SeenPrompt:
     """The largest face of each picture."""
     clip_vision = sources.encoder if encoder_to_get(sources.adapter.spec) else None
-    made = encode_faces(sources.faces, image, clip_vision, FaceReading(order=reading.order), sources.negative)
+    plain = FaceReading(order=reading.order)
+    made = encode_faces(sources.faces, image, clip_vision, plain, sources.negative)
+    if sources.noise > 0 and sources.negative is None:
+        made = encode_faces(sources.faces, image, clip_vision, plain, sources.away_from(made.crops))
     if reading.order is Order.FRAME_BY_FRAME:
         return SeenPrompt(made.prompt, made.crops)
     return SeenPrompt(combine_images((made.prompt,), reading.combine), made.crops)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any
 
 Value = str | int | float | bool
@@ -27,6 +29,55 @@ class Widget:
     default: Value
     options: tuple[str, ...] = ()  # of a COMBO, where they are known
     control: bool = False
+    low: float | None = None  # of a number, where it has an end
+    high: float | None = None
+    advanced: bool = False  # the front end hides it until it is asked for
+    long: bool = False  # a text of several lines
+
+    def takes(self, value: object) -> bool:
+        """Whether it can have such a value. A whole number fits a FLOAT, and a number may be written as text."""
+        return TAKES[self.kind](self, value)
+
+    @property
+    def range(self) -> str:
+        """What it can have, in words."""
+        if self.low is not None and self.high is not None:
+            return f"a number from {self.low:g} to {self.high:g}"
+        return RANGES[self.kind]
+
+
+def takes_number(widget: Widget, value: object) -> bool:
+    """Within the ends, as far as there are any."""
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+        return False
+    try:
+        number = float(value)
+    except (ValueError, OverflowError):
+        return False
+    low = -math.inf if widget.low is None else widget.low
+    high = math.inf if widget.high is None else widget.high
+    return math.isfinite(number) and low <= number <= high
+
+
+def takes_option(widget: Widget, value: object) -> bool:
+    """One of the options, where they are known."""
+    return isinstance(value, str) and (not widget.options or value in widget.options)
+
+
+TAKES: dict[str, Callable[[Widget, object], bool]] = {
+    "FLOAT": takes_number,
+    "INT": takes_number,
+    "BOOLEAN": lambda widget, value: isinstance(value, bool),
+    "STRING": lambda widget, value: isinstance(value, str),
+    "COMBO": takes_option,
+}
+RANGES = {
+    "FLOAT": "a number",
+    "INT": "a number",
+    "BOOLEAN": "true or false",
+    "STRING": "a text",
+    "COMBO": "one of its options",
+}
 
 
 @dataclass(frozen=True)
@@ -52,6 +103,11 @@ class Form:
         return (*(socket.name for socket in self.sockets), *(widget.name for widget in self.widgets))
 
     @property
+    def required(self) -> frozenset[str]:
+        """Names of the sockets that must be linked."""
+        return frozenset(socket.name for socket in self.sockets if not socket.optional)
+
+    @property
     def widget_slots(self) -> tuple[str | None, ...]:
         """What each of `widgets_values` belongs to; None is the front end's own, behind a seed."""
         return tuple(
@@ -65,8 +121,18 @@ class Form:
 
     def kind_of(self, name: str) -> str:
         """Type of an input."""
+        return self.kinds[name]
+
+    @property
+    def usual(self) -> dict[str, Value]:
+        """The defaults, but for files, of which none is usual."""
+        return {one.name: one.default for one in self.widgets if one.default != "" or one.kind != "COMBO"}
+
+    @property
+    def kinds(self) -> dict[str, str]:
+        """Types of all inputs."""
         kinds = {socket.name: socket.kind for socket in self.sockets}
-        return (kinds | {widget.name: widget.kind for widget in self.widgets})[name]
+        return kinds | {widget.name: widget.kind for widget in self.widgets}
 
 
 def by_id(*forms: Form) -> dict[str, Form]:
@@ -85,19 +151,24 @@ def outputs(text: str) -> tuple[Output, ...]:
     return tuple(Output(*entry.split(":")) for entry in text.split())
 
 
-def number(name: str, default: float) -> Widget:
+def number(name: str, default: float, low: float | None = None, high: float | None = None) -> Widget:
     """A FLOAT."""
-    return Widget(name, "FLOAT", default)
+    return Widget(name, "FLOAT", default, low=low, high=high)
 
 
-def whole(name: str, default: int, control: bool = False) -> Widget:
+def whole(name: str, default: int, low: int | None = None, high: int | None = None, control: bool = False) -> Widget:
     """An INT."""
-    return Widget(name, "INT", default, control=control)
+    return Widget(name, "INT", default, control=control, low=low, high=high)
 
 
-def text(name: str, default: str = "") -> Widget:
+def text(name: str, default: str = "", long: bool = False) -> Widget:
     """A STRING."""
-    return Widget(name, "STRING", default)
+    return Widget(name, "STRING", default, long=long)
+
+
+def advanced(*widgets: Widget) -> tuple[Widget, ...]:
+    """Widgets that the front end hides until they are asked for."""
+    return tuple(replace(widget, advanced=True) for widget in widgets)
 
 
 def switch(name: str, default: bool) -> Widget:

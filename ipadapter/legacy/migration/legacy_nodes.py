@@ -60,11 +60,11 @@ ON_EMBEDS = sockets(
     f"{LEGACY_MODEL_AND_ADAPTER} pos_embed:EMBEDS neg_embed:EMBEDS? attn_mask:MASK? clip_vision:CLIP_VISION?"
 )
 
-WEIGHT_WIDGET = number("weight", 1.0)
-FACE_WEIGHT = number("weight_faceidv2", 1.0)
+WEIGHT_WIDGET = number("weight", 1.0, -1.0, 5.0)
+FACE_WEIGHT = number("weight_faceidv2", 1.0, -1.0, 5.0)
 LEGACY_WEIGHT_TYPE = choice("weight_type", LEGACY_WEIGHT_TYPES)
 COMBINED = choice("combine_embeds", COMBINE)
-WINDOW_WIDGETS = (number("start_at", 0.0), number("end_at", 1.0))
+WINDOW_WIDGETS = (number("start_at", 0.0, 0.0, 1.0), number("end_at", 1.0, 0.0, 1.0))
 SCALING_WIDGET = choice("embeds_scaling", SCALINGS)
 CHUNK_WIDGET = whole("encode_batch_size", 0)
 SHARPENING = number("sharpening", 0.0)

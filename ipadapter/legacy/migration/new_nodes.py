@@ -7,11 +7,12 @@ optional ones. A test holds this table to the schemas.
 from __future__ import annotations
 
 from ...strength.presets import LAYER_PRESETS
-from .forms import Form, Widget, by_id, choice, file_choice, number, outputs, sockets, switch, text, whole
+from .forms import Form, Widget, advanced, by_id, choice, file_choice, number, outputs, sockets, switch, text, whole
 from .legacy_nodes import (
     COMBINE,
     COMBINE_EMBEDS,
     FACE_PRESETS,
+    FACE_WEIGHT,
     LEGACY_METHODS,
     LEGACY_PROVIDERS,
     NEGATIVE_MASK_ENCODER,
@@ -32,6 +33,7 @@ NEW_MODEL_AND_ADAPTER = "model:MODEL ipadapter:IP_ADAPTER"
 NEW_WEIGHT_TYPE = choice("weight_type", NEW_WEIGHT_TYPES)
 ORDER_WIDGET = choice("order", (ORDER_TOGETHER, FRAME_BY_FRAME))
 MIDDLE_WIDGET = switch("middle_block", True)
+NOISE_WIDGET = number("noise", 0.0, 0.0, 1.0)
 
 
 def combined(default: str = "concat") -> Widget:
@@ -51,8 +53,8 @@ NEW_FORMS = by_id(
         "PrepareReferenceImage",
         sockets("image:IMAGE mask:MASK?"),
         (
-            *(Widget("crop", "COMBO", "center"), whole("size", 224)),
-            *(number("sharpening", 0.0), number("margin", 0.1)),
+            *(Widget("crop", "COMBO", "center"), whole("size", 224, 0, 4096)),
+            *(number("sharpening", 0.0, 0.0, 1.0), number("margin", 0.1, 0.0, 2.0)),
         ),
         outputs("image:IMAGE mask:MASK"),
     ),
@@ -61,10 +63,10 @@ NEW_FORMS = by_id(
         sockets("image:IMAGE?"),
         (
             Widget("type", "COMBO", "fade"),
-            number("strength", 1.0),
-            number("blur", 0.0),
-            whole("seed", 0, control=True),
-            whole("size", 224),
+            number("strength", 1.0, 0.0, 1.0),
+            number("blur", 0.0, 0.0, 32.0),
+            whole("seed", 0, 0, 2**64 - 1, control=True),
+            *advanced(whole("size", 224, 8, 4096)),
         ),
         outputs("image:IMAGE"),
     ),
@@ -83,19 +85,11 @@ NEW_FORMS = by_id(
         "LegacyIPAdapter",
         sockets(f"{NEW_MODEL_AND_ADAPTER} image:IMAGE {NEGATIVE_MASK_ENCODER} insightface:INSIGHTFACE?"),
         (
-            *(
-                WEIGHT_WIDGET,
-                NEW_WEIGHT_TYPE,
-                *WINDOW_WIDGETS,
-                combined(),
-                SCALING_WIDGET,
-                ORDER_WIDGET,
-                MIDDLE_WIDGET,
-                text("layer_weights"),
-            ),
-            *(number("style_boost", 1.0), number("composition_boost", 0.0)),
-            *(whole("enhance_tiles", 1), number("enhance_ratio", 1.0)),
-            *(number("weight_faceidv2", 1.0), number("weight_kolors", 1.0)),
+            *(WEIGHT_WIDGET, NEW_WEIGHT_TYPE, *WINDOW_WIDGETS),
+            *advanced(combined(), SCALING_WIDGET, ORDER_WIDGET, MIDDLE_WIDGET, text("layer_weights", long=True)),
+            *advanced(number("style_boost", 1.0, -5.0, 5.0), number("composition_boost", 0.0, -5.0, 5.0)),
+            *advanced(whole("enhance_tiles", 1, 1, 16), number("enhance_ratio", 1.0, 0.0, 1.0)),
+            *advanced(FACE_WEIGHT, number("weight_kolors", 1.0, -1.0, 5.0), NOISE_WIDGET),
         ),
         outputs("MODEL:MODEL face_image:IMAGE"),
     ),
@@ -103,14 +97,8 @@ NEW_FORMS = by_id(
         "LegacyIPAdapterTiled",
         sockets(f"{NEW_MODEL_AND_ADAPTER} image:IMAGE {NEGATIVE_MASK_ENCODER}"),
         (
-            WEIGHT_WIDGET,
-            NEW_WEIGHT_TYPE,
-            *WINDOW_WIDGETS,
-            number("sharpening", 0.0),
-            combined(),
-            SCALING_WIDGET,
-            ORDER_WIDGET,
-            MIDDLE_WIDGET,
+            *(WEIGHT_WIDGET, NEW_WEIGHT_TYPE, *WINDOW_WIDGETS, number("sharpening", 0.0, 0.0, 1.0)),
+            *(*advanced(combined()), SCALING_WIDGET, *advanced(ORDER_WIDGET, MIDDLE_WIDGET, NOISE_WIDGET)),
         ),
         outputs("MODEL:MODEL tiles:IMAGE masks:MASK"),
     ),
@@ -118,16 +106,23 @@ NEW_FORMS = by_id(
         "LegacyIPAdapterStyleComposition",
         sockets(f"{NEW_MODEL_AND_ADAPTER} image_style:IMAGE image_composition:IMAGE {NEGATIVE_MASK_ENCODER}"),
         (
-            *(number("weight_style", 1.0), number("weight_composition", 1.0), switch("expand_style", False)),
-            *(*WINDOW_WIDGETS, combined("average"), SCALING_WIDGET, ORDER_WIDGET, MIDDLE_WIDGET),
+            *(number("weight_style", 1.0, -1.0, 5.0), number("weight_composition", 1.0, -1.0, 5.0)),
+            *(switch("expand_style", False), *WINDOW_WIDGETS),
+            *(*advanced(combined("average")), SCALING_WIDGET, *advanced(ORDER_WIDGET, MIDDLE_WIDGET)),
         ),
         outputs("MODEL:MODEL"),
     ),
     Form(
         "LegacyIPAdapterEncoder",
         sockets("ipadapter:IP_ADAPTER image:IMAGE mask:MASK? clip_vision:CLIP_VISION?"),
-        (WEIGHT_WIDGET,),
+        (number("weight", 1.0, -1.0, 3.0),),
         outputs("pos_embed:IMAGE_PROMPT neg_embed:IMAGE_PROMPT"),
+    ),
+    Form(
+        "LegacyIPAdapterFirstEncoder",
+        sockets("clip_vision:CLIP_VISION image_1:IMAGE image_2:IMAGE? image_3:IMAGE? image_4:IMAGE?"),
+        (NOISE_WIDGET, *(number(f"weight_{place}", 1.0, 0.0, 1.0) for place in range(1, 5))),
+        outputs("EMBEDS:IMAGE_PROMPT"),
     ),
     Form(
         "LegacyIPAdapterCombineEmbeds",
@@ -141,13 +136,16 @@ NEW_FORMS = by_id(
             f"{NEW_MODEL_AND_ADAPTER} pos_embed:IMAGE_PROMPT neg_embed:IMAGE_PROMPT? attn_mask:MASK? "
             "clip_vision:CLIP_VISION?"
         ),
-        (WEIGHT_WIDGET, NEW_WEIGHT_TYPE, *WINDOW_WIDGETS, SCALING_WIDGET, ORDER_WIDGET, MIDDLE_WIDGET),
+        (WEIGHT_WIDGET, NEW_WEIGHT_TYPE, *WINDOW_WIDGETS, SCALING_WIDGET, *advanced(ORDER_WIDGET, MIDDLE_WIDGET)),
         outputs("MODEL:MODEL"),
     ),
     Form(
         "LegacyIPAdapterRegion",
         sockets("image:IMAGE mask:MASK? positive:CONDITIONING? negative:CONDITIONING?"),
-        (number("image_weight", 1.0), number("prompt_weight", 1.0), NEW_WEIGHT_TYPE, *WINDOW_WIDGETS),
+        (
+            *(number("image_weight", 1.0, -1.0, 5.0), number("prompt_weight", 1.0, 0.0, 10.0)),
+            *(NEW_WEIGHT_TYPE, *WINDOW_WIDGETS),
+        ),
         outputs("IPADAPTER_PARAMS:IPADAPTER_PARAMS POSITIVE:CONDITIONING NEGATIVE:CONDITIONING"),
     ),
     Form(
@@ -160,17 +158,17 @@ NEW_FORMS = by_id(
         sockets(
             f"{NEW_MODEL_AND_ADAPTER} ipadapter_params:IPADAPTER_PARAMS image_negative:IMAGE? clip_vision:CLIP_VISION?"
         ),
-        (combined(), SCALING_WIDGET, MIDDLE_WIDGET),
+        (combined(), SCALING_WIDGET, *advanced(MIDDLE_WIDGET)),
         outputs("MODEL:MODEL"),
     ),
     Form(
         "LegacyIPAdapterWeights",
         sockets("weights_strategy:WEIGHTS_STRATEGY? image:IMAGE?"),
         (
-            text("weights", "1.0, 0.0"),
+            text("weights", "1.0, 0.0", long=True),
             choice("timing", TIMINGS, "linear"),
-            *(whole("frames", 0), whole("start_frame", 0), whole("end_frame", 9999)),
-            *(whole("add_starting_frames", 0), whole("add_ending_frames", 0)),
+            *(whole("frames", 0, 0, 9999), whole("start_frame", 0, 0, 9999), whole("end_frame", 9999, 0, 9999)),
+            *(whole("add_starting_frames", 0, 0, 9999), whole("add_ending_frames", 0, 0, 9999)),
             choice("method", LEGACY_METHODS),
         ),
         outputs(
@@ -181,13 +179,13 @@ NEW_FORMS = by_id(
     Form(
         "LegacyIPAdapterCombineWeights",
         (),
-        (number("weights_1", 0.0), number("weights_2", 0.0)),
+        (number("weights_1", 0.0, 0.0, 1.0), number("weights_2", 0.0, 0.0, 1.0)),
         outputs("weights:FLOAT count:INT"),
     ),
     Form(
         "LegacyIPAdapterPromptSchedule",
         sockets("weights_strategy:WEIGHTS_STRATEGY"),
-        (text("prompt"),),
+        (text("prompt", long=True),),
         outputs("prompt_schedule:STRING"),
     ),
     Form(
@@ -199,7 +197,7 @@ NEW_FORMS = by_id(
     Form(
         "LegacyIPAdapterFaceIDLoader",
         sockets("model:MODEL"),
-        (choice("preset", FACE_PRESETS), number("lora_strength", 0.6), choice("provider", LEGACY_PROVIDERS)),
+        (choice("preset", FACE_PRESETS), number("lora_strength", 0.6, 0.0, 1.0), choice("provider", LEGACY_PROVIDERS)),
         outputs("MODEL:MODEL ipadapter:IP_ADAPTER"),
     ),
 )
