@@ -6,12 +6,20 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from pack.ipadapter.legacy.migration.first_nodes import EARLIEST_ENCODER
+from pack.ipadapter.legacy.migration.first_rules import FIRST_RULES
 from pack.ipadapter.legacy.migration.forms import Form, outputs, sockets
 from pack.ipadapter.legacy.migration.legacy_nodes import LEGACY_FORMS
 from pack.ipadapter.legacy.migration.new_nodes import NEW_FORMS
 
 ADAPTER_FILE, EMBEDS_FILE = "ip-adapter_test.safetensors", "kept.ipadpt"
 FILES = {"ipadapter_file": ADAPTER_FILE, "embeds": EMBEDS_FILE}
+
+FIRST_FORMS = {  # of the old pack's first version, each id in its last form
+    **{form.id: form for rule in FIRST_RULES for form in [rule.legacy_form] if form is not EARLIEST_ENCODER},
+    **{kind: LEGACY_FORMS[kind] for kind in ("IPAdapterModelLoader", "PrepImageForClipVision")},
+    **{kind: LEGACY_FORMS[kind] for kind in ("IPAdapterSaveEmbeds", "IPAdapterLoadEmbeds")},
+}
 
 KINDS = ("MODEL", "IMAGE", "MASK", "CLIP_VISION", "CONDITIONING")
 TEST_FORMS = {f"Test{kind}": Form(f"Test{kind}", outputs=outputs(f"made:{kind}")) for kind in KINDS}
@@ -25,9 +33,12 @@ MAKERS = {
 }
 
 
-def form_of(kind: str) -> Form:
+FIRST_MAKERS = {**MAKERS, "INSIGHTFACE": ("InsightFaceLoader", 0)}
+
+
+def form_of(kind: str, forms: Mapping[str, Form] = LEGACY_FORMS) -> Form:
     """What a class of such a graph looks like."""
-    return {**LEGACY_FORMS, **NEW_FORMS, **TEST_FORMS}.get(kind) or Form(kind, sockets("any:*"))
+    return {**forms, **NEW_FORMS, **TEST_FORMS}.get(kind) or Form(kind, sockets("any:*"))
 
 
 @dataclass
@@ -35,6 +46,12 @@ class LegacyGraph:
     """Nodes by number: class, values, and links as number and slot."""
 
     nodes: dict[int, tuple[str, dict[str, Any], dict[str, tuple[int, int]]]] = field(default_factory=dict)
+    forms: Mapping[str, Form] = field(default_factory=lambda: LEGACY_FORMS)
+    makers: Mapping[str, tuple[str, int]] = field(default_factory=lambda: MAKERS)
+
+    def form_of(self, kind: str) -> Form:
+        """What a class of this graph looks like."""
+        return form_of(kind, self.forms)
 
     def add(self, kind: str, links: Mapping[str, tuple[int, int]] | None = None, **values: Any) -> int:
         """A node; its number."""
@@ -44,13 +61,13 @@ class LegacyGraph:
 
     def made(self, kind: str) -> tuple[int, int]:
         """An output of a type, from the node that makes it."""
-        maker, slot = MAKERS.get(kind, (f"Test{kind}", 0))
+        maker, slot = self.makers.get(kind, (f"Test{kind}", 0))
         known = next((number for number, (name, _, _) in self.nodes.items() if name == maker), None)
         return (known or self.add_legacy(maker), slot)
 
     def add_legacy(self, kind: str, optional: bool = True, **values: Any) -> int:
         """A node with its defaults and everything it needs linked to it."""
-        form = form_of(kind)
+        form = self.form_of(kind)
         links = {socket.name: self.made(socket.kind) for socket in form.sockets if optional or not socket.optional}
         files = {name: file for name, file in FILES.items() if name in form.defaults}
         return self.add(kind, links, **{**form.defaults, **files, **values})
@@ -90,18 +107,18 @@ class LegacyGraph:
                 if name in links:
                     number += 1
                     source, source_slot = links[name]
-                    kind = form_of(self.nodes[source][0]).outputs[source_slot].kind
+                    kind = self.form_of(self.nodes[source][0]).outputs[source_slot].kind
                     yield [number, source, source_slot, target, slot, kind]
 
     def shown(self, number: int) -> list[str]:
         """Inputs that a node has in the front end: all sockets, and widgets that are linked."""
         kind, _, links = self.nodes[number]
-        form = form_of(kind)
+        form = self.form_of(kind)
         return [socket.name for socket in form.sockets] + [name for name in form.defaults if name in links]
 
     def ui_node(self, number: int, rows: list[list[Any]]) -> dict[str, Any]:
         kind, values, links = self.nodes[number]
-        form = form_of(kind)
+        form = self.form_of(kind)
         into = {row[4]: row[0] for row in rows if row[3] == number}
         return {
             "id": number,
@@ -136,9 +153,18 @@ class LegacyGraph:
 
 def graph_of(kind: str, optional: bool = True, **values: Any) -> LegacyGraph:
     """One old node with all that it needs, each of its outputs looked at."""
-    graph = LegacyGraph()
+    return looked_at(LegacyGraph(), kind, optional, **values)
+
+
+def first_graph_of(kind: str, optional: bool = True, **values: Any) -> LegacyGraph:
+    """The same of a node of the old pack's first version."""
+    return looked_at(LegacyGraph(forms=FIRST_FORMS, makers=FIRST_MAKERS), kind, optional, **values)
+
+
+def looked_at(graph: LegacyGraph, kind: str, optional: bool, **values: Any) -> LegacyGraph:
+    """A graph with one more node, each of its outputs looked at."""
     number = graph.add_legacy(kind, optional, **values)
-    for slot, _ in enumerate(form_of(kind).outputs):
+    for slot, _ in enumerate(graph.form_of(kind).outputs):
         graph.add(SINK, {"any": (number, slot)})
     return graph
 

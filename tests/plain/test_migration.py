@@ -242,8 +242,9 @@ def test_a_dropped_setting_is_reported_where_it_was_chosen():
     assert dropped == ("encode_batch_size = 4: pictures are always encoded a few at a time",)
 
 
-def test_nodes_of_the_first_version_are_named_and_left():
-    prompt = {"3": {"class_type": "IPAdapterApply", "inputs": {}}}
+def test_nodes_of_the_first_weeks_are_named_and_left():
+    inputs = {"model": ["1", 0], "ipadapter": ["2", 0], "clip_vision_output": ["4", 0], "weight": 0.7}
+    prompt = {"3": {"class_type": "IPAdapterApply", "inputs": inputs}}
     made, changes, warnings = migrate_prompt(prompt)
     assert made == prompt and changes == () and "first version" in warnings[0]
 

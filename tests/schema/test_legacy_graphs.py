@@ -8,11 +8,12 @@ from types import SimpleNamespace
 
 import pytest
 from pack.ipadapter.legacy.migration.api_format import migrate_prompt
+from pack.ipadapter.legacy.migration.forms import Form
 from pack.ipadapter.legacy.migration.legacy_nodes import LEGACY_FORMS
 from pack.ipadapter.legacy.migration.new_nodes import NEW_FORMS
 from pack.ipadapter.legacy.migration.rules import MIGRATION_RULES
 
-from tests.legacy_graphs import ADAPTER_FILE, EMBEDS_FILE, KINDS, SINK, graph_of
+from tests.legacy_graphs import ADAPTER_FILE, EMBEDS_FILE, FIRST_FORMS, KINDS, SINK, first_graph_of, graph_of
 from tests.schema.texts import inputs_of
 from tools.workflows.schema import WIDGET_TYPES
 
@@ -42,6 +43,8 @@ def test_the_defaults_of_the_table_are_those_of_the_schema(info, name):
         assert widget.default == given.get("default", "")
         assert widget.control == bool(given.get("control_after_generate"))
         assert not widget.options or list(widget.options) == given["options"]
+        assert widget.advanced == bool(given.get("advanced")) and widget.long == bool(given.get("multiline"))
+        assert (widget.low, widget.high) == (given.get("min"), given.get("max"))
 
 
 def source(kind: str) -> type:
@@ -99,6 +102,13 @@ def test_the_host_takes_the_migrated_graph_of_every_old_node(classes, old, optio
     assert objections(prompt) == []
 
 
+@pytest.mark.parametrize("optional", [True, False], ids=["all linked", "only what is needed"])
+@pytest.mark.parametrize("old", sorted(FIRST_FORMS))
+def test_the_host_takes_the_migrated_graph_of_every_node_of_the_first_version(classes, old, optional):
+    prompt = migrate_prompt(first_graph_of(old, optional).api)[0]
+    assert objections(prompt) == []
+
+
 def request(old: str, optional: bool = True) -> dict:
     return {"prompt": graph_of(old, optional).api, "client_id": "x"}
 
@@ -117,12 +127,53 @@ def test_a_request_with_an_old_node_is_put_right_whatever_it_lacks(classes, old)
     assert objections(made["prompt"]) == []
 
 
-def test_an_old_node_that_is_installed_is_left_alone(classes, monkeypatch):
+def installed(form: Form) -> type:
+    """Another pack's node of this form."""
+    inputs = {socket.name: (socket.kind,) for socket in form.sockets}
+    return type(form.id, (), {"INPUT_TYPES": lambda: {"required": inputs}, "RETURN_TYPES": (), "FUNCTION": "run"})
+
+
+@pytest.fixture
+def second_version(classes, monkeypatch):
+    """The host's table with the old pack in it."""
+    for name, form in LEGACY_FORMS.items():
+        monkeypatch.setitem(classes, name, installed(form))
+
+
+def test_old_nodes_that_are_installed_are_left_alone(second_version):
     from pack.ipadapter.host.legacy.replacing import replace_in_request
 
-    monkeypatch.setitem(classes, "IPAdapterAdvanced", source("MODEL"))
+    given = request("IPAdapterAdvanced")
+    assert replace_in_request(given) is given
+
+
+@pytest.mark.parametrize("old", ["IPAdapterApply", "IPAdapterEncoder"])
+def test_a_node_of_the_first_version_moves_with_what_feeds_it_though_the_second_is_installed(second_version, old):
+    from pack.ipadapter.host.legacy.replacing import replace_in_request
+
+    both = {**first_graph_of(old).api, **{f"2{key}": node for key, node in loaded_apart().items()}}
+    made = replace_in_request({"prompt": both})["prompt"]
+    assert {key: node["class_type"] for key, node in made.items() if node["class_type"] in LEGACY_FORMS} == {
+        "21": "IPAdapterModelLoader",
+        "22": "IPAdapterAdvanced",
+    }
+
+
+def loaded_apart() -> dict:
+    """A loader and what it feeds, both of the second version."""
+    links = {"ipadapter": ["21", 0], "model": ["9", 0], "image": ["9", 0]}
+    return {
+        "1": {"class_type": "IPAdapterModelLoader", "inputs": {"ipadapter_file": ADAPTER_FILE}},
+        "2": {"class_type": "IPAdapterAdvanced", "inputs": links},
+    }
+
+
+def test_a_loader_moves_with_a_node_that_is_not_installed(classes, monkeypatch):
+    from pack.ipadapter.host.legacy.replacing import replace_in_request
+
+    monkeypatch.setitem(classes, "IPAdapterModelLoader", installed(LEGACY_FORMS["IPAdapterModelLoader"]))
     made = replace_in_request(request("IPAdapterAdvanced"))["prompt"]
-    assert "IPAdapterAdvanced" in {node["class_type"] for node in made.values()}
+    assert not {node["class_type"] for node in made.values()} & set(LEGACY_FORMS)
 
 
 @pytest.mark.parametrize("content", [{}, {"prompt": None}, {"prompt": {"1": 2}}, {"prompt": {"1": {"inputs": {}}}}])

@@ -4,15 +4,18 @@ The front end is told by the host's node replacements. It carries over only inpu
 that are not linked. The host's own replacement in a prompt sent to the API raises KeyError for a mapped input that is
 absent, as every optional input without a link is, for a node without `_meta`, and for a link between two old nodes that
 is not carried over or ends in an input of another name. So a prompt is put right before the host sees it, by the
-handler that it offers for that; where the old pack is installed, its nodes are left alone.
+handler that it offers for that; where the old pack is installed, its nodes are left alone, unless they hang together
+with a node that is not, as those of its first version.
 """
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ...legacy.migration.api_format import is_prompt, migrate_prompt
+from ...legacy.migration.forms import Form
 from ...legacy.migration.rules import MIGRATION_RULES, MigrationRule
 from ..api import ComfyAPI, io
 from ..running import running_server
@@ -56,7 +59,16 @@ def replace_in_request(request: dict[str, Any]) -> dict[str, Any]:
     return {**request, "prompt": migrated} if changes else request
 
 
-def can_replace(rule: MigrationRule) -> bool:
-    """Whether the old node is not installed and the new one is."""
+def can_replace(rules: Sequence[MigrationRule]) -> bool:
+    """Whether nodes that hang together can move and must: all new ones are installed, and not all old ones are."""
     installed = sys.modules["nodes"].NODE_CLASS_MAPPINGS
-    return rule.legacy not in installed and rule.new in installed
+    is_whole = all(rule.new in installed for rule in rules)
+    return is_whole and not all(is_installed(rule.legacy_form, installed) for rule in rules)
+
+
+def is_installed(form: Form, installed: Mapping[str, Any]) -> bool:
+    """Whether a node of this form is: some ids have had another one, here or in another pack."""
+    if form.id not in installed or not form.required:
+        return form.id in installed
+    given = installed[form.id].INPUT_TYPES()
+    return form.required <= {name for inputs in given.values() for name in inputs}

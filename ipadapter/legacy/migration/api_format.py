@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from .forms import GraphJson
-from .report import Change, describe_change, first_version, unusual_choices
-from .rules import MIGRATION_RULES, RENAMED_OPTIONS, Chosen, MigrationRule
+from .moving import HANDED_ON, MayMove, always, left_behind, moving
+from .recognise import Recognised, Shape, recognise
+from .report import Change, describe_change, with_misfits
+from .rules import Chosen, MigrationRule
 
 
 def is_prompt(data: Any) -> bool:
@@ -17,42 +19,57 @@ def is_prompt(data: Any) -> bool:
 
 
 def migrate_prompt(
-    prompt: Mapping[str, Any], replaceable: Callable[[MigrationRule], bool] = lambda rule: True
+    prompt: Mapping[str, Any], may_move: MayMove = always
 ) -> tuple[GraphJson, tuple[Change, ...], tuple[str, ...]]:
     """A graph with its old nodes replaced, what was changed, and warnings. Other nodes are the same objects."""
-    made, changes, warnings = {}, [], []
-    for key, node in prompt.items():
-        rule = MIGRATION_RULES.get(node.get("class_type", "")) if isinstance(node, Mapping) else None
-        if rule is None or not replaceable(rule):
-            made[key] = node
-            warnings.append(first_version(key, kind_of(node)))
-        else:
-            made[key], change = migrate_api_node(key, node, rule)
-            changes.append(change)
-    return made, tuple(changes), tuple(warning for warning in warnings if warning)
+    told = ((key, recognise_api_node(node)) for key, node in prompt.items())
+    found = {key: one for key, one in told if one is not None}
+    moved = moving(found, handed_on(prompt, found), may_move)
+    made, changes = dict(prompt), []
+    for key, rule in moved.items():
+        made[key], change = migrate_api_node(key, prompt[key], rule)
+        changes.append(change)
+    return made, tuple(changes), tuple(left_behind(found, moved))
 
 
-def kind_of(node: Any) -> str:
-    """A node's class, where it says one."""
-    return str(node.get("class_type", "")) if isinstance(node, Mapping) else ""
+def recognise_api_node(node: Any) -> Recognised | None:
+    """What of the old pack a node is."""
+    if not isinstance(node, Mapping):
+        return None
+    return recognise(str(node.get("class_type", "")), Shape(inputs_given(node)))
+
+
+def inputs_given(node: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Values and links by input."""
+    return node.get("inputs") or {}
+
+
+def handed_on(prompt: Mapping[str, Any], found: Mapping[str, Recognised]) -> Iterator[tuple[str, str]]:
+    """Pairs of nodes of which one hands something of the old pack to the other."""
+    for key, one in found.items():
+        for name, value in inputs_given(prompt[key]).items():
+            if is_link(value) and one.legacy_form.kinds.get(name) in HANDED_ON:
+                yield value[0], key
 
 
 def migrate_api_node(key: str, node: Mapping[str, Any], rule: MigrationRule) -> tuple[GraphJson, Change]:
-    """One node: what it has, carried over; what the new one has besides, filled in."""
-    given: Mapping[str, Any] = node.get("inputs") or {}
-    carried = {rule.inputs[name]: renamed(value) for name, value in given.items() if name in rule.inputs}
-    chosen = Chosen(
-        {name: value for name, value in given.items() if not is_link(value)},
-        {name for name, value in given.items() if is_link(value)},
-    )
+    """One node: what it has, carried over; what it lacks, filled in.
+
+    A value that does not fit keeps its name, and so the server refuses it by its name.
+    """
+    given = inputs_given(node)
+    links = {name for name, value in given.items() if is_link(value)}
+    chosen = Chosen({name: value for name, value in given.items() if name not in links}, links)
+    carried = {
+        rule.inputs[name]: rule.translate(name, value)
+        for name, value in {**rule.legacy_form.usual, **given}.items()
+        if name in rule.inputs and name not in rule.untold(links)
+    }
     title = str((node.get("_meta") or {}).get("title", ""))
-    change = unusual_choices(describe_change(rule, key, title, chosen), carried, rule)
-    return {**node, "class_type": rule.new, "inputs": {**rule.filled, **carried}}, change
-
-
-def renamed(value: Any) -> Any:
-    """A choice under its later name."""
-    return RENAMED_OPTIONS.get(value, value) if isinstance(value, str) else value
+    made = {**rule.new_form.usual, **rule.filled, **carried}
+    values = {name: value for name, value in carried.items() if not is_link(value)}
+    change = with_misfits(describe_change(rule, key, title, chosen), rule, values, "choose another.")
+    return {**node, "class_type": rule.new, "inputs": made}, change
 
 
 def is_link(value: Any) -> bool:

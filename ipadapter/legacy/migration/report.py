@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 
-from .forms import GraphJson, Value
-from .rules import FIRST_VERSION, Chosen, MigrationRule
+from .forms import Form, GraphJson, Widget
+from .rules import Chosen, MigrationRule
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ def describe_change(rule: MigrationRule, node: str, title: str, chosen: Chosen) 
     """What a rule changes on a node."""
     dropped = tuple(
         f"{name}{said(chosen, name)}: {why}"
-        for name, why in rule.dropped.items()
+        for name, why in {**rule.dropped, **rule.untold(chosen.links)}.items()
         if chosen.differs(name, rule.legacy_form.defaults.get(name, ""))
     )
     return Change(
@@ -88,21 +88,15 @@ def said(chosen: Chosen, name: str) -> str:
     return " (linked)" if name in chosen.links else f" = {chosen.values[name]}"
 
 
-def unusual_choices(change: Change, values: dict[str, Value], rule: MigrationRule) -> Change:
-    """With a note for every value that the new node does not offer."""
+def misfits(form: Form, values: Mapping[str, object]) -> Iterator[Widget]:
+    """Widgets that cannot have the value that is meant for them."""
+    yield from (widget for widget in form.widgets if widget.name in values and not widget.takes(values[widget.name]))
+
+
+def with_misfits(change: Change, rule: MigrationRule, values: Mapping[str, object], then: str) -> Change:
+    """With a note for every value that the new node cannot have, and what is to be done or was done about it."""
     odd = tuple(
-        f"{widget.name} is '{values[widget.name]}', which {rule.new} does not have: choose another."
-        for widget in rule.new_form.widgets
-        if widget.options and isinstance(values.get(widget.name), str) and values[widget.name] not in widget.options
+        f"{widget.name} is {values[widget.name]!r}, and {rule.new} takes {widget.range}: {then}"
+        for widget in misfits(rule.new_form, values)
     )
     return replace(change, notes=(*change.notes, *odd))
-
-
-def first_version(node: str, kind: str) -> str | None:
-    """The warning for a node of the old pack's first version, or None for others."""
-    if kind not in FIRST_VERSION:
-        return None
-    return (
-        f"node {node} ({kind}) is of the old pack's first version (before April 2024) and is left as it is: build "
-        "its part anew with Load IP-Adapter, Encode Image Prompt and Apply IP-Adapter."
-    )

@@ -46,10 +46,12 @@ class MigrationRule:
     fixed: Mapping[str, Value] = field(default_factory=dict)  # new input -> value
     dropped: Mapping[str, str] = field(default_factory=dict)  # old input -> why
     notes: tuple[Note, ...] = ()
+    choices: Mapping[str, Mapping[Value, Value]] = field(default_factory=dict)  # old input -> its values -> new ones
+    first_form: Form | None = None  # of a node of the old pack's first version
 
     @property
     def legacy_form(self) -> Form:
-        return LEGACY_FORMS[self.legacy]
+        return self.first_form or LEGACY_FORMS[self.legacy]
 
     @property
     def new_form(self) -> Form:
@@ -67,7 +69,28 @@ class MigrationRule:
         """Old input -> new one, of all that are carried over."""
         return {name: self.renamed.get(name, name) for name in self.legacy_form.inputs if name not in self.dropped}
 
+    def untold(self, links: Collection[str]) -> dict[str, str]:
+        """Linked inputs that cannot keep their link, since their values mean something else here; and why."""
+        return {
+            name: f"its values are called otherwise here, so choose {self.inputs[name]} by hand"
+            for name in self.choices
+            if name in links
+        }
 
+    def translate(self, name: str, value: Value) -> Value:
+        """A value of an old widget as the new one has it."""
+        if not isinstance(value, (str, int, float)):
+            return value
+        later = RENAMED_OPTIONS.get(value, value) if isinstance(value, str) else value
+        return self.choices.get(name, {}).get(later, later)
+
+
+RENAMED_OPTIONS = {
+    "style transfer (SDXL)": "style transfer",
+    "style transfer (SDXL only)": "style transfer",
+    "composition (SDXL)": "composition",
+    "style transfer and composition": "style and composition",
+}
 TOUCH_MIDDLE = (
     *("linear", "ease in", "ease out", "ease in-out", "reverse in-out", "weak input", "weak output", "weak middle"),
     *("strong middle", "strong style transfer", "composition precise", "standard", "prompt is more important"),
@@ -256,8 +279,3 @@ MIGRATION_RULES: dict[str, MigrationRule] = {
 }
 
 RENAMED_KINDS = {"IPADAPTER": "IP_ADAPTER", "EMBEDS": "IMAGE_PROMPT"}
-RENAMED_OPTIONS = {"style transfer (SDXL)": "style transfer", "composition (SDXL)": "composition"}
-FIRST_VERSION = (
-    *("IPAdapterApply", "IPAdapterApplyFaceID", "IPAdapterApplyEncoded", "IPAdapterTilesMasked"),
-    *("IPAdapterBatchEmbeds", "PrepImageForInsightFace", "InsightFaceLoader"),
-)

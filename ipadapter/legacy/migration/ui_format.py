@@ -11,10 +11,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from .api_format import renamed
 from .forms import GraphJson, Socket, Value
-from .report import Change, describe_change, first_version, unusual_choices
-from .rules import MIGRATION_RULES, PACK_ID, RENAMED_KINDS, Chosen, MigrationRule
+from .moving import HANDED_ON, left_behind, moving
+from .recognise import CANDIDATES, OURS, Recognised, Shape, recognise
+from .report import Change, describe_change, misfits, with_misfits
+from .rules import PACK_ID, RENAMED_KINDS, Chosen, MigrationRule
 
 FIELDS = ("id", "origin_id", "origin_slot", "target_id", "target_slot", "type")
 PASSING = ("Reroute", "PrimitiveNode", "SetNode", "GetNode", "Reroute (rgthree)")  # they have their neighbours' types
@@ -89,28 +90,51 @@ def entry(slots: Any, index: int, key: str) -> Any:
     return slots[index].get(key) if isinstance(slots, list) and index < len(slots) else None
 
 
+@dataclass(frozen=True)
+class Moved:
+    """One node that was replaced: where, by which rule, and what there is to say of it."""
+
+    graph: Graph
+    rule: MigrationRule
+    change: Change
+
+
 def migrate_workflow(workflow: GraphJson) -> tuple[GraphJson, tuple[Change, ...], tuple[str, ...]]:
     """A workflow with its old nodes replaced, what was changed, and warnings. The one given stays as it is."""
     made = copy.deepcopy(workflow)
     subgraphs = (made.get("definitions") or {}).get("subgraphs") or []
     graphs = [Graph(made), *(Graph(one, str(one.get("name") or one.get("id"))) for one in subgraphs)]
-    replaced = [(graph, change) for graph in graphs for change in migrate_ui_graph(graph)]
-    warnings = [*first_versions(graphs), *legacy_groups(made)]
-    if replaced:
+    warnings: list[str] = []
+    moved = [one for graph in graphs for one in migrate_ui_graph(graph, warnings)]
+    warnings += legacy_groups(made)
+    if moved:
         passing = {*PASSING, *(one.get("id") for one in subgraphs)}
         for graph in graphs:
             retype(graph, passing)
             warnings += foreign_ends(graph, passing)
-        rename_proxies(graphs, {(graph.id, change.node): MIGRATION_RULES[change.old] for graph, change in replaced})
-    return made, tuple(change for _, change in replaced), tuple(warnings)
+        rename_proxies(graphs, {(one.graph.id, one.change.node): one.rule for one in moved})
+    return made, tuple(one.change for one in moved), tuple(warnings)
 
 
-def migrate_ui_graph(graph: Graph) -> Iterator[Change]:
-    """Replace every old node of one graph."""
+def migrate_ui_graph(graph: Graph, warnings: list[str]) -> Iterator[Moved]:
+    """Replace the old nodes of one graph, as far as they can be; a warning for each that stays."""
+    told = ((node.get("id"), recognise_ui_node(node)) for node in graph.nodes)
+    found = {number: one for number, one in told if one is not None}
+    pairs = ((link["origin_id"], link["target_id"]) for link in graph.links if link["type"] in HANDED_ON)
+    rules = moving(found, pairs)
+    warnings += left_behind(found, rules)
     for node in graph.nodes:
-        rule = MIGRATION_RULES.get(str(node.get("type")))
+        rule = rules.get(node.get("id"))
         if rule is not None:
-            yield replace(migrate_ui_node(graph, node, rule), subgraph=graph.name)
+            yield Moved(graph, rule, replace(migrate_ui_node(graph, node, rule), subgraph=graph.name))
+
+
+def recognise_ui_node(node: GraphJson) -> Recognised | None:
+    """What of the old pack a node is. Values that have names tell as inputs do."""
+    names = {slot.get("name") for slot in node.get("inputs") or ()}
+    given = node.get("widgets_values") or ()
+    named = isinstance(given, dict)
+    return recognise(str(node.get("type")), Shape({*names, *given} if named else names, 0 if named else len(given)))
 
 
 def migrate_ui_node(graph: Graph, node: GraphJson, rule: MigrationRule) -> Change:
@@ -118,13 +142,11 @@ def migrate_ui_node(graph: Graph, node: GraphJson, rule: MigrationRule) -> Chang
     linked = {slot["name"]: slot for slot in node.get("inputs") or () if slot.get("link") is not None}
     values = widget_values(node, rule)
     change = describe_change(rule, str(node.get("id")), str(node.get("title") or ""), Chosen(values, linked))
-    made = {
-        **rule.filled,
-        **{rule.inputs[name]: renamed(value) for name, value in values.items() if name in rule.inputs},
-    }
-    for name, slot in linked.items():
-        if name not in rule.inputs:
-            graph.cut(slot["link"])
+    change = with_values_left(with_odd_values(change, rule, values, linked), node, rule)
+    untold = rule.untold(linked)
+    for name in [name for name in linked if name in untold or name not in rule.inputs]:
+        graph.cut(linked.pop(name)["link"])
+    made = new_values(rule, values)
     node["type"] = rule.new
     node["inputs"] = list(new_inputs(rule, linked))
     node["outputs"] = list(new_outputs(rule, node.get("outputs") or []))
@@ -132,7 +154,38 @@ def migrate_ui_node(graph: Graph, node: GraphJson, rule: MigrationRule) -> Chang
     node["widgets_values"] = [CONTROL if name is None else made[name] for name in rule.new_form.widget_slots]
     renumber(graph, node)
     rename_primitives(graph, node)
-    return unusual_choices(change, made, rule)
+    return change
+
+
+def carried_values(rule: MigrationRule, values: Mapping[str, Value]) -> dict[str, Value]:
+    """Values of the new widgets that the old ones give, whether they fit or not."""
+    return {rule.inputs[name]: rule.translate(name, value) for name, value in values.items() if name in rule.inputs}
+
+
+def new_values(rule: MigrationRule, values: Mapping[str, Value]) -> dict[str, Value]:
+    """Values of all new widgets; the usual one in the place of one that does not fit."""
+    carried = carried_values(rule, values)
+    odd = {widget.name for widget in misfits(rule.new_form, carried)}
+    fitting = {name: value for name, value in carried.items() if name not in odd}
+    return {**rule.new_form.defaults, **rule.filled, **fitting}
+
+
+def with_odd_values(
+    change: Change, rule: MigrationRule, values: Mapping[str, Value], linked: Mapping[str, GraphJson]
+) -> Change:
+    """With a note for every value that does not fit and is not hidden behind a link."""
+    seen = carried_values(rule, {name: value for name, value in values.items() if name not in linked})
+    return with_misfits(change, rule, seen, "the usual value is written in its place.")
+
+
+def with_values_left(change: Change, node: GraphJson, rule: MigrationRule) -> Change:
+    """With a note of values that no widget of the old node had."""
+    given, slots = node.get("widgets_values"), rule.legacy_form.widget_slots
+    left = given[len(slots) :] if isinstance(given, list) else ()
+    if not left:
+        return change
+    said = ", ".join(repr(value) for value in left)
+    return replace(change, notes=(*change.notes, f"{rule.legacy} had no widget for its last value(s): {said}."))
 
 
 def widget_values(node: GraphJson, rule: MigrationRule) -> dict[str, Value]:
@@ -224,33 +277,23 @@ def origin_kind(graph: Graph, link: Link) -> Any:
 
 def foreign_ends(graph: Graph, passing: set[Any]) -> Iterator[str]:
     """Links between a node of another pack and one of this, which cannot pass anything on."""
-    ours = {rule.new for rule in MIGRATION_RULES.values()}
-    known = ours | passing
+    known = OURS | passing
     for link in graph.links:
         origin, target = graph.node(link["origin_id"]) or {}, graph.node(link["target_id"]) or {}
         for one, other in ((origin, target), (target, origin)):
             wanted = link["type"] in (*RENAMED_KINDS, *RENAMED_KINDS.values())
-            if wanted and one.get("type") in ours and other and other.get("type") not in known:
+            if wanted and one.get("type") in OURS and other and other.get("type") not in known:
                 yield (
                     f"node {other.get('id')} ({other.get('type')}) is of another pack and is linked to node "
                     f"{one.get('id')} ({one.get('type')}): the two do not understand each other, so replace it."
                 )
 
 
-def first_versions(graphs: list[Graph]) -> Iterator[str]:
-    """A warning for each node that is too old."""
-    for graph in graphs:
-        for node in graph.nodes:
-            warning = first_version(str(node.get("id")), str(node.get("type")))
-            if warning:
-                yield warning
-
-
 def legacy_groups(workflow: GraphJson) -> Iterator[str]:
     """A warning for each group node that holds old nodes: it is a form the front end has given up."""
     groups = (workflow.get("extra") or {}).get("groupNodes") or {}
     for name, group in groups.items():
-        if any(node.get("type") in MIGRATION_RULES for node in group.get("nodes") or ()):
+        if any(node.get("type") in CANDIDATES for node in group.get("nodes") or ()):
             yield f"group node '{name}' holds old nodes: ungroup it, or make it a subgraph, save, and run this again."
 
 
