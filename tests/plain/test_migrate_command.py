@@ -58,6 +58,15 @@ def test_a_file_with_nothing_to_change_is_left_alone(tmp_path, capsys):
     assert "nothing to change" in capsys.readouterr().out
 
 
+def test_an_export_with_both_graphs_is_changed_in_both(tmp_path, capsys):
+    graph, path = graph_of("IPAdapterAdvanced"), tmp_path / "export.json"
+    path.write_text(json.dumps({"workflow": graph.ui, "output": graph.api}), encoding="utf-8")
+    assert main([str(path)]) == 0
+    made = json.loads(path.read_text(encoding="utf-8"))["output"].values()
+    assert "LegacyIPAdapter" in {node["class_type"] for node in made}
+    assert "2 node(s) changed" in capsys.readouterr().out
+
+
 def test_a_second_run_changes_nothing(workflow):
     main([str(workflow)])
     once = workflow.read_bytes()

@@ -10,16 +10,16 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import IPAdapterError
-from ...legacy.migration.api_format import migrate_prompt
+from ...legacy.migration.documents import migration_of
 from ...legacy.migration.report import Report
-from ...legacy.migration.ui_format import is_workflow, migrate_workflow
 from ..exit_codes import FAILED
 from .files import STANDARD_STREAM, GraphSource, back_up, read_source, refuse_existing, refuse_unwritable, save
 from .style import Style
 
 MIGRATION_HELP = """\
 Turn workflows made for ComfyUI_IPAdapter_plus into workflows of this pack, and say what will look different. A FILE is
-a workflow as ComfyUI saves it, one exported for the API, or a PNG with a workflow in it. Without --output or --suffix a
+a workflow as ComfyUI saves it, one exported for the API, both in one file as {workflow, output}, node templates, or a
+PNG with a workflow in it. Without --output or --suffix a
 file is changed in place, and the old one is kept beside it under the name FILE.bak; from a PNG comes a .json beside it.
 The FILE - is standard input, and its graph goes to standard output. A file with nothing to change is left alone, and so
 is every node of another pack.
@@ -83,7 +83,9 @@ def migrate_file(path: Path, request: MigrationRequest) -> Report:
 
 def migrate_source(source: GraphSource) -> tuple[dict[str, Any], Report]:
     """The graph of a file, changed, and the report of it."""
-    migrate = migrate_workflow if is_workflow(source.graph) else migrate_prompt
+    migrate = migration_of(source.graph)
+    if migrate is None:
+        return source.graph, Report(str(source.path))
     graph, changes, warnings = migrate(source.graph)
     return graph, Report(str(source.path), changes, warnings)
 

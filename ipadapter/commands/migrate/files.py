@@ -15,8 +15,7 @@ from typing import Any
 
 from ...errors import IPAdapterError
 from ...files.replacing import standing_in
-from ...legacy.migration.api_format import is_prompt
-from ...legacy.migration.ui_format import is_workflow
+from ...legacy.migration.documents import migration_of
 from . import style
 from .style import Style
 
@@ -68,8 +67,8 @@ def parse_json(text: str, path: Path) -> Any:
 
 
 def refuse_other(data: Any, path: Path) -> dict[str, Any]:
-    """A graph in one of the two formats."""
-    if is_workflow(data) or is_prompt(data):
+    """A graph in one of the two formats, or a file that holds some."""
+    if migration_of(data) is not None:
         return dict(data)
     raise IPAdapterError(f"'{path}' is JSON, but no workflow of ComfyUI: it has neither nodes and links nor classes.")
 

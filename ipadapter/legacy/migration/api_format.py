@@ -29,7 +29,7 @@ def migrate_prompt(
     for key, rule in moved.items():
         made[key], change = migrate_api_node(key, prompt[key], rule)
         changes.append(change)
-    return made, tuple(changes), tuple(left_behind(found, moved))
+    return made, tuple(changes), tuple(f"node {key} {why}" for key, why in left_behind(found, moved))
 
 
 def recognise_api_node(node: Any) -> Recognised | None:

@@ -48,11 +48,13 @@ def moving(
     return {key: one for key, one in found.items() if key in moved and isinstance(one, MigrationRule)}
 
 
-def left_behind(found: Mapping[NodeKey, Recognised], moved: Mapping[NodeKey, MigrationRule]) -> Iterator[str]:
-    """A sentence for each node that stays and should not go unsaid."""
+def left_behind(
+    found: Mapping[NodeKey, Recognised], moved: Mapping[NodeKey, MigrationRule]
+) -> Iterator[tuple[NodeKey, str]]:
+    """A sentence for each node that stays and should not go unsaid, to be read behind `node` and its number."""
     for key, one in found.items():
-        name = f"node {key} ({one.legacy_form.id})"
         if isinstance(one, Kept) and one.why:
-            yield f"{name} {one.why}"
+            yield key, f"({one.legacy_form.id}) {one.why}"
         elif isinstance(one, MigrationRule) and key not in moved:
-            yield f"{name} is left as it is too, since it is linked to a node that cannot be replaced."
+            why = "is left as it is too, since it is linked to a node that cannot be replaced."
+            yield key, f"({one.legacy_form.id}) {why}"

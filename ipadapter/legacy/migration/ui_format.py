@@ -102,7 +102,7 @@ class Moved:
 def migrate_workflow(workflow: GraphJson) -> tuple[GraphJson, tuple[Change, ...], tuple[str, ...]]:
     """A workflow with its old nodes replaced, what was changed, and warnings. The one given stays as it is."""
     made = copy.deepcopy(workflow)
-    subgraphs = (made.get("definitions") or {}).get("subgraphs") or []
+    subgraphs = (made.get("definitions") or made).get("subgraphs") or []
     graphs = [Graph(made), *(Graph(one, str(one.get("name") or one.get("id"))) for one in subgraphs)]
     warnings: list[str] = []
     moved = [one for graph in graphs for one in migrate_ui_graph(graph, warnings)]
@@ -118,15 +118,15 @@ def migrate_workflow(workflow: GraphJson) -> tuple[GraphJson, tuple[Change, ...]
 
 def migrate_ui_graph(graph: Graph, warnings: list[str]) -> Iterator[Moved]:
     """Replace the old nodes of one graph, as far as they can be; a warning for each that stays."""
-    told = ((node.get("id"), recognise_ui_node(node)) for node in graph.nodes)
-    found = {number: one for number, one in told if one is not None}
-    pairs = ((link["origin_id"], link["target_id"]) for link in graph.links if link["type"] in HANDED_ON)
-    rules = moving(found, pairs)
-    warnings += left_behind(found, rules)
-    for node in graph.nodes:
-        rule = rules.get(node.get("id"))
-        if rule is not None:
-            yield Moved(graph, rule, replace(migrate_ui_node(graph, node, rule), subgraph=graph.name))
+    nodes = graph.nodes
+    told = ((place, recognise_ui_node(node)) for place, node in enumerate(nodes))
+    found = {place: one for place, one in told if one is not None}
+    places = {node.get("id"): place for place, node in enumerate(nodes)}
+    ends = ((link["origin_id"], link["target_id"]) for link in graph.links if link["type"] in HANDED_ON)
+    rules = moving(found, ((places.get(one, -1), places.get(other, -1)) for one, other in ends))
+    warnings += [f"node {nodes[place].get('id')} {why}" for place, why in left_behind(found, rules)]
+    for place, rule in rules.items():
+        yield Moved(graph, rule, replace(migrate_ui_node(graph, nodes[place], rule), subgraph=graph.name))
 
 
 def recognise_ui_node(node: GraphJson) -> Recognised | None:
