@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 from pack.ipadapter.legacy.migration.api_format import migrate_prompt
 from pack.ipadapter.legacy.migration.legacy_nodes import LEGACY_FORMS
+from pack.ipadapter.legacy.migration.new_nodes import NEW_FORMS
+from pack.ipadapter.legacy.migration.room import height_of
 from playwright.sync_api import Page
 
 from tests.browser.graphs import nodes, prompt
@@ -32,6 +34,18 @@ def only_legacy(graph: LegacyGraph) -> LegacyGraph:
             if number in kept
         }
     )
+
+
+HEIGHTS = """kinds => Object.fromEntries(kinds.map(kind => {
+    const node = window.LiteGraph.createNode(kind);
+    window.app.graph.add(node);
+    return [kind, node.computeSize()[1]];
+}))"""
+
+
+def test_the_heights_that_migration_counts_on_are_the_canvas_own(page: Page) -> None:
+    open_workflow(page, {"nodes": [], "links": [], "version": 0.4})
+    assert page.evaluate(HEIGHTS, sorted(NEW_FORMS)) == {kind: height_of(form) for kind, form in NEW_FORMS.items()}
 
 
 @pytest.fixture(scope="module")

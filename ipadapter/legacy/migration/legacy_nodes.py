@@ -153,7 +153,7 @@ LEGACY_FORMS = by_id(
             COMBINED,
             *WINDOW_WIDGETS,
             SCALING_WIDGET,
-            text("layer_weights"),
+            text("layer_weights", long=True),
         ),
         MODEL,
     ),
@@ -225,7 +225,7 @@ LEGACY_FORMS = by_id(
         "IPAdapterWeights",
         sockets("image:IMAGE?"),
         (
-            text("weights", "1.0, 0.0"),
+            text("weights", "1.0, 0.0", long=True),
             choice("timing", TIMINGS, "linear"),
             *(whole("frames", 0), whole("start_frame", 0), whole("end_frame", 9999)),
             *(whole("add_starting_frames", 0), whole("add_ending_frames", 0)),
@@ -243,7 +243,7 @@ LEGACY_FORMS = by_id(
     Form(
         "IPAdapterPromptScheduleFromWeightsStrategy",
         sockets("weights_strategy:WEIGHTS_STRATEGY"),
-        (text("prompt"),),
+        (text("prompt", long=True),),
         outputs("prompt_schedule:STRING"),
     ),
     Form(
