@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ipadapter.legacy.migration.first_rules import FIRST_RULES
 from ipadapter.legacy.migration.rules import MIGRATION_RULES, MigrationRule, Note
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "migration.md"
@@ -18,41 +19,113 @@ to replace them.
 - **Over the API**: a prompt with old nodes is put right when it arrives.
 - **Files**: `python -m ipadapter.migrate FILE …` in the pack's folder changes workflows and API prompts, from \
 PNGs too. In place with a backup (`FILE.bak`), or to a new file with `--output` or `--suffix`, \
-or from standard input to standard output with `-`; \
+or from standard input to standard output with `-`; exports of both graphs in one file and node templates are opened; \
 encoding, line ends, indentation, mode and links stay as they were; `--dry-run` \
 only reports, `--report` writes the report as JSON. Nodes of other packs, and files with nothing to change, \
 stay as they are.
 
 Nodes that begin with *Legacy* have the old inputs and options and call the same engine as all others. They \
-are for old graphs; new ones read better with the new nodes. The group nodes of old front ends and the nodes \
-of the old pack's first version are named in the report and left alone.
+are for old graphs; new ones read better with the new nodes, which the last column names. The group nodes of old \
+front ends are named in the report and left alone. Nodes that hand an adapter, embeds or the like to one another \
+move together. A value that does not fit its widget is reported; in a workflow the usual value stands in its place. \
+A node that needs more room than the old one pushes down what it would cover. Words of other programs are in \
+[coming-from.md](coming-from.md).
 
-| Old node | Becomes | Set | Dropped | What differs |
-|---|---|---|---|---|
+## Version 2
+
+| Old node | Becomes | Set | Dropped | What differs | In a new graph |
+|---|---|---|---|---|---|
+"""
+FIRST_HEAD = """
+## Version 1
+
+The nodes before April 2024. A file and a prompt are migrated whole; in the browser, use the command, since ComfyUI's \
+button cannot carry over what is called otherwise now. Two encoders have the one name `IPAdapterEncoder`: they are \
+told apart by their inputs, and so is the node `IPAdapter` of laksjdjf/IPAdapter-ComfyUI, which is left alone. Nodes \
+of September 2023 that took a `CLIP_VISION_OUTPUT` are named in the report and left alone, with what feeds them.
+
+| Old node | Becomes | Set | Dropped | What differs | In a new graph |
+|---|---|---|---|---|---|
 """
 FOOT = "\n## What differs\n\n{}\n\nThis page is written by `python -m tools.migration_page`.\n"
+
+PLAIN = "Encode Image Prompt, Apply IP-Adapter"
+BY_FRAMES = f"{PLAIN}; `order` *frame by frame*"
+FACES = "Load InsightFace, Encode Face Prompt, Apply IP-Adapter; FaceID Settings"
+IN_A_NEW_GRAPH = {  # old node -> what serves there
+    "IPAAdapterFaceIDBatch": f"{FACES}; `order` *frame by frame*",
+    "IPAdapter": PLAIN,
+    "IPAdapterAdvanced": f"{PLAIN}; `layers` for `weight_type`, Combine Image Prompts for `combine_embeds`",
+    "IPAdapterApply": PLAIN,
+    "IPAdapterApplyEncoded": "Apply IP-Adapter",
+    "IPAdapterApplyFaceID": FACES,
+    "IPAdapterBatch": BY_FRAMES,
+    "IPAdapterBatchEmbeds": "Combine Image Prompts",
+    "IPAdapterClipVisionEnhancer": f"{PLAIN}; `detail`",
+    "IPAdapterClipVisionEnhancerBatch": f"{BY_FRAMES}, `detail`",
+    "IPAdapterCombineEmbeds": "Combine Image Prompts",
+    "IPAdapterCombineParams": "Image Prompt Region, one behind the other",
+    "IPAdapterCombineWeights": "Image Prompt Frames",
+    "IPAdapterEmbeds": "Apply IP-Adapter",
+    "IPAdapterEmbedsBatch": "Apply IP-Adapter",
+    "IPAdapterEncoder": "Encode Image Prompt",
+    "IPAdapterFaceID": FACES,
+    "IPAdapterFaceIDKolors": FACES,
+    "IPAdapterFromParams": "Apply IP-Adapter",
+    "IPAdapterInsightFaceLoader": "Load InsightFace",
+    "IPAdapterLoadEmbeds": "Load Image Prompt",
+    "IPAdapterMS": f"{PLAIN}; Image Prompt Layers",
+    "IPAdapterModelLoader": "Load IP-Adapter",
+    "IPAdapterNoise": "Image Prompt Noise",
+    "IPAdapterPreciseComposition": f"{PLAIN}; `layers` *composition precise*",
+    "IPAdapterPreciseCompositionBatch": f"{BY_FRAMES}, `layers` *composition precise*",
+    "IPAdapterPreciseStyleTransfer": f"{PLAIN}; `layers` *style transfer precise*",
+    "IPAdapterPreciseStyleTransferBatch": f"{BY_FRAMES}, `layers` *style transfer precise*",
+    "IPAdapterPromptScheduleFromWeightsStrategy": "a text prompt for each frame, by another pack",
+    "IPAdapterRegionalConditioning": "Image Prompt Region, or Apply IP-Adapter to Conditioning",
+    "IPAdapterSaveEmbeds": "Save Image Prompt",
+    "IPAdapterStyleComposition": f"{PLAIN} twice; `layers` *style transfer* and *composition*",
+    "IPAdapterStyleCompositionBatch": f"{BY_FRAMES}; twice, `layers` *style transfer* and *composition*",
+    "IPAdapterTiled": f"{PLAIN}; `fit` *tiles in place*",
+    "IPAdapterTiledBatch": f"{BY_FRAMES}, `fit` *tiles in place*",
+    "IPAdapterTilesMasked": f"{PLAIN}; `fit` *tiles in place*",
+    "IPAdapterUnifiedLoader": "Find IP-Adapter",
+    "IPAdapterUnifiedLoaderCommunity": "Find IP-Adapter",
+    "IPAdapterUnifiedLoaderFaceID": "Find IP-Adapter; FaceID Settings",
+    "IPAdapterWeights": "Image Prompt Frames",
+    "IPAdapterWeightsFromStrategy": "Image Prompt Frames",
+    "InsightFaceLoader": "Load InsightFace",
+    "PrepImageForClipVision": "Prepare Reference Image",
+    "PrepImageForInsightFace": "nothing: faces are found in the picture as it is",
+}
+RULES = (*MIGRATION_RULES.values(), *FIRST_RULES)
 
 
 def notes() -> list[Note]:
     """Every note once, numbered by its place. Notes of one text are one."""
-    return list({note.text: note for rule in MIGRATION_RULES.values() for note in rule.notes}.values())
+    return list({note.text: note for rule in RULES for note in rule.notes}.values())
 
 
 def row(rule: MigrationRule, numbers: dict[str, int]) -> str:
     """One old node."""
     renamed = [f"`{old}` → `{new}`" for old, new in rule.renamed.items()]
     fixed = [f"`{name}` = {value}" for name, value in rule.fixed.items()]
+    chosen = [f"*{old}* → *{new}*" for choices in rule.choices.values() for old, new in choices.items()]
     dropped = [f"`{name}`" for name in rule.dropped]
     told = sorted(numbers[note.text] for note in rule.notes)
-    cells = (f"`{rule.legacy}`", f"`{rule.new}`", *map(", ".join, (renamed + fixed, dropped, map(str, told))))
-    return "| " + " | ".join(cells) + " |"
+    cells = (f"`{rule.legacy}`", f"`{rule.new}`", *map(", ".join, (renamed + chosen + fixed, dropped, map(str, told))))
+    return "| " + " | ".join((*cells, IN_A_NEW_GRAPH[rule.legacy])) + " |"
 
 
 def make_page() -> str:
     """The whole page."""
     numbers = {note.text: number for number, note in enumerate(notes(), 1)}
-    rows = "\n".join(row(MIGRATION_RULES[old], numbers) for old in sorted(MIGRATION_RULES))
-    return HEAD + rows + "\n" + FOOT.format("\n".join(f"{number}. {text}" for text, number in numbers.items()))
+    second, first = (
+        "\n".join(row(rule, numbers) for rule in sorted(rules, key=lambda rule: rule.legacy))
+        for rules in (MIGRATION_RULES.values(), FIRST_RULES)
+    )
+    told = "\n".join(f"{number}. {text}" for text, number in numbers.items())
+    return "".join((HEAD, second, "\n", FIRST_HEAD, first, "\n", FOOT.format(told)))
 
 
 if __name__ == "__main__":
