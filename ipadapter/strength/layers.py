@@ -71,8 +71,14 @@ class LevelRule:
             require(value, f"the weight of {level}", WEIGHT)
 
     def weights(self, layers: Sequence[CrossAttentionLayer]) -> LayerWeights:
-        """Each layer's level's number."""
-        levels = backbone_of(layers).levels_of(layers)
+        """Each layer's level's number. Raises IPAdapterError where a model has none of the levels."""
+        backbone = backbone_of(layers)
+        if not self.values.keys() & {*backbone.levels} and any(value != 1 for value in self.values.values()):
+            raise IPAdapterError(
+                f"weights of {', '.join(self.values)} mean nothing in {backbone.models}, whose levels are "
+                f"{' and '.join(backbone.levels)}: type weights by layer, such as {backbone.levels[0]}: 0.5."
+            )
+        levels = backbone.levels_of(layers)
         return tuple(LayerWeight(self.values.get(levels[layer.block], 1.0)) for layer in layers)
 
 

@@ -25,7 +25,7 @@ from pack.ipadapter.host.sampling.recording import record_image_prompt
 from pack.ipadapter.prompts.prompt import Order, Overlap
 from pack.ipadapter.prompts.regions import place_in_region
 from pack.ipadapter.strength.curve import WeightCurve
-from pack.ipadapter.strength.layers import PresetRule, TypedRule, read_layer_weights
+from pack.ipadapter.strength.layers import LevelRule, PresetRule, TypedRule, read_layer_weights
 from pack.ipadapter.strength.strength import Strength
 
 from tests.flux import (
@@ -187,6 +187,13 @@ def test_weights_by_the_blocks_of_a_unet_are_refused(preset):
         match=f"the layer weights '{preset}' are not known for a FLUX.1 or Chroma model: choose one of linear",
     ):
         apply("InstantX FLUX", strength=Strength(layers=(PresetRule(preset),)))
+
+
+def test_weights_by_the_levels_of_a_unet_are_refused_unless_they_say_nothing():
+    plain, changed = (Strength(layers=(LevelRule({"input 1": weight, "middle": 1.0}),)) for weight in (1.0, 0.5))
+    assert torch.equal(drawn(apply("XLabs FLUX", strength=plain)), drawn(apply("XLabs FLUX")))
+    with pytest.raises(IPAdapterError, match="weights of input 1, middle mean nothing in a FLUX.1 or Chroma model"):
+        apply("XLabs FLUX", strength=changed)
 
 
 @every_family
