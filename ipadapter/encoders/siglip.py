@@ -6,6 +6,7 @@ Source: transformers `modeling_siglip.py`, `SiglipMultiheadAttentionPoolingHead`
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import isqrt
 from pathlib import Path
 from typing import Any
 
@@ -110,16 +111,16 @@ def refuse_other_encoders(flat: Tensors, name: str) -> None:
 
 def siglip_sizes(tower: Tensors, name: str) -> SigLIPSizes:
     """Told by the tensors. Raises IPAdapterError for a width whose number of heads nobody has said."""
-    patches, positions = tower[PATCHES], tower.get(POSITIONS)
-    depth = next(i for i in range(len(tower) + 1) if LAYER_OF_SIGLIP.format(i) not in tower)
-    if patches.ndim != 4 or positions is None or positions.ndim != 2 or not depth:
+    ranks = {PATCHES: 4, POSITIONS: 2, LAYER_OF_SIGLIP.format(0): 2}
+    if any(key not in tower or tower[key].ndim != rank or 0 in tower[key].shape for key, rank in ranks.items()):
         raise IPAdapterError(f"'{name}' is damaged: what tells the sizes of its image tower is missing.")
-    width = patches.shape[0]
+    width, _, _, patch = tower[PATCHES].shape
     if width not in SIGLIP_KINDS:
         known = ", ".join(map(str, SIGLIP_KINDS))
         raise IPAdapterError(f"'{name}' is a SigLIP image tower {width} wide, where those of {known} are known.")
-    side = round(positions.shape[0] ** 0.5)
-    return SigLIPSizes(width, depth, tower[LAYER_OF_SIGLIP.format(0)].shape[0], patches.shape[2], side)
+    depth = next(i for i in range(len(tower) + 1) if LAYER_OF_SIGLIP.format(i) not in tower)
+    side = isqrt(tower[POSITIONS].shape[0])
+    return SigLIPSizes(width, depth, tower[LAYER_OF_SIGLIP.format(0)].shape[0], patch, side)
 
 
 def split_head(tower: Tensors, prefix: str) -> Tensors:
@@ -130,8 +131,9 @@ def split_head(tower: Tensors, prefix: str) -> Tensors:
         if short == key:
             renamed[key] = tensor
         elif short.startswith(JOINED):
-            parts = zip("qkv", tensor.chunk(3), strict=False)  # (3 D, …) to 3 · (D, …)
-            renamed |= {f"{prefix}{part}_proj.{short.removeprefix(JOINED)}": half for part, half in parts}
+            thirds = tensor.chunk(3) if tensor.ndim else (tensor,)  # (3 D, …) to 3 · (D, …), unless it is damaged
+            parts = zip("qkv", thirds, strict=False)
+            renamed |= {f"{prefix}{part}_proj.{short.removeprefix(JOINED)}": third for part, third in parts}
         else:
             renamed[prefix + short.removeprefix("attention.").removeprefix("mlp.")] = tensor
     return renamed

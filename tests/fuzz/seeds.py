@@ -37,6 +37,12 @@ TOWER = {
     "visual.transformer.resblocks.0.attn.in_proj_weight": torch.zeros(24, 8),
     "visual.transformer.resblocks.0.mlp.c_fc.weight": torch.zeros(32, 8),
 }
+SIGLIP = {
+    "vision_model.embeddings.patch_embedding.weight": torch.zeros(768, 3, 1, 1),
+    "vision_model.embeddings.position_embedding.weight": torch.zeros(1, 768),
+    "vision_model.encoder.layers.0.mlp.fc1.weight": torch.zeros(1, 768),
+    "vision_model.head.attention.in_proj_bias": torch.zeros(3 * 768),
+}
 NODES = ("IPAdapterAdvanced", "IPAdapterUnifiedLoader", "IPAdapterEmbeds", "IPAdapterRegionalConditioning")
 
 
@@ -48,7 +54,7 @@ def saved(content: object, **how: Any) -> bytes:
 
 
 def flat_files() -> list[dict[str, Tensor]]:
-    return [*(file.flat() for file in ADAPTERS.values()), TOWER]
+    return [*(file.flat() for file in ADAPTERS.values()), TOWER, SIGLIP]
 
 
 def prompt_files() -> list[bytes]:

@@ -174,6 +174,7 @@ BAD = {
     "no layers": (without("layers"), "what tells the sizes of its image tower is missing"),
     "a layer cut out": (without("layers.1."), "is damaged: vision_model.encoder.layers.2"),
     "no query": (without("head.probe"), "visual_projection.probe is missing, where a SigLIP base/16-64 has"),
+    "one number": ({**tensors(), "vision_model.head.attention.in_proj_bias": torch.ones(())}, "is damaged"),
     "a cut head": ({**tensors(), "vision_model.head.attention.in_proj_bias": torch.ones(768)}, "is damaged"),
 }
 
