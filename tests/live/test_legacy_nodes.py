@@ -6,10 +6,13 @@ from typing import Any
 
 import pytest
 import torch
+from pack.ipadapter.legacy.migration.first_rules import FIRST_RULES
+from pack.ipadapter.legacy.migration.forms import Form
 from pack.ipadapter.legacy.migration.legacy_nodes import LEGACY_FORMS
+from pack.ipadapter.legacy.migration.rules import MigrationRule
 from pack.ipadapter.server.client import ExecutionFailedError
 
-from tests.legacy_graphs import graph_of
+from tests.legacy_graphs import FIRST_FORMS, FIRST_MAKERS, LegacyGraph, graph_of, looked_at
 from tests.live.files import SMALL_ADAPTER, SMALL_ENCODER
 from tests.live.graph import Graph, Link
 from tests.live.studio import SIDE, Studio
@@ -30,8 +33,15 @@ PROMPT = {"IPAdapterPromptScheduleFromWeightsStrategy": {"prompt": "a\nb"}}
 
 def runnable(kind: str, photo: str) -> Graph:
     """The graph of an old node with the tests' makers replaced by nodes of the host, and models sampled."""
-    graph = Graph(graph_of(kind, **VALUES.get(kind, {}), **PROMPT.get(kind, {})).api)
-    graph = graph.change("IPAdapterModelLoader", ipadapter_file=SMALL_ADAPTER)
+    graph = run_with(graph_of(kind, **VALUES.get(kind, {}), **PROMPT.get(kind, {})), photo)
+    if kind == "IPAdapter":
+        find_encoder(graph)
+    return watched(graph, LEGACY_FORMS[kind])
+
+
+def run_with(legacy: LegacyGraph, photo: str) -> Graph:
+    """A graph whose sources are nodes of the host."""
+    graph = Graph(legacy.api).change("IPAdapterModelLoader", ipadapter_file=SMALL_ADAPTER)
     checkpoint = graph.add("CheckpointLoaderSimple", ckpt_name=CHECKPOINT)
     clip: Link = [checkpoint[0], 1]
     made: dict[str, tuple[str, dict[str, Any]]] = {
@@ -44,9 +54,7 @@ def runnable(kind: str, photo: str) -> Graph:
     for old, (name, inputs) in made.items():
         for node_id in graph.ids(old):
             graph.nodes[node_id] |= {"class_type": name, "inputs": inputs}
-    if kind == "IPAdapter":
-        find_encoder(graph)
-    return watched(graph, kind, checkpoint)
+    return graph
 
 
 def find_encoder(graph: Graph) -> None:
@@ -57,9 +65,10 @@ def find_encoder(graph: Graph) -> None:
     graph.inputs("IPAdapter")["ipadapter"] = [node_id, 1]
 
 
-def watched(graph: Graph, kind: str, checkpoint: Link) -> Graph:
+def watched(graph: Graph, form: Form) -> Graph:
     """What the old node gives is sampled with where it is a model, and shown where it is anything else."""
-    kinds = [output.kind for output in LEGACY_FORMS[kind].outputs]
+    checkpoint: Link = [graph.ids("CheckpointLoaderSimple")[-1], 0]
+    kinds = [output.kind for output in form.outputs]
     for node_id, output in zip(graph.ids("TestSink"), kinds, strict=True):
         source = graph.nodes[node_id]["inputs"]["any"]
         shown = sampled(graph, source, checkpoint) if output == "MODEL" else source
@@ -89,10 +98,22 @@ def keep_embeds(studio: Studio) -> None:
 
 @pytest.mark.parametrize("kind", sorted(LEGACY_FORMS))
 def test_a_graph_of_an_old_node_runs(kind: str, studio: Studio) -> None:
-    graph = runnable(kind, studio.photo)
+    runs(studio, runnable(kind, studio.photo))
+
+
+@pytest.mark.parametrize("rule", FIRST_RULES, ids=lambda rule: f"{rule.legacy}-{len(rule.legacy_form.inputs)}")
+def test_a_graph_of_a_node_of_the_first_version_runs(rule: MigrationRule, studio: Studio) -> None:
+    forms = {**FIRST_FORMS, rule.legacy: rule.legacy_form}
+    noise = {"noise": 0.3} if "noise" in rule.legacy_form.defaults else {}
+    graph = looked_at(LegacyGraph(forms=forms, makers=FIRST_MAKERS), rule.legacy, True, **noise)
+    runs(studio, watched(run_with(graph, studio.photo), rule.legacy_form))
+
+
+def runs(studio: Studio, graph: Graph) -> None:
+    """Everything that is looked at is made."""
     outcome = studio.run(graph).outcome
     sinks = set(graph.ids("PreviewAny"))
-    assert not outcome.faults and sinks <= set(outcome.outputs)
+    assert sinks and not outcome.faults and sinks <= set(outcome.outputs)
 
 
 def test_a_preset_whose_file_is_not_there_says_which_to_get(studio: Studio) -> None:
