@@ -8,7 +8,8 @@ from torch import Tensor
 
 from ...ipadapter.host.adapters.adapter import Adapter
 from ...ipadapter.host.api import ClipVisionModel, ModelPatcher, io
-from ...ipadapter.host.legacy.actions import RegionParams, Sources, apply_regions, place_text
+from ...ipadapter.host.legacy.actions import Sources, apply_regions, place_text
+from ...ipadapter.host.legacy.params import Params, RegionParams, join_params, params_of, regions_of
 from ...ipadapter.host.legacy.reading import LegacyReading
 from ...ipadapter.host.node import Node
 from ...ipadapter.legacy.settings import LegacySettings
@@ -16,8 +17,6 @@ from ...ipadapter.strength.strength import Scaling
 from .. import inputs as shared
 from . import inputs
 from .schema import stand_in
-
-Regions = tuple[RegionParams, ...]
 
 
 class LegacyIPAdapterRegion(Node):
@@ -62,7 +61,7 @@ class LegacyIPAdapterRegion(Node):
     ) -> io.NodeOutput:
         region = RegionParams(image, mask, image_weight, weight_type, start_at, end_at)
         texts = (place_text(text, mask, prompt_weight) for text in (positive, negative))
-        return io.NodeOutput((region,), *texts)
+        return io.NodeOutput(params_of(region), *texts)
 
 
 class LegacyIPAdapterCombineParams(Node):
@@ -86,13 +85,14 @@ class LegacyIPAdapterCombineParams(Node):
     @classmethod
     def execute(
         cls,
-        params_1: Regions,
-        params_2: Regions,
-        params_3: Regions = (),
-        params_4: Regions = (),
-        params_5: Regions = (),
+        params_1: Params,
+        params_2: Params,
+        params_3: Params | None = None,
+        params_4: Params | None = None,
+        params_5: Params | None = None,
     ) -> io.NodeOutput:
-        return io.NodeOutput((*params_1, *params_2, *params_3, *params_4, *params_5))
+        several = (params_1, params_2, params_3, params_4, params_5)
+        return io.NodeOutput(join_params([one for one in several if one is not None]))
 
 
 class LegacyIPAdapterFromParams(Node):
@@ -122,7 +122,7 @@ class LegacyIPAdapterFromParams(Node):
         cls,
         model: ModelPatcher,
         ipadapter: Adapter,
-        ipadapter_params: Regions,
+        ipadapter_params: Params,
         combine_embeds: str = "concat",
         embeds_scaling: str = Scaling.VALUES.value,
         middle_block: bool = True,
@@ -132,4 +132,4 @@ class LegacyIPAdapterFromParams(Node):
         settings = LegacySettings(scaling=Scaling(embeds_scaling), middle_block=middle_block)
         sources = Sources(ipadapter, clip_vision, image_negative)
         reading = LegacyReading(combine_embeds)
-        return io.NodeOutput(apply_regions(model, sources, ipadapter_params, reading, settings))
+        return io.NodeOutput(apply_regions(model, sources, regions_of(ipadapter_params), reading, settings))

@@ -24,6 +24,7 @@ from ..library.finding import FINDER, Found, load_found
 from ..sampling.conditioning import Conditioning, conds_within
 from ..sampling.patching import apply_image_prompt
 from .first import noisy_copy
+from .params import RegionParams
 from .reading import LegacyReading, combine_images, cut_tiles, read_images, times
 
 
@@ -209,18 +210,6 @@ def combine_embeds(prompts: Sequence[ImagePrompt | None], method: str) -> ImageP
     return combine_images(given, method)
 
 
-@dataclass(frozen=True)
-class RegionParams:
-    """A reference with its place in the picture, not yet encoded."""
-
-    image: Tensor
-    mask: Tensor | None
-    weight: float | Sequence[float]
-    weight_type: str
-    start_at: float
-    end_at: float
-
-
 def apply_regions(
     model: ModelPatcher,
     sources: Sources,
@@ -237,7 +226,7 @@ def apply_regions(
             start_at=region.start_at,
             end_at=region.end_at,
         )
-        model = apply_images(model, sources, region.image, reading, own, region.mask)
+        model = apply_images(model, sources, region.image, reading, own, region.attn_mask)
     return model
 
 
