@@ -5,6 +5,7 @@ from __future__ import annotations
 from ..ipadapter.host.api import ComfyExtension, io
 from ..ipadapter.host.faces.models import register_face_folder
 from ..ipadapter.host.files import register_adapter_folder
+from ..ipadapter.host.legacy.old_ids import register_old_ids
 from ..ipadapter.host.legacy.replacing import register_replacements
 from ..ipadapter.host.server.contents import register_contents
 from .apply import ApplyIPAdapter, ApplyIPAdapterToConditioning
@@ -17,6 +18,7 @@ from .faces import EncodeFacePrompt, LoadInsightFace
 from .find import DescribeIPAdapter, FindIPAdapter
 from .grid import ImagePromptGrid
 from .legacy import LEGACY_NODES
+from .legacy.old_nodes import OLD_NODES, TITLES_OF_OLD
 from .load import LoadIPAdapter, LoadOpenCLIPVision, LoadSigLIPVision
 from .prompt_files import LoadImagePrompt, SaveImagePrompt
 from .reference import ImagePromptNoise, PrepareReferenceImage
@@ -32,6 +34,7 @@ class IPAdapterExtension(ComfyExtension):
         register_adapter_folder()
         register_face_folder()
         await register_replacements()
+        register_old_ids(OLD_NODES, TITLES_OF_OLD)
         register_contents()
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:

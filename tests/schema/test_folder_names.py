@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import nodes
-from tests.schema.texts import NODE_IDS, ROOT, shipped_files
+from tests.schema.texts import NODE_IDS, OLD_IDS, ROOT, shipped_files
 
 # Some are names of packages that this one imports.
 NAMES = (
@@ -53,7 +53,7 @@ def test_comfyui_takes_the_pack(copies, name, monkeypatch):
     for table in ("NODE_CLASS_MAPPINGS", "EXTENSION_WEB_DIRS", "LOADED_MODULE_DIRS"):
         monkeypatch.setattr(nodes, table, {})
     assert asyncio.run(nodes.load_custom_node(str(folder)))
-    assert sorted(nodes.NODE_CLASS_MAPPINGS) == list(NODE_IDS)
+    assert sorted(nodes.NODE_CLASS_MAPPINGS) == sorted((*NODE_IDS, *OLD_IDS))
     files = [Path(inspect.getfile(node)) for node in nodes.NODE_CLASS_MAPPINGS.values()]
     assert all(file.is_relative_to(folder) for file in files)
     assert nodes.EXTENSION_WEB_DIRS[folder.name] == str(folder / "web")

@@ -10,6 +10,8 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+from tests.schema.old_contract import CONTRACT
+
 ROOT = Path(__file__).resolve().parents[2]
 CURRENT = (
     "ApplyIPAdapter",
@@ -56,6 +58,7 @@ LEGACY = (  # nodes in the place of another pack's, for graphs of before
     "LegacyIPAdapterWeights",
 )
 NODE_IDS = tuple(sorted((*CURRENT, *LEGACY)))
+OLD_IDS = tuple(CONTRACT)  # another pack's, answered where nobody else does
 LOCALES = ("en", "zh")
 GOLDEN = Path(__file__).with_name("object_info.json")
 
@@ -66,10 +69,10 @@ Json = dict[str, Any]
 
 
 def load_pack() -> tuple[bool, dict[str, Any]]:
-    """Whether the host's own loader took the pack, and what node classes came of it."""
+    """Whether the host's own loader took the pack, and what node classes came of it, but for another pack's ids."""
     import nodes
 
-    base = set(nodes.NODE_CLASS_MAPPINGS)
+    base = {*nodes.NODE_CLASS_MAPPINGS, *OLD_IDS}
     taken = asyncio.run(nodes.load_custom_node(str(ROOT), ignore=base))
     return taken, {name: found for name, found in nodes.NODE_CLASS_MAPPINGS.items() if name not in base}
 
