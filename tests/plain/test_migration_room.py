@@ -8,7 +8,7 @@ import pytest
 from pack.ipadapter.legacy.migration.forms import Form, sockets
 from pack.ipadapter.legacy.migration.new_nodes import NEW_FORMS
 from pack.ipadapter.legacy.migration.recognise import CANDIDATES
-from pack.ipadapter.legacy.migration.room import GAP, TITLE, box_of, height_of, pair, unfolded
+from pack.ipadapter.legacy.migration.room import GAP, TITLE, box_of, height_of, two_numbers, unfolded
 from pack.ipadapter.legacy.migration.rules import MigrationRule
 from pack.ipadapter.legacy.migration.ui_format import migrate_workflow
 
@@ -93,7 +93,9 @@ def test_a_link_into_a_hidden_input_shows_it():
     apply = graph.add_legacy("IPAdapterFaceID")
     graph.nodes[apply][2]["weight_faceidv2"] = (weights, 0)
     made = next(one for one in migrate_workflow(graph.ui)[0]["nodes"] if one["id"] == apply)
-    assert made["showAdvanced"] is True and pair(made["size"])[1] == height_of(unfolded(NEW_FORMS["LegacyIPAdapter"]))
+    assert made["showAdvanced"] is True and two_numbers(made["size"])[1] == height_of(
+        unfolded(NEW_FORMS["LegacyIPAdapter"])
+    )
 
 
 def test_heights_are_those_of_slots_and_widgets():

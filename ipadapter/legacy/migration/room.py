@@ -36,7 +36,7 @@ def widget_height(widget: Widget) -> int:
 
 
 @dataclass(frozen=True)
-class Box:
+class CanvasBox:
     """A node on the canvas, its title included."""
 
     left: float
@@ -48,13 +48,13 @@ class Box:
     def bottom(self) -> float:
         return self.top + self.height
 
-    def covers(self, other: Box) -> bool:
+    def covers(self, other: CanvasBox) -> bool:
         """Whether the two have a place in common."""
         beside = self.left + self.width <= other.left or other.left + other.width <= self.left
         return not beside and self.top < other.bottom and other.top < self.bottom
 
 
-def pair(value: object) -> tuple[float, float] | None:
+def two_numbers(value: object) -> tuple[float, float] | None:
     """A position or a size, which older front ends write as an object."""
     found = [value.get("0"), value.get("1")] if isinstance(value, Mapping) else value
     if not isinstance(found, list) or len(found) < 2:
@@ -63,13 +63,13 @@ def pair(value: object) -> tuple[float, float] | None:
     return (float(one), float(other)) if isinstance(one, (int, float)) and isinstance(other, (int, float)) else None
 
 
-def box_of(node: GraphJson) -> Box | None:
+def box_of(node: GraphJson) -> CanvasBox | None:
     """Where a node is, as far as it says."""
-    place, size = pair(node.get("pos")), pair(node.get("size"))
+    place, size = two_numbers(node.get("pos")), two_numbers(node.get("size"))
     if place is None or size is None:
         return None
     is_collapsed = bool((node.get("flags") or {}).get("collapsed"))
-    return Box(place[0], place[1] - TITLE, size[0], TITLE + (0 if is_collapsed else size[1]))
+    return CanvasBox(place[0], place[1] - TITLE, size[0], TITLE + (0 if is_collapsed else size[1]))
 
 
 def with_second(value: object, number: float) -> object:
@@ -78,9 +78,9 @@ def with_second(value: object, number: float) -> object:
     return {**value, "1": whole} if isinstance(value, Mapping) else [value[0], whole]  # type: ignore[index]
 
 
-def grow(node: GraphJson, old: Form, new: Form) -> Box | None:
+def grow(node: GraphJson, old: Form, new: Form) -> CanvasBox | None:
     """Make a node as high as it must be, where the old one was not; the place that the old one took, then."""
-    box, size = box_of(node), pair(node.get("size"))
+    box, size = box_of(node), two_numbers(node.get("size"))
     if box is None or size is None or (node.get("flags") or {}).get("collapsed"):
         return None
     before, needed = max(size[1], height_of(old)), height_of(unfolded(new) if node.get("showAdvanced") else new)
@@ -90,9 +90,9 @@ def grow(node: GraphJson, old: Form, new: Form) -> Box | None:
     return replace(box, height=TITLE + before)
 
 
-def make_room(nodes: Iterable[GraphJson], grown: Mapping[int, Box]) -> None:
+def make_room(nodes: Iterable[GraphJson], grown: Mapping[int, CanvasBox]) -> None:
     """Push down what grown nodes cover and did not cover before. Old places of grown nodes by `id(node)`."""
-    settled: list[tuple[Box, Box]] = []  # before and now, of all that changed
+    settled: list[tuple[CanvasBox, CanvasBox]] = []  # before and now, of all that changed
     placed = [(box, node) for box, node in ((box_of(node), node) for node in nodes) if box is not None]
     for now, node in sorted(placed, key=lambda one: one[0].top):
         before = grown.get(id(node), now)
@@ -103,7 +103,7 @@ def make_room(nodes: Iterable[GraphJson], grown: Mapping[int, Box]) -> None:
             settled.append((before, replace(now, top=top)))
 
 
-def free_top(now: Box, before: Box, settled: list[tuple[Box, Box]]) -> float:
+def free_top(now: CanvasBox, before: CanvasBox, settled: list[tuple[CanvasBox, CanvasBox]]) -> float:
     """Where a node's top may be without being covered by what has changed."""
     newly = sorted((other for was, other in settled if not was.covers(before)), key=lambda box: box.top)
     for other in newly:

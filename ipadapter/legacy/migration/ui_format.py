@@ -15,7 +15,7 @@ from .forms import GraphJson, Socket, Value
 from .moving import HANDED_ON, left_behind, moving
 from .recognise import CANDIDATES, OURS, Recognised, Shape, recognise
 from .report import Change, describe_change, misfits, with_misfits
-from .room import Box, grow, make_room
+from .room import CanvasBox, grow, make_room
 from .rules import PACK_ID, RENAMED_KINDS, Chosen, MigrationRule
 
 FIELDS = ("id", "origin_id", "origin_slot", "target_id", "target_slot", "type")
@@ -126,7 +126,7 @@ def migrate_ui_graph(graph: Graph, warnings: list[str]) -> Iterator[Moved]:
     ends = ((link["origin_id"], link["target_id"]) for link in graph.links if link["type"] in HANDED_ON)
     rules = moving(found, ((places.get(one, -1), places.get(other, -1)) for one, other in ends))
     warnings += [f"node {nodes[place].get('id')} {why}" for place, why in left_behind(found, rules)]
-    grown: dict[int, Box] = {}
+    grown: dict[int, CanvasBox] = {}
     for place, rule in rules.items():
         yield Moved(graph, rule, replace(migrate_ui_node(graph, nodes[place], rule), subgraph=graph.name))
         box = grow(nodes[place], rule.legacy_form, rule.new_form)
