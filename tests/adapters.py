@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import partial, reduce
+from operator import or_
 
 import torch
 from pack.ipadapter.adapters.spec import AdapterSpec
@@ -106,6 +107,17 @@ def instantx_shapes(context: int, embed: int = EMBED, tokens: int = 8) -> dict[s
     return linear("proj.0", 2 * embed, embed) | linear("proj.2", tokens * context, 2 * embed) | norm("norm", context)
 
 
+def timed_shapes(
+    context: int, hidden: int = HIDDEN, tokens: int = 8, dim: int = 64, inner: int = 64, depth: int = 4, sines: int = 32
+) -> dict[str, tuple[int, ...]]:
+    """A Resampler that follows the noise level."""
+    shapes = plus_shapes(context, hidden, tokens, dim, inner, depth)
+    shapes |= linear("time_embedding.linear_1", dim, sines) | linear("time_embedding.linear_2", dim, dim)
+    for i in range(depth):
+        shapes |= linear(f"layers.{i}.2.1", 4 * dim, dim)
+    return shapes
+
+
 PROJECTIONS: dict[str, Callable[..., dict[str, tuple[int, ...]]]] = {
     "base": base_shapes,
     "plus": plus_shapes,
@@ -118,6 +130,7 @@ PROJECTIONS: dict[str, Callable[..., dict[str, tuple[int, ...]]]] = {
     "InstantX FLUX": instantx_shapes,
     "ai-toolkit FLUX": base_shapes,
     "ai-toolkit FLUX plus": plus_shapes,
+    "InstantX SD3.5": timed_shapes,
 }
 WITH_LORA = ("FaceID", "FaceID Plus")
 
@@ -166,9 +179,19 @@ def biased_layer_shapes(channels: tuple[int, ...], context: int) -> dict[str, tu
     return every_layer_shapes(channels, context) | biases
 
 
+def timed_layer_shapes(
+    channels: tuple[int, ...], context: int, time: int = 64, head: int = 64
+) -> dict[str, tuple[int, ...]]:
+    """Those with norms, one of which follows the noise level."""
+    norms = {f"{i}.{name}.weight": (head,) for i in range(len(channels)) for name in ("norm_q", "norm_k", "norm_ip_k")}
+    timed = [linear(f"{i}.norm_ip.linear", 2 * context, time) for i in range(len(channels))]
+    return reduce(or_, timed, every_layer_shapes(channels, context) | norms)
+
+
 LAYERS = {  # others have `layer_shapes`
     "XLabs FLUX": biased_layer_shapes,
     "InstantX FLUX": every_layer_shapes,
+    "InstantX SD3.5": timed_layer_shapes,
     "ai-toolkit FLUX": every_layer_shapes,
     "ai-toolkit FLUX plus": every_layer_shapes,
 }
@@ -195,4 +218,5 @@ def random_read(spec: AdapterSpec, images: int, patches: int, device: str = "cpu
         return torch.randn(shape, generator=generator, device=device)
 
     taken = tuple(feature(*one) for one in spec.projection.reads)
-    return (*taken, *(tensor.to(device) for tensor in spec.family.settings(spec.face)))
+    time = (feature(Feature.IMAGE_EMBEDS, spec.projection.dim)[:1],) if spec.follows_noise else ()
+    return (*taken, *(tensor.to(device) for tensor in spec.family.settings(spec.face)), *time)

@@ -42,6 +42,7 @@ class ProjectionSpec:
 
     `feature_dim` is the width of the image encoder's feature, or of the face embedding where only that is read;
     `face_dim` that of a face embedding read beside it (FaceID Plus). `context_dim` is the width of the tokens.
+    `time_dim` is how many sines tell the noise level, where the tokens follow it.
     """
 
     family: Family
@@ -53,6 +54,12 @@ class ProjectionSpec:
     depth: int = 0
     ff_dim: int = 0
     face_dim: int = 0
+    time_dim: int = 0
+
+    @property
+    def time_width(self) -> int:
+        """The width of what tells the layers the noise level; 0 where nothing does."""
+        return self.dim if self.time_dim else 0
 
     @property
     def reads(self) -> tuple[tuple[Feature, int], ...]:
@@ -117,7 +124,7 @@ class Family:
     advice: str  # which weight to begin with
     backbone: Backbone = UNET  # the kind of model it is for
     layers: LayerLayout = UNET_LAYERS  # how a file holds them
-    layer: Callable[[int, int, Any], LayerProjection] = LayerProjection  # from tokens to K' and V', by widths
+    layer: Callable[[int, int, int, Any], LayerProjection] = LayerProjection  # from tokens to K' and V', by widths
     parts: tuple[str, ...] = ()  # of the model, in which it acts; none are all
     joining: Joining | None = None  # how it comes into a joint attention
     file_name: Callable[[str], str] = lambda name: name  # what a file calls a tensor, from its public name

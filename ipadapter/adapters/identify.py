@@ -12,7 +12,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
 
-from ..backbones.known import ONLY
 from ..errors import IPAdapterError
 from .checkpoint import Checkpoint, shape
 from .face_settings import FaceSettings, FaceVersion
@@ -37,12 +36,38 @@ def has(*patterns: str) -> Callable[[set[str]], bool]:
     return lambda keys: all(any(pattern.match(key) for key in keys) for pattern in compiled)
 
 
+def lacking(kind: str, needs: str, *patterns: str) -> Foreign:
+    """A kind of adapter that is not read here, with what it would need."""
+    return Foreign(f"{kind}, which is not supported: it would need {needs}", has(*patterns))
+
+
 FOREIGN = (
-    Foreign(
-        f"an InstantX SD3.5 IP-Adapter; {ONLY}",
-        has(r".*\d+\.norm_ip\.linear\."),
+    lacking("a PuLID adapter for FLUX", "EVA02-CLIP-L-336 and a face parser beside InsightFace", r".*pulid_ca\."),
+    lacking(
+        "an InstantCharacter adapter for FLUX",
+        "several layers of SigLIP and of DINOv2-giant, of the whole picture and of its four quarters",
+        r".*\d+\.norm_ip_q\.",
     ),
-    Foreign(f"a HunyuanDiT IP-Adapter; {ONLY}", has(r".*kv_proj_ip_adapter")),
+    lacking(
+        "an IP-Adapter-Instruct for SD3",
+        "an instruction in words beside the picture, and blocks that hand their image tokens on to the next",
+        r".*\d+\.add_k_proj_ip\.",
+    ),
+    lacking(
+        "an IP-Adapter for HunyuanDiT",
+        "the cross-attentions of that model, and the ViT-H/14 of a Chinese CLIP as image encoder",
+        r".*kv_proj_ip_adapter",
+    ),
+    lacking(
+        "an IP-Adapter for Anima that reads PE-Core",
+        "that image encoder and the cross-attentions of Anima, with a gate for each",
+        r".*ip_(gate|centroid)\b",
+    ),
+    lacking(
+        "an IP-Adapter for Anima that reads SigLIP2",
+        "siglip2-base-patch16-512 as image encoder and the cross-attentions of Anima",
+        r".*ip_cross_attns\.",
+    ),
     Foreign("a CSGO adapter, which has two image projections", has(r"content_image_proj\.", r"style_image_proj\.")),
     Foreign("a LoRA: load it with Load LoRA", has(r".*(lora_up|lora_down|lora_A|lora_B)\b")),
     Foreign("a ControlNet: load it with Load ControlNet Model", has(r"(control_model\.|controlnet_|.*zero_convs)")),

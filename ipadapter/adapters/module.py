@@ -26,15 +26,22 @@ class IPAdapter(nn.Module):
         self.lora: Tensors = {}  # of FaceID files: no part of the module, as it changes the UNet's weights
         self.image_proj = spec.family.projection(spec.projection, operations)
         self.layers = nn.ModuleList(
-            spec.family.layer(channels, spec.context_dim, operations) for channels in spec.channels
+            spec.family.layer(channels, spec.context_dim, spec.projection.time_width, operations)
+            for channels in spec.channels
         )
 
     def layer_projections(self) -> list[LayerProjection]:
         """W'_k and W'_v of every layer."""
         return [layer for layer in self.layers if isinstance(layer, LayerProjection)]
 
+    def time(self, sigma: float, like: Tensor) -> tuple[Tensor, ...]:
+        """What tells projection and layers the noise level, (1, D), for those that follow it: the last of what the
+        projection takes."""
+        projection: Any = self.image_proj
+        return (projection.time_embedding(sigma, like),) if self.spec.follows_noise else ()
+
     def tokens(self, *features: Tensor) -> Tensor:
-        """Features of N images to one sequence of all their tokens: (1, N · T, C)."""
+        """Features of N images, and what else the projection takes, to all their tokens: (1, N · T, C)."""
         out: Tensor = rearrange(self.image_proj(*features), "n t c -> 1 (n t) c")
         return out
 

@@ -40,6 +40,11 @@ class AdapterSpec:
         return Feature.FACE in self.family.reads
 
     @property
+    def follows_noise(self) -> bool:
+        """Whether its tokens are other ones at each noise level."""
+        return bool(self.projection.time_dim)
+
+    @property
     def version(self) -> FaceVersion | None:
         """Which of two versions it is used as, where its family has two."""
         return self.face.version if self.family.versions else None

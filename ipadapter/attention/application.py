@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -21,10 +23,12 @@ from ..files.tensors import LARGEST_HALF
 from ..prompts.prompt import Order, Part
 from ..strength.layers import LayerWeights
 from ..strength.scaling import Linear
-from ..strength.strength import Strength, multiply_frames
+from ..strength.strength import Scaling, Strength, multiply_frames
+from .following import Following
 from .packing import (
     Lengths,
     Packed,
+    Source,
     Tokens,
     Weighed,
     invert,
@@ -83,7 +87,7 @@ class Application:
     name: str
     layers: tuple[CrossAttentionLayer, ...]  # those in which it acts
     tokens: int
-    packed: Packed
+    packed: Source
     strength: Strength
     mask: Tensor | None  # (M, H, W)
     frames: tuple[float, ...] | None = None
@@ -127,21 +131,82 @@ def narrowed(tokens: Tensor, narrow: nn.Linear | None, weight: float) -> Tensor:
     return weight * linear(tokens, matrix, bias)
 
 
+@dataclass(frozen=True, eq=False)
+class Making:
+    """All that K' and V' of one part are made from: what the projection takes of its images, and of no image; `spec`
+    is the adapter as it is used."""
+
+    module: IPAdapter
+    spec: AdapterSpec
+    part: Part
+    read: tuple[Read, Read]
+    target: ApplyTarget
+
+    def on(self, device: torch.device) -> Making:
+        """With what it reads there."""
+        images, none = (tuple(one.to(device) for one in read) for read in self.read)
+        return replace(self, read=(images, none))
+
+    def tokens(self, time: Read) -> Tokens:
+        """Image tokens, at the noise level that `time` tells those that follow it."""
+        images, none = self.read
+        return project_tokens(self.module, self.spec, self.part, ((*images, *time), (*none, *time)), self.target.narrow)
+
+    def time(self, sigma: float) -> Read:
+        """What tells a noise level."""
+        return self.module.time(sigma, self.read[0][0])
+
+
+def packed_at(making: Making, device: torch.device, sigma: float) -> Packed:
+    """K' and V' of a noise level, made on a device."""
+    there = making.on(device)
+    time = there.time(sigma)
+    return pack_part(making.module, making.part, there.tokens(time), making.target, time)
+
+
+def follow(app: Application, making: Making, models: tuple[Any, ...], device: torch.device) -> Application:
+    """The application whose K' and V' follow the noise level: they are made in a run, on a device."""
+    packed: Any = app.packed
+    make = partial(packed_at, making.on(packed.still.device), device)
+    followed = Following(make, packed.still.shape[1], packed.positives, packed.negatives, models)
+    return replace(app, packed=followed)
+
+
 def make_application(
-    module: IPAdapter, part: Part, tokens: Tokens, target: ApplyTarget, mask: Tensor | None, store: torch.device
+    module: IPAdapter,
+    part: Part,
+    tokens: Tokens,
+    target: ApplyTarget,
+    mask: Tensor | None,
+    store: torch.device,
+    time: Read = (),
 ) -> Application:
-    """K' and V' of one part, kept on `store`. Raises IPAdapterError for numbers that half precision does not have."""
+    """K' and V' of one part, kept on `store`. Raises IPAdapterError for numbers that half precision does not have, and
+    for a way of scaling that the adapter has none of."""
     frames, strength = frame_weights(part, target.strength), target.strength
-    packed = pack(
-        pack_layers(module, tokens, target, strength.weight * part.weight),
-        tokens.positives,
-        changes=bool(strength.curves) or frames is not None,
-    )
+    refuse_scaling(module.spec, strength.scaling)
+    packed = pack_part(module, part, tokens, target, time)
     refuse_overflow(packed, loudest(strength, frames), module.spec.name)
     kept = packed.to(store, target.dtype if tokens.positives > 1 else torch.float32)
     layers = tuple(target.layers[index] for index in target.acting)
     about = (mask, frames, target.bound, target.fitting, lengths_of(tokens, target), module.spec.family.joining)
     return Application(module.spec.name, layers, tokens.rows.shape[1], kept, strength, *about)
+
+
+def pack_part(module: IPAdapter, part: Part, tokens: Tokens, target: ApplyTarget, time: Read) -> Packed:
+    """K' and V' of every layer that acts. The level changes with curves and from frame to frame."""
+    changes = bool(target.strength.curves) or frame_weights(part, target.strength) is not None
+    layers = pack_layers(module, tokens, target, target.strength.weight * part.weight, time)
+    return pack(layers, tokens.positives, changes)
+
+
+def refuse_scaling(spec: AdapterSpec, scaling: Scaling) -> None:
+    """Refuse to scale keys that are read beside the picture's own."""
+    if reads_own(spec) and scaling is not Scaling.VALUES:
+        raise IPAdapterError(
+            f"'{spec.name}' reads image tokens and the picture's own keys in one attention, so that scaling "
+            f"'{scaling.value}' has no meaning for it: set '{Scaling.VALUES.value}'."
+        )
 
 
 def loudest(strength: Strength, frames: tuple[float, ...] | None) -> float:
@@ -173,7 +238,13 @@ def project_tokens(
         for tokens in (PROJECT[part.order](module, images), module.tokens(*none))
     )
     weights = token_weights(part, shown)
-    return side_by_side(Weighed(shown, weights), Weighed(nothing, mean_weights(weights, nothing)))
+    sides = Weighed(shown, weights), Weighed(nothing, mean_weights(weights, nothing))
+    return side_by_side(*sides, repeats=part.negative is None or not reads_own(spec))
+
+
+def reads_own(spec: AdapterSpec) -> bool:
+    """Whether the picture's own keys are read beside the tokens."""
+    return spec.family.joining is not None and spec.family.joining.own
 
 
 PROJECT = {
@@ -202,14 +273,15 @@ def frame_weights(part: Part, strength: Strength) -> tuple[float, ...] | None:
     return multiply_frames(strength.frames, part.weights)
 
 
-def pack_layers(module: IPAdapter, tokens: Tokens, target: ApplyTarget, weight: float) -> list[Linear]:
+def pack_layers(module: IPAdapter, tokens: Tokens, target: ApplyTarget, weight: float, time: Read = ()) -> list[Linear]:
     """K' and V' of every layer that acts, one after another."""
     projections = module.layer_projections()
     inverts = any(target.weights[index].inverted for index in target.acting)
     parts: list[Linear] = []
     for index in target.acting:
         layer, share = target.layers[index], target.weights[index]
-        pair = layer_rows(projections[index], tokens, layer.heads, share, weight, target.strength.scaling)
+        read = replace(tokens, rows=projections[index].at(tokens.rows, *time))
+        pair = layer_rows(projections[index], read, layer.heads, share, weight, target.strength.scaling)
         parts += [arrange(linear, tokens.positives, share.inverted) for linear in pair] if inverts else pair
     return parts
 

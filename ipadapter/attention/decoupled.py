@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
 from ..backbones.backbone import Grid, Place
@@ -47,6 +47,15 @@ class HeadsAttention(ABC):
         """
 
 
+class OwnKeys(NamedTuple):
+    """For an attention that reads the picture's own keys and values beside the tokens: what its queries and keys are
+    scaled by, (R, 1, 1, d), and what all of it weighs, (R, 1, 1)."""
+
+    weight: Tensor
+    query: Tensor
+    key: Tensor
+
+
 class Branch(NamedTuple):
     """K' and V' of one image prompt at one layer, a row for each row of the layer: (R, H, T, d)."""
 
@@ -55,6 +64,7 @@ class Branch(NamedTuple):
     mask: LayerMask | None
     hidden: Tensor | None = None  # (R, 1, 1, T): -inf at tokens that only fill a row up, else 0
     joining: Joining | None = None  # in a joint attention: where it asks and adds
+    own: OwnKeys | None = None
 
 
 Branches = dict[Place, tuple[Branch, ...]]
@@ -81,9 +91,11 @@ class CallBranches:
         arrange: Callable[[Tensor, dict[str, Any]], Branches] | None = None,
         asked: set[Place] | None = None,
         latent: Grid = (0, 0),
+        model: nn.Module | None = None,
     ) -> None:
         self.rows = rows
         self.latent = latent  # of the picture that the call is about
+        self.model = model  # that is called
         self.asking: Asking | None = None
         self.branches = branches
         self.arrange = arrange

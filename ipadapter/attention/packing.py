@@ -2,14 +2,14 @@
 
 A packed tensor (R, N) has a row for each image tokens can be taken from: first those of the images (one, or one a
 frame), then those of the unconditional. N holds, layer by layer, K' and V' (H · T · d each), every head's tokens
-together as the attention reads them.
+together as the attention reads them, and behind them what `OwnKeys` are made of where a layer has those.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from einops import rearrange
@@ -21,9 +21,46 @@ from ..backbones.backbone import CrossAttentionLayer
 from ..strength.layers import LayerWeight
 from ..strength.scaling import Linear, scale
 from ..strength.strength import Scaling
+from .decoupled import OwnKeys
+from .rows import Dial, Rows, StillAndScaled
 
-ALIGNED = 8  # tokens
+ALIGNED = 8  # tokens, or numbers
 POSITIVE, NEGATIVE, ABSENT = 0, 1, 2  # what a conditioning's rows get: the image, the unconditional, nothing
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """Which packed rows a call's are (G), what each weighs besides (G, 1), and for how many pictures each stands."""
+
+    rows: Tensor
+    column: Tensor | None
+    pictures: int
+
+
+class Placed(Protocol):
+    """K' and V' where calls are made."""
+
+    def take(self, chosen: Chosen) -> Rows:
+        """Rows for calls."""
+
+
+class Source(Protocol):
+    """What an application's K' and V' come from."""
+
+    @property
+    def positives(self) -> int:
+        """Rows of images, 1 or one a frame."""
+
+    @property
+    def negatives(self) -> int:
+        """Rows of the unconditional, 1 or as many."""
+
+    @property
+    def models(self) -> tuple[Any, ...]:
+        """What the host loads for a run, because K' and V' are made in it."""
+
+    def to(self, device: torch.device, dtype: torch.dtype) -> Placed:
+        """Moved and cast."""
 
 
 @dataclass(frozen=True)
@@ -35,18 +72,33 @@ class Packed:
     positives: int  # rows of images, 1 or one a frame
     negatives: int  # rows of the unconditional, 1 or as many
 
-    def row(self, role: int, frame: int) -> int:
-        """Where the row of a role and a picture is; past the last frame the last one stays."""
-        if role == ABSENT:
-            return self.positives + self.negatives
-        count = (self.positives, self.negatives)[role]
-        return role * self.positives + min(frame, count - 1)
+    models = ()
 
     def to(self, device: torch.device, dtype: torch.dtype) -> Packed:
         """Moved and cast."""
         moved = [None if tensor is None else tensor.to(device, dtype) for tensor in (self.still, self.scaled)]
         assert moved[0] is not None
         return Packed(moved[0], moved[1], self.positives, self.negatives)
+
+    def take(self, chosen: Chosen) -> Rows:
+        """Rows that are the same at every noise level."""
+        return Dial(*self.choose(chosen), chosen.pictures)
+
+    def choose(self, chosen: Chosen) -> StillAndScaled:
+        """Both parts of some rows, (G, N)."""
+        still, scaled = (
+            None if rows is None else with_nothing(rows)[chosen.rows] for rows in (self.still, self.scaled)
+        )
+        assert still is not None
+        return still, scaled if scaled is None or chosen.column is None else scaled * chosen.column
+
+
+def row_of(source: Source, role: int, frame: int) -> int:
+    """Where the row of a role and a picture is; past the last frame the last one stays."""
+    if role == ABSENT:
+        return source.positives + source.negatives
+    count = (source.positives, source.negatives)[role]
+    return role * source.positives + min(frame, count - 1)
 
 
 def pack(parts: Sequence[Linear], positives: int, changes: bool) -> Packed:
@@ -85,13 +137,19 @@ def common_length(positive: int, negative: int) -> int:
     more, rows are filled up to a length that attention kernels take a mask of without a copy.
     """
     longest = max(positive, negative)
-    return longest if longest % min(positive, negative) == 0 else -(-longest // ALIGNED) * ALIGNED
+    return longest if longest % min(positive, negative) == 0 else aligned_length(positive, negative)
 
 
-def fill_up(sequence: Weighed, length: int) -> Weighed:
+def aligned_length(positive: int, negative: int) -> int:
+    """Tokens of every row where none are repeated."""
+    longest = max(positive, negative)
+    return longest if positive == negative else -(-longest // ALIGNED) * ALIGNED
+
+
+def fill_up(sequence: Weighed, length: int, repeats: bool) -> Weighed:
     """Tokens and weights (P, T, …) at a length, repeated or followed by their mean, which leaves that as it is."""
     count = sequence.tokens.shape[1]
-    if length % count == 0:
+    if length == count or (repeats and length % count == 0):
         return Weighed(*(each.repeat(1, length // count, 1) for each in sequence))
     mean = (sequence.tokens * sequence.weights).mean(dim=1, keepdim=True)  # (P, 1, C)
     more = Weighed(mean, torch.ones_like(sequence.weights[:, :1]))
@@ -111,13 +169,40 @@ def pack_heads(x: Tensor, heads: int) -> Tensor:
     return rearrange(x, "r t (h d) -> r (h t d)", h=heads)
 
 
-def unpack(rows: Tensor, layers: Sequence[CrossAttentionLayer], tokens: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """K' and V' of each layer, (R, H, T, d), as views of the packed rows."""
-    sizes = [tokens * layer.channels for layer in layers for _ in range(2)]
+class LayerRows(NamedTuple):
+    """K' and V' of a layer, (R, H, T, d), and what its own keys are read with."""
+
+    keys: Tensor
+    values: Tensor
+    own: OwnKeys | None
+
+
+def unpack(
+    rows: Tensor, layers: Sequence[CrossAttentionLayer], tokens: int, with_own: bool = False
+) -> Iterator[LayerRows]:
+    """What each layer reads, as views of the packed rows."""
+    heads = [layer.channels // layer.heads for layer in layers]
+    own = [ALIGNED + 2 * head if with_own else 0 for head in heads]
+    sizes = [size for layer, last in zip(layers, own, strict=True) for size in (*2 * (tokens * layer.channels,), last)]
     pieces = iter(rows.split(sizes, dim=1))
-    for layer in layers:
-        shape = (layer.heads, -1, layer.channels // layer.heads)
-        yield next(pieces).unflatten(1, shape), next(pieces).unflatten(1, shape)
+    for layer, head in zip(layers, heads, strict=True):
+        keys, values = (next(pieces).unflatten(1, (layer.heads, -1, head)) for _ in range(2))
+        yield LayerRows(keys, values, unpack_own(next(pieces), head))
+
+
+def unpack_own(rows: Tensor, head: int) -> OwnKeys | None:
+    """Of (R, 8 + 2 · d); None of (R, 0)."""
+    if not rows.shape[1]:
+        return None
+    weight, query, key = rows.split([ALIGNED, head, head], dim=1)
+    return OwnKeys(weight[:, :1].unsqueeze(1), *(scale[:, None, None] for scale in (query, key)))
+
+
+def pack_own(scales: Tensor, weight: Tensor) -> Linear:
+    """Of scales (2, d) and weights (R, 1): (R, 8 + 2 · d), of which only the weight follows the level."""
+    still = torch.cat([weight.new_zeros(ALIGNED), scales.flatten().to(weight)]).expand(len(weight), -1)
+    scaled = pad(weight, (0, still.shape[1] - 1))
+    return Linear(still, scaled)
 
 
 @dataclass(frozen=True)
@@ -133,24 +218,42 @@ class Tokens:
         return self.rows.shape[0] - 1
 
 
-def side_by_side(positive: Weighed, negative: Weighed) -> Tokens:
-    """Rows of the images (P, T, C) and of the unconditional (1, T', C) at one length."""
+def side_by_side(positive: Weighed, negative: Weighed, repeats: bool = True) -> Tokens:
+    """Rows of the images (P, T, C) and of the unconditional (1, T', C) at one length.
+
+    `repeats` says whether tokens may be repeated, which changes what is made of them where other keys are read too.
+    """
     counts = positive.tokens.shape[1], negative.tokens.shape[1]
-    length = common_length(*counts)
-    sides = zip(fill_up(positive, length), fill_up(negative, length), strict=True)
-    whole = all(length % count == 0 for count in counts)
+    length = common_length(*counts) if repeats else aligned_length(*counts)
+    sides = zip(fill_up(positive, length, repeats), fill_up(negative, length, repeats), strict=True)
+    whole = all(length == count or (repeats and length % count == 0) for count in counts)
     rows, weights = (torch.cat(side) for side in sides)
     return Tokens(rows, weights, None if whole else Lengths(*counts, length))
 
 
 def layer_rows(
     projection: LayerProjection, tokens: Tokens, heads: int, share: LayerWeight, weight: float, mode: Scaling
-) -> tuple[Linear, Linear]:
+) -> tuple[Linear, ...]:
     """K' and V' of one layer (paper eq. 4) as functions of the level, its own weight and λ multiplied in."""
+    scales = projection.scales()
+    if scales is not None:
+        return rows_with_own(projection, tokens, heads, share.weight * weight, scales)
     keys, values = projection.keys(tokens.rows, heads), projection.values(tokens.rows) * tokens.weights
     pair = scale(mode, keys, values)
     keys_of, values_of = (Linear(one.still, one.scaled * (weight * share.weight)) for one in pair)
     return pack_linear(keys_of, heads), pack_linear(values_of, heads)
+
+
+def rows_with_own(
+    projection: LayerProjection, tokens: Tokens, heads: int, weight: float, scales: Tensor
+) -> tuple[Linear, ...]:
+    """The same where the picture's own keys are read beside the tokens: λ weighs all of it, and so does the loudest
+    image, beside which the others are quieter."""
+    loudest = tokens.weights.gather(1, tokens.weights.abs().argmax(dim=1, keepdim=True))  # (P + 1, 1, 1)
+    quieter = torch.where(loudest == 0, 1.0, tokens.weights / loudest)
+    keys, values = projection.keys(tokens.rows, heads), projection.values(tokens.rows) * quieter
+    pair = (pack_heads(one, heads) for one in (keys, values))
+    return (*(Linear(one, torch.zeros_like(one)) for one in pair), pack_own(scales, weight * loudest.squeeze(2)))
 
 
 def pack_linear(linear: Linear, heads: int) -> Linear:

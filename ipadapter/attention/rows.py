@@ -8,6 +8,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+StillAndScaled = tuple[Tensor, Tensor | None]
+
 
 class Rows(Protocol):
     """Rows (G · pictures, N) that the branches of a call are views of, changed in place."""

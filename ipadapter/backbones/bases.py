@@ -11,8 +11,9 @@ from dataclasses import dataclass
 
 KOLORS = "Kolors"
 FLUX_1 = "FLUX.1"
+SD35_LARGE = "SD3.5 Large"
 BASES = {768: "SD1.5", 1024: "SD2.1", 2048: "SDXL"}  # by the width of the text context
-PUBLISHED = ("SD1.5", "SDXL", KOLORS, FLUX_1)  # bases that adapters are published for
+PUBLISHED = ("SD1.5", "SDXL", KOLORS, FLUX_1, SD35_LARGE)  # bases that adapters are published for
 WHOLE_LAYERS = {768: 16, 1024: 16, 2048: 70}  # cross-attention layers of each base, by the width of its text context
 PRUNED = {(2048, 34): "SSD-1B", (2048, 15): "Segmind Vega", (2048, 21): "KOALA-700M", (2048, 30): "KOALA-1B"}
 USUAL = 4  # channels of the latents

@@ -20,8 +20,10 @@ class Joining:
 
     What the image tokens say is added to the attention's output before the block's own projection, so that its gate
     counts; with `behind`, to what the whole block gives. Rows of the text get it too in the parts named in `to_text`.
+    With `own` the picture's own keys and values are read beside the tokens, in one softmax.
     """
 
     query: Query = Query.NORMED
     behind: bool = False
     to_text: tuple[str, ...] = ()
+    own: bool = False

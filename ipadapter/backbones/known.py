@@ -10,9 +10,10 @@ from ..errors import IPAdapterError
 from .backbone import Backbone, Block, CrossAttentionLayer
 from .bases import BaseModel
 from .flux import FLUX
+from .sd3 import SD3
 from .unet import UNET
 
-BACKBONES: tuple[Backbone, ...] = (UNET, FLUX)
+BACKBONES: tuple[Backbone, ...] = (UNET, FLUX, SD3)
 # In sentences of what is refused.
 ONLY = f"only {' and '.join(backbone.supported for backbone in BACKBONES)} are supported"
 NO_LAYERS = f"has no {' or '.join(backbone.layers_called for backbone in BACKBONES)} layers"

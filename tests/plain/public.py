@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -24,6 +24,7 @@ from tests.adapters import (
     layer_shapes,
     lora_shapes,
     plus_shapes,
+    timed_shapes,
 )
 
 Shapes = dict[str, tuple[int, ...]]
@@ -33,6 +34,7 @@ SD15_CHANNELS = (320, 320, 640, 640, 1280, 1280, *[1280] * 3, *[640] * 3, *[320]
 SDXL_CHANNELS = (*[640] * 4, *[1280] * 20, *[1280] * 30, *[640] * 6, *[1280] * 10)
 
 FLUX_CHANNELS = (3072,) * (19 + 38)  # double blocks, single blocks
+SD3_CHANNELS = (2432,) * 38
 
 VIT_H, VIT_BIGG, VIT_L_336, VIT_L, SIGLIP = "ViT-H/14", "ViT-bigG/14", "ViT-L/14-336", "ViT-L/14", "SigLIP"
 
@@ -50,10 +52,11 @@ class Kind:
     encoder: str
     lora_rank: int = 0
     token_dim: int = 0  # where the tokens are not as wide as the text context
+    sizes: dict[str, int] = field(default_factory=dict)  # of the layers, besides
 
     def tensors(self, make: Callable[[tuple[int, ...]], Tensor]) -> AdapterFile:
         """Both groups, each tensor made by shape."""
-        layers = LAYERS.get(self.family, layer_shapes)(self.channels, self.context)
+        layers = LAYERS.get(self.family, layer_shapes)(self.channels, self.context, **self.sizes)
         layers |= lora_shapes(self.channels, self.context, self.lora_rank) if self.lora_rank else {}
         return AdapterFile(
             {key: make(shape) for key, shape in self.image_proj.items()},
@@ -121,6 +124,16 @@ KINDS = {
     "ai-toolkit flux": Kind(base_shapes(3072, 768), FLUX_CHANNELS, 3072, "ai-toolkit FLUX", "FLUX.1", 4, VIT_L),
     "ai-toolkit flux plus": Kind(
         plus_shapes(3072, 1152, 16, 1280, 1280), FLUX_CHANNELS, 3072, "ai-toolkit FLUX plus", "FLUX.1", 16, SIGLIP
+    ),
+    "SD3.5-Large-IP-Adapter": Kind(
+        timed_shapes(2432, 1152, 64, 1280, 1280, 4, 320),
+        SD3_CHANNELS,
+        2432,
+        "InstantX SD3.5",
+        "SD3.5 Large",
+        64,
+        SIGLIP,
+        sizes={"time": 1280},
     ),
     "sd21": Kind(base_shapes(1024, 1024), SD15_CHANNELS, 1024, "base", "SD2.1", 4, VIT_H),
 }

@@ -43,6 +43,7 @@ ORACLES = {
     "PORTRAIT": ("oracle/test_faces.py", "test_the_noise_prediction_equals_the_reference"),
     "PORTRAIT_UNNORM": ("oracle/test_faces.py", "test_the_unnorm_portrait_equals_the_reference"),
     "XLABS": ("oracle/test_flux.py", "test_xlabs_equals_diffusers"),
+    "INSTANTX_SD3": ("oracle/test_sd3.py", "test_instantx_equals_diffusers"),
     "INSTANTX_FLUX": ("oracle/test_flux.py", "test_instantx_equals_its_authors_processor"),
     "TOOLKIT_FLUX": ("oracle/test_flux.py", "test_ai_toolkits_adapters_equal_its_formula"),
     "TOOLKIT_FLUX_PLUS": (

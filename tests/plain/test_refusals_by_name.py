@@ -20,19 +20,37 @@ def layers(channels: tuple[int, ...], context: int, prefix: str = "ip_adapter.")
     return prefixed(prefix, layer_shapes(channels, context))
 
 
-FLUX_PAIR = ("to_k_ip.weight", "to_v_ip.weight")
-
 FAMILIES_TO_COME: dict[str, tuple[Shapes, str]] = {
-    "InstantX SD3.5": (
-        prefixed("image_proj.", plus_shapes(2432, 1152, 64, 1280, 1280) | linear("time_embedding.linear_1", 1280, 320))
-        | {f"ip_adapter.{i}.{matrix}": (2432, 2432) for i in range(38) for matrix in FLUX_PAIR}
-        | {f"ip_adapter.{i}.norm_ip.linear.weight": (2 * 2432, 1280) for i in range(38)},
-        "InstantX SD3.5",
+    "PuLID-FLUX": (
+        {"pulid_encoder.proj_out": (1024, 2048)}
+        | {f"pulid_ca.{i}.{name}.weight": (2048, 3072) for i in range(20) for name in ("to_q", "to_kv", "to_out")},
+        "a PuLID adapter for FLUX, which is not supported: it would need EVA02-CLIP-L-336",
+    ),
+    "InstantCharacter": (
+        {f"ip_adapter.{i}.to_{m}_ip.weight": (3072, 4096) for i in range(57) for m in "kv"}
+        | {f"ip_adapter.{i}.to_{m}_ip.bias": (3072,) for i in range(57) for m in "kv"}
+        | {f"ip_adapter.{i}.norm_ip_{m}.scale": (128,) for i in range(57) for m in "qk"}
+        | {"image_proj.cross_layer_blocks.0.attn.to_q.weight": (1152, 1152)},
+        "an InstantCharacter adapter for FLUX, which is not supported: it would need several layers of SigLIP",
+    ),
+    "IP-Adapter-Instruct for SD3": (
+        {f"ip_adapter.{i}.add_{m}_proj_ip.weight": (1536, 1536) for i in range(24) for m in "kv"}
+        | prefixed("image_proj.", plus_shapes(1536, 1280, 16, 1280, 1280)),
+        "an IP-Adapter-Instruct for SD3, which is not supported: it would need an instruction in words",
     ),
     "HunyuanDiT": (
         {f"blocks.{i}.attn2.kv_proj_ip_adapter.weight": (2816, 1024) for i in range(40)}
         | prefixed("image_proj.", linear("proj", 8 * 1024, 1024)),
-        "HunyuanDiT",
+        "an IP-Adapter for HunyuanDiT, which is not supported: it would need the cross-attentions of that model",
+    ),
+    "Anima with PE-Core": (
+        {f"ip_gate.{i}": (1,) for i in range(28)} | {"ip_centroid": (1024,)},
+        "an IP-Adapter for Anima that reads PE-Core, which is not supported: it would need that image encoder",
+    ),
+    "Anima with SigLIP2": (
+        {"resampler.time_proj.weight": (768, 256)}
+        | {f"ip_cross_attns.{i}.to_k_ip.weight": (2048, 2048) for i in range(28)},
+        "an IP-Adapter for Anima that reads SigLIP2, which is not supported: it would need siglip2-base-patch16-512",
     ),
     "CSGO": (
         prefixed("content_image_proj.", plus_shapes(2048, 1280, 4, 1280, 1280))

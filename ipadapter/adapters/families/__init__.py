@@ -8,6 +8,7 @@ from .face_id import FACE_ID
 from .face_id_plus import FACE_ID_PLUS, KOLORS_FACE_ID_PLUS
 from .full_face import FULL_FACE
 from .instantx import INSTANTX_FLUX
+from .instantx_sd3 import INSTANTX_SD3
 from .plus import PLUS
 from .portrait import PORTRAIT, PORTRAIT_UNNORM
 from .xlabs import XLABS
@@ -26,6 +27,7 @@ FAMILIES: tuple[Family, ...] = (
     INSTANTX_FLUX,
     TOOLKIT_FLUX,
     TOOLKIT_FLUX_PLUS,
+    INSTANTX_SD3,
 )
 TRAINABLE = {family.title: family for family in FAMILIES if family.training}
 
@@ -49,6 +51,7 @@ __all__ = [
     "FAMILIES",
     "FULL_FACE",
     "INSTANTX_FLUX",
+    "INSTANTX_SD3",
     "KOLORS_FACE_ID_PLUS",
     "PLUS",
     "PORTRAIT",

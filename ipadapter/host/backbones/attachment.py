@@ -10,9 +10,11 @@ from comfy.model_patcher import ModelPatcher
 from ...backbones.backbone import Backbone, CrossAttentionLayer, Place
 from ...backbones.flux import FLUX
 from ...backbones.known import backbone_of
+from ...backbones.sd3 import SD3
 from ...backbones.unet import UNET
 from .feed import Feed
 from .flux import FLUX_ATTACHMENT
+from .sd3 import SD3_ATTACHMENT
 from .unet import UNET_ATTACHMENT
 
 
@@ -36,7 +38,7 @@ class Attachment(Protocol):
         """Patches of other packs that may hand a layer other rows than the call has."""
 
 
-ATTACHMENTS: dict[Backbone, Attachment] = {UNET: UNET_ATTACHMENT, FLUX: FLUX_ATTACHMENT}
+ATTACHMENTS: dict[Backbone, Attachment] = {UNET: UNET_ATTACHMENT, FLUX: FLUX_ATTACHMENT, SD3: SD3_ATTACHMENT}
 
 
 def attachment_of(layers: Sequence[CrossAttentionLayer]) -> Attachment:

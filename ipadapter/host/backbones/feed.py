@@ -21,11 +21,12 @@ def no_end() -> None:
 @dataclass(frozen=True)
 class Feed:
     """`release` drops what was made for a run; `measure` is told what was added, where somebody records it; `behind`
-    are the blocks to whose output something is added."""
+    are the blocks to whose output something is added; `models` is what the host loads for a run."""
 
     release: Callable[[], None] = no_end
     measure: Measure | None = None
     behind: frozenset[Place] = frozenset()
+    models: tuple[Any, ...] = ()
 
 
 def forward_call(target: Any, method: str, *arguments: Any) -> Any:

@@ -7,11 +7,13 @@ import torch
 from torch import Tensor
 
 from ...adapters.features import Read, features_for
-from ...attention.application import Application, ApplyTarget, make_application, project_tokens
+from ...attention.application import Application, ApplyTarget, Making, follow, make_application
 from ...images.masks import refuse_mask
 from ...prompts.prompt import ImagePrompt
 from ...prompts.regions import masks_of
 from ..adapters.adapter import Adapter
+
+HIGHEST = 1.0  # noise level of a flow
 
 
 def make_applications(
@@ -28,9 +30,19 @@ def make_applications(
         if target.acting and target.strength.weight and not part.silent:
             comfy.model_management.load_models_gpu([adapter.patcher])
             read = (on_device(adapter, features[0]), on_device(adapter, features[1]))
-            tokens = project_tokens(adapter.patcher.model, adapter.spec, part, read, target.narrow)
-            made.append(make_application(adapter.patcher.model, part, tokens, target, where, store))
+            making = Making(adapter.patcher.model, adapter.spec, part, read, target)
+            made.append(make_part(adapter, making, where, store))
     return tuple(made)
+
+
+def make_part(adapter: Adapter, making: Making, mask: Tensor | None, store: torch.device) -> Application:
+    """K' and V' of a part. Those that follow the noise level are made for its highest, to see whether they can be."""
+    time = making.time(HIGHEST)
+    tokens = making.tokens(time)
+    app = make_application(making.module, making.part, tokens, making.target, mask, store, time)
+    if not adapter.spec.follows_noise:
+        return app
+    return follow(app, making, (adapter.patcher,), adapter.patcher.load_device)
 
 
 def on_device(adapter: Adapter, read: Read) -> Read:

@@ -14,8 +14,8 @@ from torch import Tensor
 from ...attention.application import Application
 from ...attention.decoupled import CALL_KEY, Branch, Branches, CallBranches
 from ...attention.masks import LayerMask
-from ...attention.packing import ABSENT, Packed, hide, unpack, with_nothing
-from ...attention.rows import Dial, Rows
+from ...attention.packing import ABSENT, Chosen, Placed, hide, row_of, unpack
+from ...attention.rows import Rows
 from ...backbones.backbone import Place
 from ...images.masks import Size
 from ..backbones.attachment import Attachment, attachment_of
@@ -75,7 +75,7 @@ class CallRows:
         self.made: dict[CallShape, Prepared] = {}
         self.told: dict[Any, tuple[Group, ...]] = {}  # groups of rows that have been told by their text
         self.orders: dict[tuple[CallShape, int], RowOrder] = {}
-        self.placed: dict[tuple[int, torch.device, torch.dtype], Packed] = {}
+        self.placed: dict[tuple[int, torch.device, torch.dtype], Placed] = {}
 
     @cached_property
     def attachment(self) -> Attachment:
@@ -89,7 +89,12 @@ class CallRows:
     @property
     def feed(self) -> Feed:
         """What the patches in its layers call."""
-        return Feed(self.release, behind=self.behind)
+        return Feed(self.release, behind=self.behind, models=self.models)
+
+    @property
+    def models(self) -> tuple[Any, ...]:
+        """What the host loads for a run."""
+        return tuple(dict.fromkeys(model for app in self.applications for model in app.packed.models))
 
     @property
     def behind(self) -> frozenset[Place]:
@@ -115,8 +120,8 @@ class CallRows:
         made, compiled = self.branches(call, moment), is_compiled(executor.class_obj, options)
         watch: RunWatch = options[RUN_KEY].watch if RUN_KEY in options else RunWatch()
         watch.expect(() if compiled else made, self.is_stretched(call))
-        latent = (x.shape[-2], x.shape[-1])
-        branches = CallBranches(len(x), made, arrange, None if compiled else watch.asked, latent)
+        latent, model = (x.shape[-2], x.shape[-1]), executor.class_obj.diffusion_model
+        branches = CallBranches(len(x), made, arrange, None if compiled else watch.asked, latent, model)
         if compiled:
             control = mark_control(control, self.structure(call))
         out: Tensor = executor(x, t, c_concat, c_crossattn, control, options | {CALL_KEY: branches}, **kwargs)
@@ -210,9 +215,11 @@ class CallRows:
             app = self.applications[index]
             mask = None if app.mask is None else place_mask(app, app.mask, call)
             masks += [mask] if mask else []
-            pairs, fillings = unpack(turned.rows, app.layers, app.tokens), self.hidden(app, call)
-            for layer, pair, hidden in zip(app.layers, pairs, fillings, strict=True):
-                branches[layer.place] = (*branches.get(layer.place, ()), Branch(*pair, mask, hidden, app.joining))
+            own = app.joining is not None and app.joining.own
+            found, fillings = unpack(turned.rows, app.layers, app.tokens, own), self.hidden(app, call)
+            for layer, one, hidden in zip(app.layers, found, fillings, strict=True):
+                branch = Branch(one.keys, one.values, mask, hidden, app.joining, one.own)
+                branches[layer.place] = (*branches.get(layer.place, ()), branch)
         size = sum(one.size for one in rows.values()) + sum(mask.size for mask in masks)
         return Prepared(branches, rows, size)
 
@@ -226,14 +233,13 @@ class CallRows:
 
     def rows(self, index: int, call: CallShape) -> Rows:
         """An application's rows for a call: one for each picture of each conditioning, in the layer's order."""
-        app, packed = self.applications[index], self.place(index, call)
+        app, column = self.applications[index], None
         sources, pictures = sources_of(app, call)
-        chosen = torch.tensor([packed.row(*source) for source in sources], device=call.device)
-        still, scaled = (None if rows is None else with_nothing(rows)[chosen] for rows in (packed.still, packed.scaled))
-        assert still is not None
-        if app.frames is not None and scaled is not None:
-            scaled = scaled * frame_column(app.frames, [frame for _, frame in sources], scaled)
-        return Dial(still, scaled, pictures)
+        rows = torch.tensor([row_of(app.packed, *source) for source in sources], device=call.device)
+        if app.frames is not None:
+            like = torch.empty(0, device=call.device, dtype=call.dtype)
+            column = frame_column(app.frames, [frame for _, frame in sources], like)
+        return self.place(index, call).take(Chosen(rows, column, pictures))
 
     def hidden(self, app: Application, call: CallShape) -> list[Tensor | None]:
         """What hides the tokens that only fill rows up, (R, 1, 1, T) for each layer; None where there are none."""
@@ -247,13 +253,14 @@ class CallRows:
         }
         return [made[lengths] for lengths in app.lengths]
 
-    def place(self, index: int, call: CallShape) -> Packed:
-        """All rows of an application on a call's device. Those of frames are kept there for the next window."""
+    def place(self, index: int, call: CallShape) -> Placed:
+        """All rows of an application on a call's device. Those of frames are kept there for the next window, and those
+        that are made in a run for its next call."""
         app, key = self.applications[index], (index, call.device, call.dtype)
-        packed = self.placed.get(key) or app.packed.to(call.device, call.dtype)
-        if app.by_frame:
-            self.placed[key] = packed
-        return packed
+        placed = self.placed.get(key) or app.packed.to(call.device, call.dtype)
+        if app.by_frame or app.packed.models:
+            self.placed[key] = placed
+        return placed
 
     def is_stretched(self, call: CallShape) -> bool:
         """Whether a mask of the whole picture is stretched over a part that nobody names: another pack's tile."""

@@ -160,7 +160,7 @@ class RecordingRows(CallRows):
 
     @property
     def feed(self) -> Feed:
-        return Feed(self.release, self.measure, self.behind)
+        return Feed(self.release, self.measure, self.behind, self.models)
 
     def branches(self, call: CallShape, moment: Moment) -> Branches:
         refuse_repeated(call)
