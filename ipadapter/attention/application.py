@@ -164,7 +164,7 @@ def packed_at(making: Making, device: torch.device, sigma: float) -> Packed:
     return pack_part(making.module, making.part, there.tokens(time), making.target, time)
 
 
-def follow(app: Application, making: Making, models: tuple[Any, ...], device: torch.device) -> Application:
+def follow_noise(app: Application, making: Making, models: tuple[Any, ...], device: torch.device) -> Application:
     """The application whose K' and V' follow the noise level: they are made in a run, on a device."""
     packed: Any = app.packed
     make = partial(packed_at, making.on(packed.still.device), device)

@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .packing import Chosen, Packed
+from .packing import ChosenRows, Packed
 from .rows import Rows, StillAndScaled
 
-KEPT = 2  # noise levels: samplers of second order come back to the one before
+LEVELS_KEPT = 2  # noise levels: samplers of second order come back to the one before
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,11 +41,11 @@ class NoiseLevels:
     def at(self, sigma: float) -> Packed:
         """K' and V' of a noise level."""
         if sigma not in self.made:
-            self.made = dict([*self.made.items()][1 - KEPT :])
+            self.made = dict([*self.made.items()][1 - LEVELS_KEPT :])
             self.made[sigma] = self.source.make(sigma).to(*self.placed)
         return self.made[sigma]
 
-    def take(self, chosen: Chosen) -> Rows:
+    def take(self, chosen: ChosenRows) -> Rows:
         """Rows that are filled anew at each noise level."""
         device, dtype = self.placed
         turned = torch.zeros(len(chosen.rows), chosen.pictures, self.source.width, device=device, dtype=dtype)

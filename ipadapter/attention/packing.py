@@ -29,7 +29,7 @@ POSITIVE, NEGATIVE, ABSENT = 0, 1, 2  # what a conditioning's rows get: the imag
 
 
 @dataclass(frozen=True)
-class Chosen:
+class ChosenRows:
     """Which packed rows a call's are (G), what each weighs besides (G, 1), and for how many pictures each stands."""
 
     rows: Tensor
@@ -40,7 +40,7 @@ class Chosen:
 class Placed(Protocol):
     """K' and V' where calls are made."""
 
-    def take(self, chosen: Chosen) -> Rows:
+    def take(self, chosen: ChosenRows) -> Rows:
         """Rows for calls."""
 
 
@@ -80,11 +80,11 @@ class Packed:
         assert moved[0] is not None
         return Packed(moved[0], moved[1], self.positives, self.negatives)
 
-    def take(self, chosen: Chosen) -> Rows:
+    def take(self, chosen: ChosenRows) -> Rows:
         """Rows that are the same at every noise level."""
         return Dial(*self.choose(chosen), chosen.pictures)
 
-    def choose(self, chosen: Chosen) -> StillAndScaled:
+    def choose(self, chosen: ChosenRows) -> StillAndScaled:
         """Both parts of some rows, (G, N)."""
         still, scaled = (
             None if rows is None else with_nothing(rows)[chosen.rows] for rows in (self.still, self.scaled)

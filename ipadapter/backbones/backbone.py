@@ -53,10 +53,6 @@ class Backbone(Protocol):
         """Those that may be connected, as in "connect …"."""
 
     @property
-    def supported(self) -> str:
-        """The kind with its models, as in "only … are supported"."""
-
-    @property
     def parts(self) -> tuple[str, ...]:
         """Its parts, in the order in which they run."""
 

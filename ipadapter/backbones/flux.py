@@ -36,7 +36,6 @@ class Flux:
 
     layers_called = "FLUX attention"
     models = "a FLUX.1 or Chroma model"
-    supported = "FLUX.1 (dev, Krea, Kontext, Chroma)"
     parts = (DOUBLE, SINGLE)
     single: frozenset[str] = frozenset()
     levels = (DOUBLE, SINGLE)

@@ -15,7 +15,6 @@ from .unet import UNET
 
 BACKBONES: tuple[Backbone, ...] = (UNET, FLUX, SD3)
 # In sentences of what is refused.
-ONLY = f"only {' and '.join(backbone.supported for backbone in BACKBONES)} are supported"
 NO_LAYERS = f"has no {' or '.join(backbone.layers_called for backbone in BACKBONES)} layers"
 CONNECT = f"connect {', or '.join(backbone.models for backbone in BACKBONES)}"
 

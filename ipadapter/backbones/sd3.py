@@ -19,7 +19,7 @@ JOINT = "joint"
 BLOCK_NAME = re.compile(rf"^{JOINT}_blocks\.(\d+)$")
 HALVES = ("context_block", "x_block")  # what tells such a block from another model's of that name
 ROW_SIDE = 2  # latent pixels that a row of the picture stands for, along each side
-WHOLE = {SD35_LARGE: 38, "SD3.5 Medium": 24, "SD3 Medium": 24}  # blocks
+ALL_BLOCKS = {SD35_LARGE: 38, "SD3.5 Medium": 24, "SD3 Medium": 24}  # blocks
 
 
 class SD3Backbone:
@@ -27,7 +27,6 @@ class SD3Backbone:
 
     layers_called = "SD3 attention"
     models = "an SD3.5 model"
-    supported = "SD3.5 Large"
     parts = (JOINT,)
     single: frozenset[str] = frozenset()
     levels = (JOINT,)
@@ -54,9 +53,9 @@ class SD3Backbone:
 
     def identify(self, model: nn.Module, layers: Sequence[CrossAttentionLayer]) -> BaseModel:
         base = sd3_base(find_first(model))
-        if len(layers) == WHOLE[base]:
+        if len(layers) == ALL_BLOCKS[base]:
             return BaseModel(base, base, base == SD35_LARGE)
-        return BaseModel(base, f"a pruned {base} ({len(layers)} of {WHOLE[base]} blocks)", published=False)
+        return BaseModel(base, f"a pruned {base} ({len(layers)} of {ALL_BLOCKS[base]} blocks)", published=False)
 
     def levels_of(self, layers: Sequence[CrossAttentionLayer]) -> dict[BlockName, str]:
         return {layer.block: layer.place[0] for layer in layers}

@@ -30,7 +30,6 @@ class UNet:
 
     layers_called = "UNet cross-attention"
     models = "an SD1.5, SD2.1, SDXL or Kolors model"
-    supported = "UNets (SD1.5, SD2.1, SDXL, Kolors)"
     parts = ("input", "middle", "output")
     single = frozenset({"middle"})
     levels = ("input 1", "input 2", "input 3", "middle", "output 1", "output 2", "output 3")

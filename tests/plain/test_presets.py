@@ -30,12 +30,13 @@ FILES = {  # published names -> a layout of tests/plain/public.py
     **{
         f"{name}.{'bin' if 'faceid' in name else 'safetensors'}": kind
         for name, kind in KINDS.items()
-        if not name.startswith(("Kolors", "flux", "FLUX", "ai-toolkit")) and name != "sd21"
+        if not name.startswith(("Kolors", "flux", "FLUX", "ai-toolkit", "SD3.5")) and name != "sd21"
     },
     "ip-adapter-faceid-portrait-v11_sd15.bin": KINDS["ip-adapter-faceid-portrait_sd15"],
     "ipa-faceid-plus.bin": KINDS["Kolors-IP-Adapter-FaceID-Plus"],
     "flux-ip-adapter.safetensors": KINDS["flux-ip-adapter"],
     "flux-ip-adapter-v2.safetensors": KINDS["flux-ip-adapter-v2"],
+    "sd3.5-large-ip-adapter-instantx.bin": KINDS["SD3.5-Large-IP-Adapter"],
     "flux-ip-adapter-instantx.bin": KINDS["FLUX.1-dev-IP-Adapter"],
     "ip-adapter_sd15_light_v11.bin": KINDS["ip-adapter_sd15_light"],
     "ip_adapter_plus_general.bin": KINDS["Kolors-IP-Adapter-Plus"],
@@ -48,6 +49,10 @@ FLUX_LAYERS = tuple(
     for part, count in (("double", 19), ("single", 38))
     for number in range(count)
 )
+TRANSFORMERS = {  # base -> layers
+    FLUX_BASE: FLUX_LAYERS,
+    "SD3.5 Large": tuple(CrossAttentionLayer(("joint", number, 0), 2432, 2432, 38) for number in range(38)),
+}
 CASES = {
     ("PLUS (high strength)", "SD1.5"): "ip-adapter-plus_sd15.safetensors",
     ("PLUS (high strength)", "SDXL"): "ip-adapter-plus_sdxl_vit-h.safetensors",
@@ -74,6 +79,7 @@ CASES = {
     ("FACEID PORTRAIT UNNORM - SDXL only (strong)", "SDXL"): "ip-adapter-faceid-portrait_sdxl_unnorm.bin",
     ("FLUX XLabs", "FLUX.1"): "flux-ip-adapter-v2.safetensors",
     ("FLUX InstantX", "FLUX.1"): "flux-ip-adapter-instantx.bin",
+    ("SD3.5 InstantX", "SD3.5 Large"): "sd3.5-large-ip-adapter-instantx.bin",
 }
 
 
@@ -85,8 +91,8 @@ def sparse_adapter(path: Path, kind: Kind) -> Path:
 
 
 def target(base: str) -> ModelTarget:
-    if base == FLUX_BASE:
-        return ModelTarget(FLUX_LAYERS, BaseModel(base, base, published=True))
+    if base in TRANSFORMERS:
+        return ModelTarget(TRANSFORMERS[base], BaseModel(base, base, published=True))
     channels, context = BASES[base]
     layers = tuple(CrossAttentionLayer(("input", i, 0), c, context, 8) for i, c in enumerate(channels))
     return ModelTarget(layers, base_model(base, context, len(layers), USUAL))
@@ -133,14 +139,14 @@ def test_a_preset_takes_its_published_file(title, base, surveyed):
     assert chosen.remark == ""
 
 
-NONE_PUBLISHED = [(p.title, base) for p in PRESETS for base in (*BASES, FLUX_BASE) if (p.title, base) not in CASES]
+NONE_PUBLISHED = [(p.title, base) for p in PRESETS for base in (*BASES, *TRANSFORMERS) if (p.title, base) not in CASES]
 
 
 @pytest.mark.parametrize(("title", "base"), NONE_PUBLISHED)
 def test_a_preset_that_no_file_is_published_for_says_so(title, base, surveyed):
     assert public_file(preset_of(title), base) is None
     other = f"no such adapter is published for {base}, so choose another preset"
-    nothing = "no adapter is published for it, so use a model of SD1.5, SDXL, Kolors or FLUX.1"
+    nothing = "no adapter is published for it, so use a model of SD1.5, SDXL, Kolors, FLUX.1 or SD3.5 Large"
     with pytest.raises(IPAdapterError, match=other if base in PUBLISHED else nothing):
         choose_adapter(preset_of(title), target(base), surveyed, ["here"])
 
@@ -166,7 +172,7 @@ def test_the_titles_are_those_of_the_loaders_that_old_graphs_have():
         "Composition",
         "Kolors",
     }
-    ours = {"FLUX XLabs", "FLUX InstantX"}
+    ours = {"FLUX XLabs", "FLUX InstantX", "SD3.5 InstantX"}
     assert set(TITLES) == loaders | ours and len(TITLES) == len(loaders | ours) and TITLES[0] == "PLUS (high strength)"
     assert {*TITLES[-len(ours) :]} == ours
 

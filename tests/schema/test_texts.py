@@ -29,7 +29,7 @@ PAGES = [(node_id, language) for node_id in NODE_IDS for language in LOCALES]
 
 @pytest.fixture(scope="session")
 def source() -> str:
-    return "\n".join((sentences_of_the_source(), known.ONLY, known.NO_LAYERS))  # these two are put together
+    return "\n".join((sentences_of_the_source(), known.NO_LAYERS))  # which is put together
 
 
 def test_the_english_locale_is_the_schema(info):

@@ -10,7 +10,7 @@ from __future__ import annotations
 from ...backbones.bases import SD35_LARGE
 from ...backbones.joint import Joining
 from ...backbones.sd3 import SD3
-from ...encoders.published import page
+from ...encoders.published import SIGLIP, page
 from ...prompts.prompt import Feature
 from ..checkpoint import Checkpoint, shape
 from ..family import Family, Offer, ProjectionSpec, PublishedFile, Unconditional
@@ -51,6 +51,7 @@ INSTANTX_SD3 = Family(
             "sd3.5-large-ip-adapter-instantx.bin",
             SD35_LARGE,
             page("InstantX/SD3.5-Large-IP-Adapter", "ip-adapter.bin"),
+            SIGLIP,
         ),
     ),
 )

@@ -7,13 +7,13 @@ import torch
 from torch import Tensor
 
 from ...adapters.features import Read, features_for
-from ...attention.application import Application, ApplyTarget, Making, follow, make_application
+from ...attention.application import Application, ApplyTarget, Making, follow_noise, make_application
 from ...images.masks import refuse_mask
 from ...prompts.prompt import ImagePrompt
 from ...prompts.regions import masks_of
 from ..adapters.adapter import Adapter
 
-HIGHEST = 1.0  # noise level of a flow
+FULL_NOISE = 1.0  # noise level of a flow
 
 
 def make_applications(
@@ -37,12 +37,12 @@ def make_applications(
 
 def make_part(adapter: Adapter, making: Making, mask: Tensor | None, store: torch.device) -> Application:
     """K' and V' of a part. Those that follow the noise level are made for its highest, to see whether they can be."""
-    time = making.time(HIGHEST)
+    time = making.time(FULL_NOISE)
     tokens = making.tokens(time)
     app = make_application(making.module, making.part, tokens, making.target, mask, store, time)
     if not adapter.spec.follows_noise:
         return app
-    return follow(app, making, (adapter.patcher,), adapter.patcher.load_device)
+    return follow_noise(app, making, (adapter.patcher,), adapter.patcher.load_device)
 
 
 def on_device(adapter: Adapter, read: Read) -> Read:

@@ -14,7 +14,7 @@ from torch import Tensor
 from ...attention.application import Application
 from ...attention.decoupled import CALL_KEY, Branch, Branches, CallBranches
 from ...attention.masks import LayerMask
-from ...attention.packing import ABSENT, Chosen, Placed, hide, row_of, unpack
+from ...attention.packing import ABSENT, ChosenRows, Placed, hide, row_of, unpack
 from ...attention.rows import Rows
 from ...backbones.backbone import Place
 from ...images.masks import Size
@@ -239,7 +239,7 @@ class CallRows:
         if app.frames is not None:
             like = torch.empty(0, device=call.device, dtype=call.dtype)
             column = frame_column(app.frames, [frame for _, frame in sources], like)
-        return self.place(index, call).take(Chosen(rows, column, pictures))
+        return self.place(index, call).take(ChosenRows(rows, column, pictures))
 
     def hidden(self, app: Application, call: CallShape) -> list[Tensor | None]:
         """What hides the tokens that only fill rows up, (R, 1, 1, T) for each layer; None where there are none."""
