@@ -24,7 +24,7 @@ class Encoders(Protocol):
     """The frozen models that a cache is made with."""
 
     def latents(self, pixels: Tensor) -> Tensor:
-        """(N, R, R, 3) in 0 … 1 to latents in the base model's scale, (N, 4, R / 8, R / 8)."""
+        """(N, R, R, 3) in 0 … 1 to latents in the base model's scale, (N, C, R / 8, R / 8)."""
 
     def features(self, pictures: Sequence[Tensor]) -> Tensor:
         """Pictures (1, H, W, 3) of any sizes to what the projection reads, (N, E) or (N, S, D)."""

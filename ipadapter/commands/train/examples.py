@@ -34,7 +34,7 @@ class CachedSet:
         return len(self.pictures)
 
     def latents(self, indices: Sequence[int]) -> Tensor:
-        """(B, 4, h, w)"""
+        """(B, C, h, w)"""
         return self.pictures.get("latents", indices).float()
 
     def features(self, indices: Sequence[int], dropped: Sequence[bool]) -> Tensor:

@@ -11,10 +11,9 @@ import torch
 
 from ...adapters.module import IPAdapter
 from ...adapters.spec import AdapterSpec
-from ...backbones.bases import USUAL
-from ...backbones.unet import UNET
 from ...errors import IPAdapterError
 from ...files.tensors import Tensors
+from ...images.pixels import GREY
 from .checkpoints import Checkpoints
 from .encoding import Encoders, Plan, encode_texts, missing
 
@@ -26,7 +25,8 @@ INTEGERS = 5 * 8  # bytes of a picture's four sizes and of its text's number
 def cache_bytes(plan: Plan, encoders: Encoders) -> int:
     """What is still to be encoded takes so much."""
     settings, texts, pictures = plan.settings, plan.text_chunks, plan.picture_chunks
-    numbers = USUAL * (settings.resolution // UNET.pixels) ** 2 + encoders.no_picture().numel()
+    picture = torch.full((1, settings.resolution, settings.resolution, 3), GREY)
+    numbers = encoders.latents(picture).numel() + encoders.no_picture().numel()
     a_picture = numbers * settings.dtype.itemsize + INTEGERS
     a_text = bytes_of(encode_texts(encoders, [""], settings))
     texts_left = sum(len(texts[number]) for number in missing(range(len(texts)), plan.cache.texts))
