@@ -8,6 +8,7 @@ from ..backbones.backbone import CrossAttentionLayer
 from ..backbones.bases import other_model
 from ..backbones.known import backbone_of, model_of, require_layers
 from ..errors import IPAdapterError
+from .family import Family
 from .spec import AdapterSpec
 
 
@@ -17,7 +18,7 @@ def match_layers(spec: AdapterSpec, unet: nn.Module) -> tuple[CrossAttentionLaye
     Raises IPAdapterError naming both sides where the model is no UNet or one of another base.
     """
     found = require_layers(unet, f"'{spec.name}' is for {spec.base}")
-    model, layers = model_of(unet, found), acting_layers(spec, found)
+    model, layers = model_of(unet, found), acting_layers(spec.family, found)
     if not agrees(spec, layers, model.base):
         have, want = (f"{count} layers, {width}-wide context" for count, width in sides(spec, layers))
         raise IPAdapterError(
@@ -27,10 +28,9 @@ def match_layers(spec: AdapterSpec, unet: nn.Module) -> tuple[CrossAttentionLaye
     return layers
 
 
-def acting_layers(spec: AdapterSpec, layers: tuple[CrossAttentionLayer, ...]) -> tuple[CrossAttentionLayer, ...]:
-    """Those of a model's layers in which an adapter's family acts; all, where the model has none such."""
-    parts = spec.family.parts
-    return tuple(layer for layer in layers if not parts or layer.place[0] in parts) or layers
+def acting_layers(family: Family, layers: tuple[CrossAttentionLayer, ...]) -> tuple[CrossAttentionLayer, ...]:
+    """Those of a model's layers in which a family acts; all of another kind of model's."""
+    return tuple(layer for layer in layers if not family.parts or layer.place[0] in family.parts) or layers
 
 
 def narrowing_of(spec: AdapterSpec, unet: nn.Module) -> nn.Linear | None:

@@ -70,7 +70,7 @@ def choose_adapter(
 
 def adapter_objection(preset: Preset, target: ModelTarget, spec: AdapterSpec) -> str | None:
     """Why a file is not the one, to be read after its name; None where it is."""
-    if not agrees(spec, acting_layers(spec, target.layers), target.model.base):
+    if not agrees(spec, acting_layers(spec.family, target.layers), target.model.base):
         return f"is for {spec.base}" if spec.base != target.model.base else "has other layers than this model"
     return preset.objection(Traits.of(spec))
 

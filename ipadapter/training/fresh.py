@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from ..adapters.family import Family
+from ..adapters.layer import LayerProjection
 from ..adapters.module import IPAdapter
 from ..adapters.projection import Resampler
 from ..adapters.spec import AdapterSpec
@@ -24,17 +25,27 @@ def new_spec(
 
 
 def new_adapter(spec: AdapterSpec, weights: LayerMatrices, seed: int) -> IPAdapter:
-    """A random projection, and W'_k, W'_v from the model's own W_k, W_v (paper section 3.2.2), in float32."""
+    """A random projection, and W'_k, W'_v from the model's own W_k, W_v (paper section 3.2.2), in float32.
+
+    Where these are zeros, such an adapter is the base model.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         adapter = IPAdapter(spec)
         if isinstance(adapter.image_proj, Resampler):
             nn.init.normal_(adapter.image_proj.latents, std=spec.projection.dim**-0.5)
     with torch.no_grad():
-        for layer, (to_k, to_v) in zip(adapter.layer_projections(), weights, strict=True):
-            layer.to_k_ip.weight.copy_(to_k)
-            layer.to_v_ip.weight.copy_(to_v)
+        for layer, matrices in zip(adapter.layer_projections(), weights, strict=True):
+            begin_layer(layer, *matrices)
     return adapter
+
+
+def begin_layer(layer: LayerProjection, to_k: Tensor, to_v: Tensor) -> None:
+    """W'_k and W'_v as these are, without biases."""
+    for own, matrix in ((layer.to_k_ip, to_k), (layer.to_v_ip, to_v)):
+        own.weight.copy_(matrix)
+        if own.bias is not None:
+            nn.init.zeros_(own.bias)
 
 
 def continued(adapter: IPAdapter) -> IPAdapter:

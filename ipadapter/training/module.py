@@ -18,7 +18,9 @@ from .objective import Prediction, prediction_loss
 from .recipe import Drops
 from .sending import send
 
-ModelText = dict[str, Tensor]  # the base model's text inputs by the host's names: c_crossattn (B, L, C), y (B, P)
+ModelText = dict[
+    str, Tensor
+]  # what a model is told, by the host's names: c_crossattn (B, L, C), y (B, P), guidance (B,)
 
 
 class FrozenModel(Protocol):
@@ -26,7 +28,7 @@ class FrozenModel(Protocol):
 
     @property
     def layers(self) -> tuple[CrossAttentionLayer, ...]:
-        """Its cross-attention layers, in the reference's order."""
+        """Those of its layers that an adapter is trained for, in the order of the adapter files' numbers."""
 
     @property
     def prediction(self) -> Prediction:
@@ -40,10 +42,10 @@ class FrozenModel(Protocol):
         """The noise level for a uniform draw in 0 … 1, known without asking the device."""
 
     def add_noise(self, clean: Tensor, noise: Tensor, sigma: Tensor) -> Tensor:
-        """The noisy latents, (B, 4, h, w)."""
+        """The noisy latents, (B, C, h, w)."""
 
     def denoise(self, noisy: Tensor, sigma: Tensor, text: ModelText, branches: Branches) -> Tensor:
-        """The denoised latents (B, 4, h, w), with the image prompt's branches in the cross-attention layers."""
+        """The denoised latents (B, C, h, w), with the image prompt's branches in the cross-attention layers."""
 
 
 class TrainingSet(Protocol):
@@ -52,7 +54,7 @@ class TrainingSet(Protocol):
     def __len__(self) -> int: ...
 
     def latents(self, indices: Sequence[int]) -> Tensor:
-        """What the base model denoises, in its own scale: (B, 4, h, w). Of one size."""
+        """What the base model denoises, in its own scale: (B, C, h, w). Of one size."""
 
     def features(self, indices: Sequence[int], dropped: Sequence[bool]) -> Tensor:
         """What the projection reads, the family's "no image" where dropped: (B, E) or (B, S, D)."""
@@ -65,8 +67,8 @@ class TrainingSet(Protocol):
 class Batch:
     """All that one forward pass reads."""
 
-    latents: Tensor  # (B, 4, h, w)
-    noise: Tensor  # (B, 4, h, w)
+    latents: Tensor  # (B, C, h, w)
+    noise: Tensor  # (B, C, h, w)
     sigma: Tensor  # (B,)
     features: Tensor  # (B, E) or (B, S, D)
     text: ModelText
@@ -105,9 +107,9 @@ class AdapterTraining(nn.Module):
 
 def image_branches(adapter: IPAdapter, features: Tensor, layers: tuple[CrossAttentionLayer, ...]) -> Branches:
     """K' and V' of every layer, a row for each example (paper eq. 4)."""
-    tokens = adapter.image_proj(features)  # (B, T, C)
+    tokens, joining = adapter.image_proj(features), adapter.spec.family.joining  # (B, T, C)
     return {
-        layer.place: (image_branch(tokens, projection, layer),)
+        layer.place: (image_branch(tokens, projection, layer)._replace(joining=joining),)
         for layer, projection in zip(layers, adapter.layer_projections(), strict=True)
     }
 

@@ -40,6 +40,6 @@ LOSS_WEIGHTS: dict[Prediction, Callable[[Tensor], Tensor]] = {
 
 
 def prediction_loss(prediction: Prediction, denoised: Tensor, clean: Tensor, sigma: Tensor) -> Tensor:
-    """Mean over everything of the squared error of the prediction; (B, 4, h, w), (B, 4, h, w) and (B,)."""
+    """Mean over everything of the squared error of the prediction; (B, C, h, w), (B, C, h, w) and (B,)."""
     weight = LOSS_WEIGHTS[prediction](sigma.float()).view(-1, *[1] * (clean.ndim - 1))
     return ((denoised.float() - clean.float()) * weight).square().mean()

@@ -18,6 +18,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from ipadapter.adapters.checkpoint import checkpoint_header
+from ipadapter.adapters.families import XLABS
 from ipadapter.adapters.identify import identify
 from ipadapter.commands.train.checkpoints import Checkpoints
 from ipadapter.commands.train.command import main
@@ -109,6 +110,14 @@ def test_a_killed_run_goes_on_to_the_very_same_bits(pictures, uninterrupted, tmp
     assert carry_out(replace(job, kill_in_save=0)) == 6
     assert_same_bits(tmp_path / "run", uninterrupted)
     assert steps_kept(tmp_path / "run") == ["step-000002", "step-000004", "step-000006"]
+
+
+def test_an_adapter_for_flux_goes_on_to_the_very_same_bits(pictures, tmp_path):
+    whole, stopped = (Job(str(pictures), str(tmp_path / name), steps=4, kind=XLABS.title) for name in ("one", "two"))
+    for job in (whole, replace(stopped, steps=2), stopped):
+        assert carry_out(job) == job.steps
+    assert_same_bits(tmp_path / "one", tmp_path / "two")
+    assert {key.split(".")[0] for key in weights(tmp_path / "one")} == {"double_blocks", "ip_adapter_proj_model"}
 
 
 def test_the_room_of_the_checkpoints_is_known_before(uninterrupted):

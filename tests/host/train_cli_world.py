@@ -21,10 +21,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 
-from ipadapter.adapters.families import BASE
+from ipadapter.adapters.families import BASE, XLABS, trainable
 from ipadapter.adapters.provenance import Provenance
 from ipadapter.commands.train.encoding import Plan, Settings, fill, make_plan
-from ipadapter.commands.train.examples import open_set
+from ipadapter.commands.train.examples import context_only, open_set
 from ipadapter.commands.train.listing import list_folder
 from ipadapter.commands.train.run import TrainingRun, WritingSchedule, make_accelerator, train_run
 from ipadapter.commands.train.stopping import Stop
@@ -34,6 +34,7 @@ from ipadapter.training.module import AdapterTraining
 from ipadapter.training.recipe import Recipe
 
 WIDTH, CONTEXT = 24, 64  # of an encoded picture, and of a text
+POOLED = 16  # of a text that FLUX reads
 UNET = dict(
     image_size=32,
     in_channels=4,
@@ -48,6 +49,24 @@ UNET = dict(
     use_spatial_transformer=True,
     num_heads=4,
     legacy=False,
+)
+TINY_FLUX = dict(
+    image_model="flux",
+    in_channels=16,
+    out_channels=16,
+    patch_size=2,
+    vec_in_dim=POOLED,
+    context_in_dim=CONTEXT,
+    hidden_size=32,
+    mlp_ratio=4.0,
+    num_heads=2,
+    depth=1,
+    depth_single_blocks=1,
+    axes_dim=[4, 6, 6],
+    theta=10000,
+    qkv_bias=True,
+    txt_ids_dims=[],
+    guidance_embed=True,
 )
 
 
@@ -65,6 +84,7 @@ class Job:
     learning_rate: float = 1e-3
     mixed_precision: str = "no"
     tensorboard: bool = False
+    kind: str = BASE.title
     kill_in_save: int = 0  # at this step, once the state is written and the checkpoint has not its name yet
     terminate_at: int = 0  # at this step, SIGTERM
     kill_at_the_end: bool = False  # once the last checkpoint is there, before the last file
@@ -97,6 +117,17 @@ class SmallEncoders:
         return torch.randn(5, CONTEXT, generator=generator), None
 
 
+class FluxEncoders(SmallEncoders):
+    """The same for FLUX: sixteen channels, and a text in two parts."""
+
+    def latents(self, pixels: Tensor) -> Tensor:
+        return super().latents(pixels).repeat(1, 4, 1, 1)
+
+    def text(self, caption: str) -> tuple[Tensor, Tensor | None]:
+        context, _ = super().text(caption)
+        return context, context[0, :POOLED]
+
+
 def small_plan(data: Path, cache: Path, chunk: int = 3) -> Plan:
     """The plan of a folder of pictures for these encoders."""
     return make_plan(list_folder(data, "txt"), ("small",), Settings(32, torch.float32, chunk, 2), cache)
@@ -125,16 +156,19 @@ class TroubledRun(TrainingRun):
         return super().write_file(path)
 
 
-def base_model(device: str = "cpu"):  # type: ignore[no-untyped-def]
-    """A random UNet of the host's class."""
+def base_model(device: str = "cpu", kind: str = BASE.title):  # type: ignore[no-untyped-def]
+    """A random model of the host's class."""
     import comfy.model_base
     import comfy.model_patcher
     import comfy.supported_models
 
-    config = comfy.supported_models.SD15(dict(UNET))
+    config, made = {
+        BASE.title: (comfy.supported_models.SD15(dict(UNET)), comfy.model_base.BaseModel),
+        XLABS.title: (comfy.supported_models.Flux(dict(TINY_FLUX)), comfy.model_base.Flux),
+    }[kind]
     config.set_inference_dtype(torch.float32, None)
     torch.manual_seed(5)
-    model = comfy.model_base.BaseModel(config, device=device)
+    model = made(config, device=device)
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.08)
     place = torch.device(device)
@@ -147,24 +181,27 @@ def carry_out(job: Job) -> int:
     from ipadapter.host.launch import start_host
 
     torch.set_num_threads(1)
-    recipe = Recipe(BASE, 2, job.steps, job.batch_size, job.grad_accumulation, job.learning_rate)
+    kind = trainable(job.kind)
+    recipe = Recipe(kind, 2, job.steps, job.batch_size, job.grad_accumulation, job.learning_rate)
     folder = Path(job.folder)
     accelerator = make_accelerator(job.mixed_precision, recipe, folder, cpu=True, tensorboard=job.tensorboard)
     start_host(["--cpu", "--use-pytorch-cross-attention"])  # as the tests have it
     from ipadapter.host.training.frozen import frozen_unet, trainable_layers
+    from ipadapter.host.training.models import HostText
 
     with ExitStack() as stack:
         stop = stack.enter_context(Stop().listening())
         plan = small_plan(Path(job.data), folder / "cache")
         if accelerator.is_main_process:
-            fill(plan, SmallEncoders())
+            fill(plan, FluxEncoders() if kind is XLABS else SmallEncoders())
         accelerator.wait_for_everyone()
-        model = base_model()
-        frozen = stack.enter_context(frozen_unet(model, torch.float32, False))
-        spec = new_spec("small", BASE, recipe.token_count, WIDTH, trainable_layers(model))
+        model = base_model(kind=job.kind)
+        frozen = stack.enter_context(frozen_unet(model, torch.float32, False, kind))
+        spec = new_spec("small", kind, recipe.token_count, WIDTH, trainable_layers(model, kind))
         training = AdapterTraining(new_adapter(spec, frozen.layer_weights(), 0), frozen)
         schedule = WritingSchedule(folder, job.checkpoint_every, job.keep, 1)
-        run = TroubledRun(accelerator, training, open_set(plan), recipe, schedule, Provenance("small"))
+        data = open_set(plan, HostText(model, 32) if kind is XLABS else context_only)
+        run = TroubledRun(accelerator, training, data, recipe, schedule, Provenance("small"))
         run.job = job
         run.resume()
         if job.tensorboard:

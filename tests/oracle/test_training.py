@@ -71,7 +71,7 @@ def examples_of(data, recipe: Recipe, step: int) -> Examples:
     conds = [(data.empty if gone else data.conds)[x.index] for x, gone in zip(draws, no_text, strict=True)]
     return Examples(
         latents=torch.cat([data.clean[x.index] for x in draws]),
-        noise=torch.stack([x.noise((4, 16, 16)) for x in draws]),
+        noise=torch.stack([x.noise(tuple(data.clean[0].shape[1:])) for x in draws]),
         time=torch.tensor([x.time for x in draws], dtype=torch.float64),
         text=torch.cat([c["c_crossattn"].cond for c in conds]),
         pooled=torch.cat([c["y"].cond for c in conds]) if "y" in conds[0] else None,

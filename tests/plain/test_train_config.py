@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from pack.ipadapter.adapters.families import BASE, PLUS
+from pack.ipadapter.adapters.families import BASE, PLUS, TRAINABLE
 from pack.ipadapter.commands.train.config import read_config
 from pack.ipadapter.commands.train.listing import find_shards
 from pack.ipadapter.errors import IPAdapterError
@@ -37,6 +37,12 @@ def test_the_smallest_file_has_the_papers_recipe_and_paths_beside_it(tmp_path):
     assert config.model.checkpoint == tmp_path / "models" / "base.safetensors"
     assert config.data.resolution == 512
     assert config.cache_folder == tmp_path / "out" / "cache"
+
+
+@pytest.mark.parametrize("kind", TRAINABLE)
+def test_whatever_can_be_trained_can_be_named(kind, tmp_path):
+    config = read_config(written(tmp_path, SMALLEST.replace("[data]", f"kind = '{kind}'\n[data]")))
+    assert config.recipe.kind is TRAINABLE[kind]
 
 
 def test_the_example_in_the_documentation_is_a_configuration():

@@ -12,7 +12,7 @@ from ...backbones.joint import Joining
 from ...encoders.published import VIT_L, page
 from ...prompts.prompt import Feature
 from ..checkpoint import Checkpoint, shape
-from ..family import Family, Offer, ProjectionSpec, PublishedFile, Unconditional
+from ..family import Family, Offer, ProjectionSpec, PublishedFile, TrainingStart, Unconditional
 from ..layer import BiasedProjection
 from ..layout import KEYS, VALUES, LayerLayout
 from ..projection import LinearProjection
@@ -25,7 +25,12 @@ BIASES = (KEYS, "to_k_ip.bias", VALUES, "to_v_ip.bias")
 def read_xlabs(checkpoint: Checkpoint, context_dim: int) -> ProjectionSpec:
     """`proj` [tokens · context, E]: one linear map and a LayerNorm; version 1 has 4 tokens, version 2 has 16."""
     rows, feature_dim = shape(checkpoint, "image_proj", "proj.weight", 2)
-    return ProjectionSpec(XLABS, feature_dim, context_dim, whole_tokens(checkpoint, "proj", rows, context_dim))
+    return start_xlabs(whole_tokens(checkpoint, "proj", rows, context_dim), feature_dim, context_dim)
+
+
+def start_xlabs(tokens: int, feature_dim: int, context_dim: int) -> ProjectionSpec:
+    """As version 1 and version 2 have it, with 4 and with 16 tokens."""
+    return ProjectionSpec(XLABS, feature_dim, context_dim, tokens)
 
 
 XLABS = Family(
@@ -43,6 +48,7 @@ XLABS = Family(
     joining=Joining(behind=True),
     file_name=xlabs_name,
     base=lambda projection: FLUX_1,
+    training=TrainingStart(16, start_xlabs),
     offers=(Offer(14, "FLUX XLabs", better="v2", base=FLUX_1),),
     published=(
         PublishedFile(

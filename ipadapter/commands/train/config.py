@@ -73,7 +73,7 @@ class ModelSection(Section):
     clip: FilePaths = []
     vae: FilePath | None = None
     clip_vision: FilePath
-    kind: Literal["base", "plus"] = "base"
+    kind: Literal["base", "plus", "XLabs FLUX"] = "base"
     tokens: Annotated[int, Field(strict=True, ge=0, le=1024)] = 0
     init_from: FilePath | None = None
 

@@ -124,15 +124,16 @@ def fill_cache(config: Config, plan: Plan, accelerator: Any, stop: Stop, start: 
     from ...host.training.frozen import trainable_layers
 
     if not plan.complete:
-        files = files_of(config)
+        files, kind = files_of(config), config.recipe.kind
         base = models.open_base(files)
+        layers = trainable_layers(base, kind)
         if start is not None:
             graph.refuse_other_base(start, base)
-        encoders = models.open_encoders(files, base, config.recipe.kind)
+        encoders = models.open_encoders(files, base, kind)
         width = encoders.no_picture().shape[-1]
         if start is not None:
             refuse_start_of_other_encoder(start, width, config)
-        spec = start or graph.spec_for(config.recipe, width, trainable_layers(base), None)
+        spec = start or graph.spec_for(config.recipe, width, layers, None)
         refuse_little_room({plan.cache.folder: cache_bytes(plan, encoders), **for_checkpoints(config, spec)})
         part = ChunkShare(accelerator.process_index, accelerator.num_processes)
         fill(plan, encoders, part, lambda label, items: bar(label, items, stop, accelerator.is_main_process))
@@ -178,11 +179,11 @@ def open_run(config: Config, plan: Plan, accelerator: Any) -> Iterator[TrainingR
     data = open_set(plan, HostText(model, config.data.resolution))
     if start is not None:
         refuse_start_of_other_encoder(start.spec, data.nothing.shape[-1], config)
-    spec = graph.spec_for(recipe, data.nothing.shape[-1], trainable_layers(model), start)
+    spec = graph.spec_for(recipe, data.nothing.shape[-1], trainable_layers(model, recipe.kind), start)
     refuse_little_room(for_checkpoints(config, spec))
     about = Provenance(config.model.clip_vision.stem, start.provenance.steps if start else 0, config.output.license)
     precision = DTYPE_OF[config.training.mixed_precision]
-    with frozen_unet(model, precision, config.training.gradient_checkpointing) as frozen:
+    with frozen_unet(model, precision, config.training.gradient_checkpointing, recipe.kind) as frozen:
         training = AdapterTraining(graph.first_adapter(spec, frozen, recipe, start), frozen)
         run = TrainingRun(
             accelerator, training, data, recipe, writing_schedule(config), about, settings_of(config, plan)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import comfy.ldm.flux.layers
 import torch
 from comfy.ldm.flux.math import apply_rope1
 from comfy.model_patcher import ModelPatcher
@@ -31,6 +32,8 @@ from ...backbones.joint import Joining, Query
 from ...errors import IPAdapterError
 from .feed import Feed, Measure, forward_call
 
+IN_PLACE = (comfy.ldm.flux.layers.DoubleStreamBlock, comfy.ldm.flux.layers.SingleStreamBlock)
+CHANGED = ("img", "txt")  # what such a block changes of what it is given
 BEFORE, AFTER, WHOLE = "attn1_patch", "attn1_output_patch", "dit"  # the host's names of its hooks
 DOUBLE_BLOCK = f"{DOUBLE}_block"  # and of what stands in the place of one
 

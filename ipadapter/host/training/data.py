@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,7 @@ import comfy.samplers
 import torch
 from torch import Tensor
 
-from ...adapters.family import Family
+from ...adapters.family import Family, Unconditional
 from ...errors import IPAdapterError
 from ...images.pixels import Fit, prepare_pixels
 from ...prompts.prompt import Feature, ImageFeatures
@@ -23,6 +23,7 @@ from ...training.module import ModelText
 from ..encoders.encoder import (
     describe_encoder,
     encode_all,
+    encode_black_picture,
     encode_zero_pixels,
     pixel_format,
     refuse_features_not_finite,
@@ -31,12 +32,19 @@ from ..sampling.conditioning import Conditioning
 
 ModelConds = dict[str, comfy.conds.CONDRegular]
 
-NOT_LEARNED = ("control", "area", "mask", "hooks", "gligen")  # what training would silently pass over
+NOT_LEARNED = (
+    "control",
+    "area",
+    "mask",
+    "hooks",
+    "gligen",
+    "reference_latents",
+)  # what training would silently pass over
 
 
 @dataclass(frozen=True)
 class GraphPictures:
-    """What a graph gives, one entry a picture: (1, H, W, 3), (1, 4, h, w), one conditioning."""
+    """What a graph gives, one entry a picture: (1, H, W, 3), (1, C, h, w), one conditioning."""
 
     images: list[Tensor]
     latents: list[Tensor]
@@ -89,11 +97,24 @@ def refuse_mixed_sizes(latents: list[Tensor], batch_size: int) -> None:
         )
 
 
+def refuse_mixed_texts(texts: Sequence[ModelConds], batch_size: int) -> None:
+    """A batch is of texts that the host can join: some models take those of one length alone."""
+    lengths = Counter(text["c_crossattn"].cond.shape[1] for text in texts)
+    joined = all(text["c_crossattn"].can_concat(texts[0]["c_crossattn"]) for text in texts)
+    if not joined and batch_size > 1:
+        listed = ", ".join(f"{count} of {length} tokens" for length, count in lengths.most_common(4))
+        raise IPAdapterError(
+            f"captions are of {len(lengths)} lengths ({listed}), which this model does not take in one batch of "
+            f"{batch_size}: shorten the longer ones, or set batch_size to 1 and grad_accumulation to what batch_size "
+            "was."
+        )
+
+
 @dataclass(frozen=True)
 class EncodedPictures:
     """`TrainingSet` of the trainer."""
 
-    clean: list[Tensor]  # (1, 4, h, w) each, in the model's own scale
+    clean: list[Tensor]  # (1, C, h, w) each, in the model's own scale
     conds: list[ModelConds]
     empty: list[ModelConds]  # the empty prompt, for each picture
     encoded: Tensor  # (N, E) or (N, S, D)
@@ -158,24 +179,30 @@ def encode_features(
     """What a kind of adapter reads of every picture, and of no picture; and the encoder's name."""
     form = pixel_format(clip_vision)
     pixels = torch.cat([prepare_pixels(image, None, Fit.CROP, form) for image in images])
-    nothing, (encoded,) = encode_zero_pixels(clip_vision), encode_all(clip_vision, [pixels])
+    (encoded,) = encode_all(clip_vision, [pixels])
     encoder = describe_encoder(clip_vision, encoded)
+    nothing = WITHOUT_IMAGE[kind.nothing](clip_vision)
     refuse_features_not_finite([encoded, nothing], encoder)
-    return LEARNED[kind.reads[-1]](encoded, nothing, encoder), encoder
+    return (learned(encoded, kind, encoder), learned(nothing, kind, encoder)), encoder
 
 
-def embeddings(encoded: ImageFeatures, nothing: ImageFeatures, encoder: str) -> tuple[Tensor, Tensor]:
-    """Base adapters: the image embedding, and zeros in its place."""
-    if encoded.image_embeds.ndim != 2:
-        raise IPAdapterError(f"the image encoder {encoder} gives no single image embedding: train a plus adapter.")
-    return encoded.image_embeds, torch.zeros_like(encoded.image_embeds[:1])
-
-
-def learned_states(encoded: ImageFeatures, nothing: ImageFeatures, encoder: str) -> tuple[Tensor, Tensor]:
-    """Plus adapters: the penultimate hidden states, and those of zero normalised pixels."""
-    if encoded.penultimate is None or nothing.penultimate is None:
+def learned(features: ImageFeatures, kind: Family, encoder: str) -> Tensor:
+    """What a kind of adapter reads: embeddings (N, E), or penultimate hidden states (N, S, D)."""
+    read = features.get(kind.reads[-1])
+    if read is None:
         raise IPAdapterError(f"the image encoder {encoder} gives no hidden states: train a base adapter.")
-    return encoded.penultimate, nothing.penultimate
+    if kind.reads[-1] is Feature.IMAGE_EMBEDS and read.ndim != 2:
+        raise IPAdapterError(f"the image encoder {encoder} gives no single image embedding: train a plus adapter.")
+    return read
 
 
-LEARNED = {Feature.IMAGE_EMBEDS: embeddings, Feature.PENULTIMATE: learned_states}
+def zero_embedding(clip_vision: comfy.clip_vision.ClipVisionModel) -> ImageFeatures:
+    """Zeros in place of an embedding."""
+    return ImageFeatures(torch.zeros_like(encode_zero_pixels(clip_vision).image_embeds))
+
+
+WITHOUT_IMAGE: dict[Unconditional, Callable[[comfy.clip_vision.ClipVisionModel], ImageFeatures]] = {
+    Unconditional.ZERO_EMBEDDING: zero_embedding,
+    Unconditional.ZERO_PIXELS: encode_zero_pixels,
+    Unconditional.BLACK_PICTURE: lambda clip_vision: ImageFeatures(encode_black_picture(clip_vision)),
+}

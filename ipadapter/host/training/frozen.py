@@ -1,14 +1,15 @@
 """A MODEL of the host as the frozen base of a training run.
 
 The host runs graphs in inference mode and its weights are inference tensors, which gradients cannot flow past; its
-blocks look patches up by where the forward pass is, which has moved on when a checkpointed block is run again. Both
-are put right here for the length of a run, and nothing of the model's numbers is changed.
+blocks look patches up by where the forward pass is, which has moved on when a checkpointed block is run again; some
+change what they are given. All is put right here for the length of a run, and nothing of the model's numbers is
+changed.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -23,18 +24,24 @@ from comfy.quant_ops import QuantizedTensor
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from ...adapters.families import BASE, TRAINABLE
+from ...adapters.family import Family
+from ...adapters.fit import acting_layers
 from ...attention.decoupled import CALL_KEY, Branches, CallBranches
-from ...backbones.backbone import CrossAttentionLayer
-from ...backbones.known import CONNECT, NO_LAYERS, find_blocks, find_layers
+from ...backbones.backbone import CrossAttentionLayer, Place
+from ...backbones.bases import BaseModel
+from ...backbones.known import CONNECT, NO_LAYERS, backbone_of, find_blocks, find_layers, model_of
 from ...errors import IPAdapterError
 from ...training.fresh import LayerMatrices
 from ...training.module import ModelText
 from ...training.objective import Prediction
-from ..backbones.attachment import attachment_of
+from ..backbones.attachment import Attachment, attachment_of
 from ..backbones.feed import Feed
+from ..backbones.flux import IN_PLACE
 from ..backbones.replaced import own_attentions
 from ..backbones.unet import REPEATABLE
 from ..sampling.patching import applications_of
+from .in_place import Forward, on_copies, wrapped
 
 # By the host's class, the most derived first; None is a kind that the paper's loss says nothing about.
 PREDICTIONS: dict[type, Prediction | None] = {
@@ -67,14 +74,15 @@ class FrozenUNet:
         """The host's own model call."""
         dtype = self.patcher.model.get_dtype_inference()
         placed = {place: tuple(branch_to(branch, dtype) for branch in row) for place, row in branches.items()}
-        options = self.options | {CALL_KEY: CallBranches(len(noisy), placed), "sigmas": sigma, "cond_or_uncond": [0]}
+        call = CallBranches(len(noisy), placed, latent=(noisy.shape[-2], noisy.shape[-1]))
+        options = self.options | {CALL_KEY: call, "sigmas": sigma, "cond_or_uncond": [0]}
         out: Tensor = self.patcher.model.apply_model(noisy, sigma, transformer_options=options, **text)
         return out
 
     def layer_weights(self) -> LayerMatrices:
-        """W_k and W_v of every layer, LoRAs included, in float32."""
-        attentions: list[Any] = [block.attention for block in find_blocks(self.patcher.model.diffusion_model)]
-        return [(plain(attention.to_k.weight), plain(attention.to_v.weight)) for attention in attentions]
+        """What W'_k and W'_v of every layer begin with, in float32."""
+        attentions = {block.layer: block.attention for block in find_blocks(self.patcher.model.diffusion_model)}
+        return [text_matrices(attentions[layer], layer) for layer in self.layers]
 
     def load(self) -> None:
         """Bring all of the model to its device (again, where something else took the room)."""
@@ -85,6 +93,9 @@ class FrozenUNet:
 def noise_levels(sampling: nn.Module) -> Callable[[float], float]:
     """A discrete model's noise levels are equally likely, as in the reference; a flow's times are.
 
+    The host's shift of a flow's times (1.15 for FLUX) makes noise likelier than in x-flux, which draws the sigmoid of
+    a normal number.
+
     A copy in main memory is asked, so that no step waits for the device.
     """
     asked: Any = copy.deepcopy(sampling).cpu()
@@ -93,6 +104,17 @@ def noise_levels(sampling: nn.Module) -> Callable[[float], float]:
         return lambda time: float(asked.percent_to_sigma(time))
     sigmas = asked.sigmas.tolist()
     return lambda time: sigmas[int(time * steps)]
+
+
+def text_matrices(attention: Any, layer: CrossAttentionLayer) -> tuple[Tensor, Tensor]:
+    """W_k and W_v of a layer's text, LoRAs included; zeros where text and picture attend to each other.
+
+    There the text's keys are not what image tokens are read with, and x-flux (`layers.py`) begins with zeros too.
+    """
+    if hasattr(attention, "to_k"):
+        return plain(attention.to_k.weight), plain(attention.to_v.weight)
+    nothing = torch.zeros(()).expand(layer.channels, layer.context_dim)
+    return nothing, nothing
 
 
 def branch_to(branch: Any, dtype: torch.dtype) -> Any:
@@ -119,42 +141,70 @@ def prediction_of(model: ModelPatcher) -> Prediction:
     return prediction
 
 
-def trainable_layers(model: ModelPatcher) -> tuple[CrossAttentionLayer, ...]:
-    """The layers an adapter is trained for. Raises IPAdapterError where there are none, or one is at work already."""
+def trainable_layers(model: ModelPatcher, kind: Family = BASE) -> tuple[CrossAttentionLayer, ...]:
+    """The layers an adapter is trained for.
+
+    Raises IPAdapterError where there are none, the kind is for another model, or an adapter is at work already.
+    """
     with own_attentions(model) as unet:
         layers = find_layers(unet)
-    if not layers:
-        raise IPAdapterError(
-            f"the model ({type(model.model.diffusion_model).__name__}) {NO_LAYERS} to train an adapter for: {CONNECT}."
-        )
+        if not layers:
+            raise IPAdapterError(f"the model ({type(unet).__name__}) {NO_LAYERS} to train an adapter for: {CONNECT}.")
+        refuse_kind_of_other_model(kind, layers, model_of(unet, layers))
     if applications_of(model):
         raise IPAdapterError(
             "the model already follows an image prompt: connect it from before Apply IP-Adapter, and an adapter to "
             "go on from to ip_adapter."
         )
-    return layers
+    return acting_layers(kind, layers)
+
+
+def refuse_kind_of_other_model(kind: Family, layers: tuple[CrossAttentionLayer, ...], model: BaseModel) -> None:
+    """Refuse to train what could not be applied to the model afterwards."""
+    backbone, width = backbone_of(layers), layers[0].context_dim
+    fitting = [
+        title for title, one in TRAINABLE.items() if one.backbone is backbone and made_for(one, width) == model.base
+    ]
+    if kind.title in fitting:
+        return
+    wanted = made_for(kind, width) if kind.backbone is backbone else kind.backbone.models
+    other = f"set kind to {' or '.join(fitting)}, or " if fitting else ""
+    raise IPAdapterError(
+        f"kind is {kind.title}, which is for {wanted}, but the model is {model.name}: {other}use {wanted}."
+    )
+
+
+def made_for(kind: Family, context_dim: int) -> str:
+    """The base model that an adapter of a kind would be for, by the width of its text context."""
+    return kind.base(kind.start.projection(kind.start.tokens, 1, context_dim))
 
 
 @contextmanager
-def frozen_unet(model: ModelPatcher, dtype: torch.dtype | None, gradient_checkpointing: bool) -> Iterator[FrozenUNet]:
+def frozen_unet(
+    model: ModelPatcher, dtype: torch.dtype | None, gradient_checkpointing: bool, kind: Family = BASE
+) -> Iterator[FrozenUNet]:
     """A model ready to be trained against, with gradients on, until the block ends. `dtype` None is the model's own."""
     with ExitStack() as stack:
         stack.enter_context(in_training())
-        frozen = not_loaded(model, dtype)
+        frozen = not_loaded(model, dtype, kind)
         stack.callback(frozen.patcher.cleanup)
         frozen.load()
         make_ordinary(frozen.patcher.model)
+        stack.enter_context(on_copies(frozen.patcher.model.diffusion_model))
         if gradient_checkpointing:
             stack.enter_context(checkpointed(frozen.patcher.model.diffusion_model))
         yield frozen
 
 
-def not_loaded(model: ModelPatcher, dtype: torch.dtype | None) -> FrozenUNet:
+def not_loaded(model: ModelPatcher, dtype: torch.dtype | None, kind: Family = BASE) -> FrozenUNet:
     """A model as a run sees it, before it is on its device."""
-    layers, prediction = trainable_layers(model), prediction_of(model)
+    layers, prediction = trainable_layers(model, kind), prediction_of(model)
     patcher = own_clone(model, dtype)
-    device, sigma = patcher.load_device, noise_levels(model.get_model_object("model_sampling"))
-    return FrozenUNet(patcher, layers, prediction, device, patched_options(patcher, layers, device), sigma)
+    places = [layer.place for layer in layers]
+    feed = Feed(behind=frozenset(places if kind.joining and kind.joining.behind else ()))
+    options = patched_options(patcher, attachment_of(layers), places, feed)
+    sigma = noise_levels(model.get_model_object("model_sampling"))
+    return FrozenUNet(patcher, layers, prediction, patcher.load_device, options, sigma)
 
 
 def own_clone(model: ModelPatcher, dtype: torch.dtype | None) -> ModelPatcher:
@@ -175,15 +225,12 @@ def refuse_unrepeatable(model: ModelPatcher) -> None:
         )
 
 
-def patched_options(
-    model: ModelPatcher, layers: tuple[CrossAttentionLayer, ...], device: torch.device
-) -> dict[str, Any]:
-    """The model's options with the sampler's own attention patch in every layer."""
+def patched_options(model: ModelPatcher, attachment: Attachment, places: Sequence[Place], feed: Feed) -> dict[str, Any]:
+    """The model's options with the sampler's own attention patch at every place."""
     clone = model.clone()
-    attachment = attachment_of(layers)
-    attachment.attach(clone, [layer.place for layer in layers], Feed())
+    attachment.attach(clone, places, feed)
     attachment.settle(clone.model_options["transformer_options"])
-    comfy.samplers.cast_to_load_options(clone.model_options, device=device, dtype=model.model_dtype())
+    comfy.samplers.cast_to_load_options(clone.model_options, device=model.load_device, dtype=model.model_dtype())
     made: dict[str, Any] = clone.model_options["transformer_options"]
     return made
 
@@ -214,22 +261,16 @@ def in_training() -> Iterator[None]:
 @contextmanager
 def checkpointed(unet: nn.Module) -> Iterator[None]:
     """Recompute each transformer and residual block in the backward pass instead of keeping what it computed."""
-    blocks = [module for module in unet.modules() if isinstance(module, REPEATABLE)]
-    for block in blocks:
-        block.forward = recomputed(block.forward)
-    try:
+    blocks = [module for module in unet.modules() if isinstance(module, (*REPEATABLE, *IN_PLACE))]
+    with wrapped(blocks, recomputed):
         yield
-    finally:
-        for block in blocks:
-            del block.forward
 
 
-def recomputed(forward: Callable[..., Tensor]) -> Callable[..., Tensor]:
+def recomputed(forward: Forward) -> Forward:
     """A block's forward pass under checkpointing, with the options as they are now: the host's go on changing."""
 
-    def run(*args: Any, **kwargs: Any) -> Tensor:
+    def run(*args: Any, **kwargs: Any) -> Any:
         as_now = {key: dict(value) if isinstance(value, dict) else value for key, value in kwargs.items()}
-        out: Tensor = checkpoint(partial(forward, **as_now), *args, use_reentrant=False)
-        return out
+        return checkpoint(partial(forward, **as_now), *args, use_reentrant=False)
 
     return run

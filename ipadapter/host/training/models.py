@@ -15,6 +15,8 @@ from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
 from ...adapters.family import Family
+from ...backbones.backbone import Backbone
+from ...backbones.flux import FLUX
 from ...errors import IPAdapterError
 from ...files.headers import read_header
 from ...files.opening import inspect
@@ -22,6 +24,10 @@ from ...files.pickles import UnreadableError
 from ...training.module import ModelText
 from ..encoders.open_clip import load_encoder_file
 from .data import encode_features, join_conds, model_conds
+
+MOST_TOKENS = 256  # tokens of a text
+# What the host is to make of two files.
+TEXT_ENCODERS: dict[Backbone, comfy.sd.CLIPType] = {FLUX: comfy.sd.CLIPType.FLUX}
 
 
 @dataclass(frozen=True)
@@ -82,7 +88,9 @@ def from_checkpoint(path: str, *, model: bool) -> Any:
     )
 
 
-def open_text_and_vae(files: ModelFiles) -> tuple[comfy.sd.CLIP, comfy.sd.VAE]:
+def open_text_and_vae(
+    files: ModelFiles, clip_type: comfy.sd.CLIPType = comfy.sd.CLIPType.STABLE_DIFFUSION
+) -> tuple[comfy.sd.CLIP, comfy.sd.VAE]:
     """The text encoder and the VAE."""
     clip = vae = None
     if files.checkpoint is not None and not (files.clips and files.vae):
@@ -90,7 +98,8 @@ def open_text_and_vae(files: ModelFiles) -> tuple[comfy.sd.CLIP, comfy.sd.VAE]:
     if files.clips:
         for path in files.clips:
             opened(path, "a text encoder", lambda path: path)
-        clip = opened(files.clips[0], "a text encoder", lambda _: comfy.sd.load_clip([str(p) for p in files.clips]))
+        paths = [str(path) for path in files.clips]
+        clip = opened(files.clips[0], "a text encoder", lambda _: comfy.sd.load_clip(paths, clip_type=clip_type))
     if files.vae is not None:
         vae = opened(files.vae, "a VAE", open_vae)
     if clip is None or vae is None or vae.first_stage_model is None:
@@ -133,7 +142,7 @@ class HostEncoders:
     kind: Family
 
     def latents(self, pixels: Tensor) -> Tensor:
-        """(N, R, R, 3) to (N, 4, R / 8, R / 8), the mode of the VAE's distribution, in the model's own scale."""
+        """(N, R, R, 3) to (N, C, R / 8, R / 8), the mode of the VAE's distribution, in the model's own scale."""
         out: Tensor = self.model.model.process_latent_in(self.vae.encode(pixels).float())
         return out
 
@@ -147,16 +156,22 @@ class HostEncoders:
         return encode_features(self.clip_vision, [grey], self.kind)[0][1][0]
 
     def text(self, caption: str) -> tuple[Tensor, Tensor | None]:
-        """The first 77 tokens, as the reference trains on; brackets and the like are letters, not weights."""
+        """The first 77 tokens of CLIP, as the reference trains on, and 256 of T5, to which the host fills up shorter
+        texts; brackets and the like are letters, not weights."""
         tokens = self.clip.tokenize(caption, disable_weights=True)
-        first = {name: batches[:1] for name, batches in tokens.items()}
+        first = {name: [cut(batches[0])] for name, batches in tokens.items()}
         context, pooled = self.clip.encode_from_tokens(first, return_pooled=True)
         return context[0], None if pooled is None else pooled[0]
 
 
+def cut(tokens: list[Any]) -> list[Any]:
+    """A text's first tokens, and the last, which ends it."""
+    return tokens if len(tokens) <= MOST_TOKENS else [*tokens[: MOST_TOKENS - 1], tokens[-1]]
+
+
 def open_encoders(files: ModelFiles, model: ModelPatcher, kind: Family) -> HostEncoders:
     """All that a cache is made with."""
-    clip, vae = open_text_and_vae(files)
+    clip, vae = open_text_and_vae(files, TEXT_ENCODERS.get(kind.backbone, comfy.sd.CLIPType.STABLE_DIFFUSION))
     return HostEncoders(model, clip, vae, open_image_encoder(files.clip_vision), kind)
 
 
@@ -176,7 +191,7 @@ class HostText:
     def __call__(self, context: Tensor, pooled: Tensor | None, sizes: Tensor) -> ModelText:
         """Contexts (B, L, C), pooled embeddings (B, P) and sizes (B, 4) to the model's inputs."""
         rows = [self.options(row, pooled, sizes) for row in range(len(context))]
-        latent = torch.empty(1, 4, self.resolution // 8, self.resolution // 8)
+        latent = torch.empty(1, self.model.model.latent_format.latent_channels, *[self.resolution // 8] * 2)
         pairs = zip(context.split(1), rows, strict=True)
         return join_conds([model_conds(self.model.model, [text, options], latent) for text, options in pairs])
 

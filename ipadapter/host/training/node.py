@@ -25,7 +25,7 @@ from ...training.recipe import Recipe
 from ..adapters.adapter import Adapter, trained_adapter
 from ..adapters.saving import save_to_output
 from ..backbones.replaced import own_attentions
-from .data import GraphPictures, encode_features, encode_pictures, refuse_mixed_sizes
+from .data import GraphPictures, encode_features, encode_pictures, refuse_mixed_sizes, refuse_mixed_texts
 from .frozen import FrozenUNet, frozen_unet, prediction_of, trainable_layers
 from .watching import TrainingWatch
 
@@ -52,15 +52,16 @@ def train_adapter(
     watch: TrainingWatch,
 ) -> Trained:
     """Train as the paper does. Raises IPAdapterError where the parts do not fit, before anything is computed."""
-    layers, _ = trainable_layers(model), prediction_of(model)
+    layers, _ = trainable_layers(model, recipe.kind), prediction_of(model)
     refuse_mixed_sizes(pictures.latents, recipe.batch_size)
     if start is not None:
         refuse_other_start(start.spec, model, recipe)
     features, encoder = encode_features(clip_vision, pictures.images, recipe.kind)
     spec = spec_for(recipe, features[0].shape[-1], layers, start)
-    with frozen_unet(model, compute_dtype(model, precision), gradient_checkpointing) as frozen:
+    with frozen_unet(model, compute_dtype(model, precision), gradient_checkpointing, recipe.kind) as frozen:
         training = AdapterTraining(first_adapter(spec, frozen, recipe, start), frozen)
         data = encode_pictures(frozen.patcher.model, pictures, features)
+        refuse_mixed_texts([*data.conds, *data.empty], recipe.batch_size)
         before = start.provenance.steps if start else 0
 
         def snapshot(steps: int) -> Adapter:

@@ -16,6 +16,8 @@ from PIL import Image
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from ...backbones.backbone import Backbone
+from ...backbones.flux import FLUX
 from ...drawing.plots import line_plot
 from ...prompts.prompt import Feature, ImageFeatures, ImagePrompt, Part
 from ...strength.strength import Strength
@@ -28,7 +30,9 @@ from .frozen import FrozenUNet
 PLOT = (720, 480)  # pixels
 SAMPLES = 8  # pictures a run, at most
 FEWEST = 25  # steps between two of them, at least
-SAMPLING_STEPS, GUIDANCE, SEED = 12, 4.0, 0
+SAMPLING_STEPS, SEED = 12, 0
+USUAL_GUIDANCE = 4.0
+GUIDANCE: dict[Backbone, float] = {FLUX: 1.0}  # of models that are distilled to do without
 
 
 @dataclass
@@ -102,8 +106,8 @@ def draw_picture(frozen: FrozenUNet, data: EncodedPictures, adapter: Adapter) ->
         model = apply_image_prompt(frozen.patcher, adapter, prompt_of(data, adapter.spec.feature), Strength())
         latent = torch.zeros_like(data.clean[0], device="cpu")
         noise = torch.randn(latent.shape, generator=torch.Generator().manual_seed(SEED))
-        empty = [data.empty_text]
-        settings = (SAMPLING_STEPS, GUIDANCE, "euler", "normal", empty, empty, latent)
+        empty, guidance = [data.empty_text], GUIDANCE.get(adapter.spec.family.backbone, USUAL_GUIDANCE)
+        settings = (SAMPLING_STEPS, guidance, "euler", "normal", empty, empty, latent)
         made = comfy.sample.sample(model, noise, *settings, disable_pbar=True, seed=SEED)
         picture = preview(frozen, made)
     frozen.load()
@@ -113,7 +117,7 @@ def draw_picture(frozen: FrozenUNet, data: EncodedPictures, adapter: Adapter) ->
 def prompt_of(data: EncodedPictures, read: Feature) -> ImagePrompt:
     """The first picture as an image prompt."""
     made = [AS_FEATURES[read](features) for features in (data.encoded[:1], data.nothing)]
-    return ImagePrompt((Part(made[0]),), made[1], "the run's own encoder")
+    return ImagePrompt((Part(made[0]),), made[1], "the run's own encoder", made[1].image_embeds)
 
 
 AS_FEATURES: dict[Feature, Callable[[Tensor], ImageFeatures]] = {
