@@ -26,12 +26,20 @@ pytestmark = pytest.mark.slow
 SETTINGS = Settings(steps=4, cfg=3.0)
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(scope="module", autouse=True)
+def compiler():
+    """What one test has compiled may serve the next, which is where it would be stale. Nothing may be left uncompiled."""
+    torch._dynamo.reset()
+    with torch._dynamo.config.patch(recompile_limit=64, fail_on_recompile_limit_hit=True):
+        yield
+    torch._dynamo.reset()
+
+
+@pytest.fixture
 def fresh_compiler():
+    """Nothing compiled and nothing counted, for those who count."""
     torch._dynamo.reset()
     torch._dynamo.utils.counters.clear()
-    yield
-    torch._dynamo.reset()
 
 
 def compiled(model, backend: str = "eager"):
@@ -85,6 +93,7 @@ def test_a_compiled_model_gives_the_right_picture_when(change):
         assert torch.allclose(sampled(compiled(model)), sampled(model), atol=2e-4)
 
 
+@pytest.mark.usefixtures("fresh_compiler")
 def test_changing_weight_or_image_compiles_nothing_anew():
     sampled(compiled(apply(1.0)))
     before = torch._dynamo.utils.counters["stats"]["unique_graphs"]
@@ -93,6 +102,7 @@ def test_changing_weight_or_image_compiles_nothing_anew():
     assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == before > 0
 
 
+@pytest.mark.usefixtures("fresh_compiler")
 def test_batches_of_other_sizes_are_right_and_an_image_prompt_breaks_no_graph():
     model = apply()
     for batch in (1, 3, 2, 1):
@@ -102,6 +112,7 @@ def test_batches_of_other_sizes_are_right_and_an_image_prompt_breaks_no_graph():
     assert not torch._dynamo.utils.counters["graph_break"]
 
 
+@pytest.mark.usefixtures("fresh_compiler")
 def test_the_benchmark_calls_compiled_models_and_stops_when_its_time_is_over():
     models = [make_pair(MICRO).host, apply()]
     works = bench.compiled(models, sampled, 600.0, "eager")
