@@ -9,7 +9,18 @@ from typing import Any
 
 from .adapters import adapter, face_adapter, full_projection, resampler_projection, standard_projection
 from .detector import detector
-from .models import sd15_checkpoint, sd15_controlnet, sd15_lora, sd15_t2i_adapter, sdxl_checkpoint, siglip, vit_h
+from .flux import flux_controlnet, flux_model, flux_vae, instantx_adapter, xlabs_adapter
+from .models import (
+    clip_l_state,
+    sd15_checkpoint,
+    sd15_controlnet,
+    sd15_lora,
+    sd15_t2i_adapter,
+    sdxl_checkpoint,
+    siglip,
+    vit_h,
+    vit_l,
+)
 from .noise import Noise
 from .recogniser import recogniser
 from .unets import SD15, SDXL
@@ -34,7 +45,6 @@ class StandIn:
 STAND_INS = (
     StandIn("checkpoints/v1-5-pruned-emaonly-fp16.safetensors", ("sd15",), sd15_checkpoint),
     StandIn("clip_vision/CLIP-ViT-H-14-laion2B-s32B-b79K.safetensors", ("sd15", "sdxl"), vit_h),
-    StandIn("clip_vision/sigclip_vision_patch14_384.safetensors", ("flux",), siglip),
     StandIn("ipadapter/ip-adapter_sd15.safetensors", ("sd15",), adapter(SD15, standard_projection(SD15))),
     StandIn("ipadapter/ip-adapter-plus_sd15.safetensors", ("sd15",), adapter(SD15, resampler_projection(SD15, 768))),
     StandIn("ipadapter/ip-adapter-full-face_sd15.safetensors", ("sd15",), adapter(SD15, full_projection(SD15))),
@@ -49,6 +59,14 @@ STAND_INS = (
     StandIn(
         "ipadapter/ip-adapter-plus_sdxl_vit-h.safetensors", ("sdxl",), adapter(SDXL, resampler_projection(SDXL, 1280))
     ),
+    StandIn("diffusion_models/flux1-dev.safetensors", ("flux",), flux_model),
+    StandIn("text_encoders/clip_l.safetensors", ("flux",), clip_l_state),
+    StandIn("vae/ae.safetensors", ("flux",), flux_vae),
+    StandIn("clip_vision/clip-vit-large-patch14.safetensors", ("flux",), vit_l),
+    StandIn("clip_vision/sigclip_vision_patch14_384.safetensors", ("flux",), siglip),
+    StandIn("ipadapter/flux-ip-adapter-v2.safetensors", ("flux",), xlabs_adapter),
+    StandIn("ipadapter/flux-ip-adapter-instantx.bin", ("flux",), instantx_adapter),
+    StandIn("controlnet/flux-canny-controlnet-v3.safetensors", ("flux",), flux_controlnet),
 )
 SETS: dict[str, tuple[StandIn, ...]] = {
     "sd15": tuple(one for one in STAND_INS if "sd15" in one.sets),

@@ -13,12 +13,12 @@ from .unets import SD15, SDXL, unet_shapes
 LORA_RANK = 4
 
 
-def vae_state(noise: Noise) -> State:
+def vae_state(noise: Noise, prefix: str = "first_stage_model.", channels: int = 4) -> State:
     """The host's smallest autoencoder (TAESD), its last layer tamed so that pictures stay between black and white."""
     from comfy.taesd.taesd import TAESD
 
     with torch.device("meta"):
-        shapes = shapes_of(TAESD(), "first_stage_model.", ("vae_scale", "vae_shift"))
+        shapes = shapes_of(TAESD(latent_channels=channels), prefix, ("vae_scale", "vae_shift"))
     state = fill(shapes, noise)
     last = [name for name in state if "decoder" in name][-1].rpartition(".")[0]
     weight = state[f"{last}.weight"].float()
@@ -26,15 +26,15 @@ def vae_state(noise: Noise) -> State:
     state[f"{last}.weight"] = ((weight - weight.mean((1, 2, 3), keepdim=True)) * 0.15).half()
     state[f"{last}.bias"] = torch.full_like(state[f"{last}.bias"], 0.5)
     scalars = {"vae_scale": torch.tensor(1.0), "vae_shift": torch.tensor(0.0)}
-    return {**state, **{f"first_stage_model.{name}": value.half() for name, value in scalars.items()}}
+    return {**state, **{f"{prefix}{name}": value.half() for name, value in scalars.items()}}
 
 
-def clip_l_state(noise: Noise, prefix: str) -> State:
+def clip_l_state(noise: Noise, prefix: str = "") -> State:
     """CLIP-L's text model, without the projection that checkpoints leave out."""
     from comfy.sd1_clip import SDClipModel
 
     text = SDClipModel(device="meta", dtype=torch.float16)
-    return fill(shapes_of(text.transformer.text_model, f"{prefix}transformer.text_model."), noise)
+    return fill(shapes_of(text.transformer.text_model, f"{prefix}text_model."), noise)
 
 
 def clip_g_state(noise: Noise) -> State:
@@ -51,12 +51,12 @@ def clip_g_state(noise: Noise) -> State:
 
 def sd15_checkpoint(noise: Noise) -> State:
     unet = fill(unet_shapes(SD15), noise)
-    return {**unet, **vae_state(noise), **clip_l_state(noise, "cond_stage_model.")}
+    return {**unet, **vae_state(noise), **clip_l_state(noise, "cond_stage_model.transformer.")}
 
 
 def sdxl_checkpoint(noise: Noise) -> State:
     unet = fill(unet_shapes(SDXL), noise)
-    text = {**clip_l_state(noise, "conditioner.embedders.0."), **clip_g_state(noise)}
+    text = {**clip_l_state(noise, "conditioner.embedders.0.transformer."), **clip_g_state(noise)}
     return {**unet, **vae_state(noise), **text}
 
 
@@ -99,12 +99,22 @@ def lora_pair(name: str, rows: int, columns: int, noise: Noise) -> State:
 
 
 def vit_h(noise: Noise) -> State:
-    """The image tower of OpenCLIP ViT-H/14 in the layout of transformers."""
+    """The image tower of OpenCLIP ViT-H/14."""
+    return image_tower(noise, "clip_vision_config_h.json")
+
+
+def vit_l(noise: Noise) -> State:
+    """The image tower of CLIP ViT-L/14."""
+    return image_tower(noise, "clip_vision_config_vitl.json")
+
+
+def image_tower(noise: Noise, sizes: str) -> State:
+    """A CLIP image encoder in the layout of transformers, by the host's file of its sizes."""
     import comfy.clip_vision
     from comfy.clip_model import CLIPVisionModelProjection
     from comfy.ops import manual_cast
 
-    config = json.loads((Path(comfy.clip_vision.__file__).parent / "clip_vision_config_h.json").read_text())
+    config = json.loads((Path(comfy.clip_vision.__file__).parent / sizes).read_text())
     with torch.device("meta"):
         encoder = CLIPVisionModelProjection(config, torch.float16, "meta", manual_cast)
     return fill(shapes_of(encoder), noise)

@@ -1,0 +1,117 @@
+"""FLUX.1 dev as narrow as the host allows, with all its blocks, and what goes beside it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from .models import vae_state
+from .noise import Noise, Shapes, State, fill, shapes_of
+
+HEAD = 128  # channels of an attention head, which the host takes for given
+POOLED = 768  # of CLIP-L
+LATENT_CHANNELS = 16
+XLABS_TOKENS, INSTANTX_TOKENS = 16, 128
+CLIP_L_EMBED, SIGLIP_EMBED = 768, 1152
+NARROW = 64  # of InstantX's perceptron, in place of 2304
+
+
+@dataclass(frozen=True)
+class FluxShape:
+    """How wide a FLUX.1 is and the text that it reads, and how many blocks it has."""
+
+    width: int
+    text: int
+    double: int = 19
+    single: int = 38
+
+    def config(self) -> dict[str, object]:
+        """The host's keyword arguments for its Flux and ControlNetFlux."""
+        return {
+            "in_channels": LATENT_CHANNELS,
+            "out_channels": LATENT_CHANNELS,
+            "patch_size": 2,
+            "vec_in_dim": POOLED,
+            "context_in_dim": self.text,
+            "hidden_size": self.width,
+            "mlp_ratio": 4.0,
+            "num_heads": self.width // HEAD,
+            "depth": self.double,
+            "depth_single_blocks": self.single,
+            "axes_dim": [16, 56, 56],
+            "theta": 10000,
+            "qkv_bias": True,
+            "guidance_embed": True,
+            "txt_ids_dims": [],
+        }
+
+
+FLUX_DEV = FluxShape(width=3072, text=4096)
+SMALL = FluxShape(width=HEAD, text=768)  # reads CLIP-L's text in place of T5-XXL's
+SMALL_CONTROL = FluxShape(SMALL.width, SMALL.text, double=2, single=0)  # as many blocks as XLabs' ControlNets have
+
+
+def public_names(shapes: Shapes) -> Shapes:
+    """The host's names as FLUX's public files have them."""
+    return {name.replace("_norm.weight", "_norm.scale"): shape for name, shape in shapes.items()}
+
+
+def fill_flux(module: torch.nn.Module, noise: Noise) -> State:
+    """Random tensors, ones for the norms of queries and keys."""
+    state = fill(public_names(shapes_of(module)), noise)
+    return {name: torch.ones_like(value) if name.endswith("_norm.scale") else value for name, value in state.items()}
+
+
+def flux_model(noise: Noise) -> State:
+    """What Load Diffusion Model opens as FLUX.1 dev."""
+    from comfy.ldm.flux.model import Flux
+    from comfy.ops import manual_cast
+
+    return fill_flux(Flux(device="meta", dtype=torch.float16, operations=manual_cast, **SMALL.config()), noise)
+
+
+def flux_controlnet(noise: Noise) -> State:
+    """A ControlNet in XLabs' layout for the model above, made weak."""
+    from comfy.ldm.flux.controlnet import ControlNetFlux
+    from comfy.ops import manual_cast
+
+    config = SMALL_CONTROL.config()
+    state = fill_flux(ControlNetFlux(device="meta", dtype=torch.float16, operations=manual_cast, **config), noise)
+    return {name: value * 0.2 if name.startswith("controlnet_blocks") else value for name, value in state.items()}
+
+
+def flux_vae(noise: Noise) -> State:
+    """An autoencoder to FLUX's 16 channels."""
+    return vae_state(noise, "", LATENT_CHANNELS)
+
+
+def xlabs_adapter(noise: Noise) -> State:
+    """XLabs' adapter, version 2: CLIP-L's embedding -> 16 tokens, keys and values with biases in every double block."""
+    projection = linear_tokens("ip_adapter_proj_model", "proj", CLIP_L_EMBED, XLABS_TOKENS)
+    names = [
+        f"double_blocks.{index}.processor.ip_adapter_double_stream_{kind}_proj"
+        for index in range(SMALL.double)
+        for kind in "kv"
+    ]
+    weights = {f"{name}.weight": (SMALL.width, SMALL.text) for name in names}
+    return fill({**projection, **weights, **{f"{name}.bias": (SMALL.width,) for name in names}}, noise)
+
+
+def instantx_adapter(noise: Noise) -> State:
+    """InstantX's adapter: SigLIP's embedding -> 128 tokens, keys and values in every block."""
+    first = {"image_proj.proj.0.weight": (NARROW, SIGLIP_EMBED), "image_proj.proj.0.bias": (NARROW,)}
+    projection = linear_tokens("image_proj", "proj.2", NARROW, INSTANTX_TOKENS)
+    blocks = range(SMALL.double + SMALL.single)
+    layers = {f"ip_adapter.{n}.to_{kind}_ip.weight": (SMALL.width, SMALL.text) for n in blocks for kind in "kv"}
+    return fill({**first, **projection, **layers}, noise)
+
+
+def linear_tokens(prefix: str, name: str, dim: int, tokens: int) -> Shapes:
+    """A linear map to tokens as wide as the text, and their norm."""
+    return {
+        f"{prefix}.{name}.weight": (tokens * SMALL.text, dim),
+        f"{prefix}.{name}.bias": (tokens * SMALL.text,),
+        f"{prefix}.norm.weight": (SMALL.text,),
+        f"{prefix}.norm.bias": (SMALL.text,),
+    }
