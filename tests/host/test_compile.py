@@ -28,7 +28,7 @@ SETTINGS = Settings(steps=4, cfg=3.0)
 
 @pytest.fixture(scope="module", autouse=True)
 def compiler():
-    """What one test has compiled may serve the next, which is where it would be stale. Nothing may be left uncompiled."""
+    """What one test has compiled may serve the next, where it would be stale if it could. All must be compiled."""
     torch._dynamo.reset()
     with torch._dynamo.config.patch(recompile_limit=64, fail_on_recompile_limit_hit=True):
         yield

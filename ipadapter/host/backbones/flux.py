@@ -65,7 +65,7 @@ class JointRows:
 
 def say(branch: Branch, asking: Asking, rows: slice, grid: Grid) -> tuple[Tensor, Tensor | None]:
     """What a branch says in some rows, (R, L, C), and its mask there, (1 or R, L, 1)."""
-    query = cut(QUERIES[(branch.joining or Joining()).query](asking), rows, 2)  # (R, H, L, d)
+    query = some_rows(QUERIES[(branch.joining or Joining()).query](asking), rows, 2)  # (R, H, L, d)
     mask = None if branch.mask is None else branch.mask.at(grid).squeeze(1)
     return join_heads(image_attention(query, branch)), mask
 
@@ -73,13 +73,13 @@ def say(branch: Branch, asking: Asking, rows: slice, grid: Grid) -> tuple[Tensor
 def add_to_rows(out: Tensor, image: Tensor, within: Tensor | None, rows: slice) -> Tensor:
     """(R, N, C) with what a branch says in some of its rows, (R, L, C)."""
     first, last, _ = rows.indices(out.shape[1])
-    more = add_image(cut(out, rows, 1), image, within)
+    more = add_image(some_rows(out, rows, 1), image, within)
     before = [out[:, :first]] if first else []
     behind = [out[:, last:]] if last < out.shape[1] else []
     return torch.cat([*before, more, *behind], dim=1) if before or behind else more
 
 
-def cut(x: Tensor, rows: slice, dim: int) -> Tensor:
+def some_rows(x: Tensor, rows: slice, dim: int) -> Tensor:
     """Some rows of a sequence, which stays as it is where they are all of them."""
     first, last, _ = rows.indices(x.shape[dim])
     return x if (first, last) == (0, x.shape[dim]) else x.narrow(dim, first, last - first)
