@@ -5,12 +5,26 @@ import { app } from "../../../scripts/app.js";
 
 const STAND_IN = "LegacyIPAdapter";
 
+// The canvas leaves room for all widgets that are not hidden, advanced ones too.
+function fold(node, widget) {
+  let hidden = widget.hidden;
+  widget.advanced = true;
+  Object.defineProperty(widget, "hidden", {
+    configurable: true,
+    enumerable: true,
+    get: () => hidden || (!window.LiteGraph.vueNodesMode && !node.showAdvanced),
+    set: (value) => {
+      hidden = value;
+    },
+  });
+}
+
 app.registerExtension({
   name: "image-prompt-adapter.legacy",
   nodeCreated(node) {
     if (!node.comfyClass?.startsWith(STAND_IN)) return;
     for (const widget of node.widgets ?? []) {
-      if (widget.options?.advanced) widget.advanced = true;
+      if (widget.options?.advanced) fold(node, widget);
     }
     node.setSize([node.size[0], node.computeSize()[1]]);
   },
