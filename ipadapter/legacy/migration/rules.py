@@ -149,7 +149,8 @@ INTERPOLATION = Note(
 )
 LOAD_EMBEDS = Note(
     "Files ending in .ipadpt do not say which encoder made them. Adapters of the Plus family need to know it: connect "
-    "its Load CLIP Vision to clip_vision, here or where the embeds are applied, or encode the pictures again."
+    "its Load CLIP Vision to clip_vision, here or where the embeds are applied, or encode the pictures again. Files of "
+    "the old pack's first version are not read: encode their pictures again."
 )
 SAVE_EMBEDS = Note("The file is written as safetensors and says which encoder made it.")
 RANDOM = Note(
