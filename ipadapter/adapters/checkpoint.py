@@ -25,6 +25,7 @@ from ..files.tensors import (
 )
 from ..files.wrapped_names import unwrap
 from .diffusers_layout import public_names
+from .timed_layout import from_timed
 from .xlabs_layout import from_xlabs
 
 FILE_GROUPS = {
@@ -64,7 +65,7 @@ def read_checkpoint(path: Path, name: str | None = None) -> Checkpoint:
 
 def sort(flat: Tensors, name: str) -> Checkpoint:
     """Any layout's tensors in their groups."""
-    return group(public_names(from_xlabs(unwrap(flat, name)), name), name)
+    return group(public_names(from_timed(from_xlabs(unwrap(flat, name))), name), name)
 
 
 def group(flat: Tensors, name: str) -> Checkpoint:
