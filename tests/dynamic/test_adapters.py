@@ -13,15 +13,18 @@ from pack.ipadapter.host.sampling.patching import apply_image_prompt
 from pack.ipadapter.host.sampling.recording import record_image_prompt
 from pack.ipadapter.strength.strength import Strength
 
-from tests.adapters import PROJECTIONS, WITH_LORA
+from tests.adapters import LAYERS, PROJECTIONS, WITH_LORA
 from tests.dynamic.vram import both_ways, is_lazy
+from tests.flux import flux_adapter, flux_picture, flux_prompt, make_flux
 from tests.image_prompts import face_prompt, image_prompt
 from tests.plain.public import write_safetensors, write_torch
 from tests.refusals import refusal
+from tests.sd3 import make_sd3, sd3_adapter, sd3_picture, sd3_prompt
 from tests.small import SD15, SDXL, host_model, reference_weights
 from tests.world import Settings, adapter_file, picture
 
-DRAWN = [(family, SDXL if family == "FaceID Portrait unnorm" else SD15) for family in PROJECTIONS]
+OF_A_UNET = [family for family in PROJECTIONS if family not in LAYERS]
+DRAWN = [(family, SDXL if family == "FaceID Portrait unnorm" else SD15) for family in OF_A_UNET]
 DRAWN += [("plus", SDXL)]
 ONE_STEP = Settings(steps=1)
 WRITERS = {
@@ -71,6 +74,21 @@ def test_a_file_of_every_family_loads_with_all_its_tensors(family, ending, tmp_p
 def test_every_family_draws_the_picture_it_draws_without(family, layout, tmp_path):
     path = written(tmp_path, family, layout)
     assert torch.equal(*both_ways(lambda: drawn(path, layout)))
+
+
+@pytest.mark.parametrize("family", LAYERS)
+def test_so_do_those_of_transformers(family, tmp_path):
+    def draw() -> torch.Tensor:
+        of_sd3 = family == "InstantX SD3.5"
+        make, prompt, draw = (make_sd3, sd3_prompt, sd3_picture) if of_sd3 else (make_flux, flux_prompt, flux_picture)
+        adapter = load_adapter_file(path, path.name)
+        return draw(apply_image_prompt(make.__wrapped__(), adapter, prompt(), Strength()))
+
+    path = write_safetensors(
+        tmp_path / "adapter.safetensors",
+        (sd3_adapter() if family == "InstantX SD3.5" else flux_adapter(family)).flat(),
+    )
+    assert torch.equal(*both_ways(draw))
 
 
 def test_a_saved_adapter_is_the_file_it_came_from(tmp_path, output):

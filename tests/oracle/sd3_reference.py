@@ -30,6 +30,14 @@ class SD3Reference:
         for processor in self.model.attn_processors.values():
             processor.scale = scale
 
+    def into(self, kind: Kind) -> SD3Reference:
+        """The same processors in a model of as many blocks; attentions that it has besides keep their own."""
+        other, mine = without_adapter(kind), self.model.attn_processors
+        other.set_attn_processor({name: mine.get(name, JointAttnProcessor2_0()) for name in other.attn_processors})
+        other.image_proj = self.model.image_proj
+        self.model = other
+        return self
+
     def velocity(self, call: SD3Call, row: int, hidden: Tensor) -> Tensor:
         """Of one row of a call (1, 16, h, w), with images (n, S, D), whose tokens stand one behind another."""
         time = call.timestep[row : row + 1]

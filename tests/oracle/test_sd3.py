@@ -6,12 +6,15 @@ from dataclasses import replace
 
 import pytest
 import torch
+from pack.ipadapter.adapters.checkpoint import read_checkpoint
 from pack.ipadapter.adapters.projection import TimeEmbedding
 from pack.ipadapter.host.backbones.sd3 import BlockAttention
 from pack.ipadapter.host.sampling.patching import apply_image_prompt
 from pack.ipadapter.strength.strength import Strength
 
+from tests.adapters import AdapterFile
 from tests.oracle.sd3_reference import SD3Reference, predict, without_adapter
+from tests.plain.public import assert_same, write_safetensors
 from tests.sd3 import CFG, LARGE, MEDIUM, OLDER, SD3, make_sd3, sample_sd3, sd3_adapter, sd3_prompt
 from tests.world import host_adapter
 
@@ -75,10 +78,28 @@ def test_several_images_equal_diffusers(images, negatives):
     assert apart(sd3_adapter(), sd3_prompt(images, negatives=negatives), 0.8, CFG) <= TOLERANCE
 
 
+def test_where_blocks_attend_to_the_picture_twice_the_second_attention_is_left_alone():
+    """An adapter for SD3.5 Medium, of which none is published."""
+    file, prompt, adapter = sd3_adapter(), sd3_prompt(), host_adapter(sd3_adapter())
+    medium = replace(adapter.spec.family, base=lambda projection: "SD3.5 Medium")
+    spec = replace(adapter.spec, projection=replace(adapter.spec.projection, family=medium))
+    _, calls = sample_sd3(apply_image_prompt(make_sd3(MEDIUM), replace(adapter, spec=spec), prompt, Strength(0.8)))
+    reference = SD3Reference(file, 0.8).into(MEDIUM)
+    assert worst(calls, lambda call, row, role: reference.velocity(call, row, states(prompt, role))) <= TOLERANCE
+
+
 def test_two_applications_add_up():
     file, prompt = sd3_adapter(), sd3_prompt()
     both = apply(file, prompt, 0.5, model=apply(file, prompt, 0.3))
     assert apart(file, prompt, 0.8, CFG, both) <= TOLERANCE
+
+
+def test_a_file_with_diffusers_names_is_the_public_one(tmp_path):
+    file = sd3_adapter()
+    projection = SD3Reference(file, 1.0).model.image_proj.state_dict()
+    path = write_safetensors(tmp_path / "diffusers.safetensors", AdapterFile(projection, file.ip_adapter).flat())
+    assert "layers.0.ln0.weight" in projection
+    assert_same(read_checkpoint(path), file)
 
 
 def test_the_comparison_would_notice_what_others_get_wrong(monkeypatch):
