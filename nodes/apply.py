@@ -7,8 +7,8 @@ from uuid import uuid4
 
 from torch import Tensor
 
-from ..ipadapter.host.adapters.adapter import Adapter
 from ..ipadapter.host.api import ModelPatcher, io
+from ..ipadapter.host.legacy.exchange import GivenAdapter, adapter_of
 from ..ipadapter.host.node import Node
 from ..ipadapter.host.sampling.conditioning import carrying
 from ..ipadapter.host.sampling.patching import apply_image_prompt
@@ -16,14 +16,18 @@ from ..ipadapter.prompts.prompt import ImagePrompt
 from ..ipadapter.strength.presets import LINEAR
 from ..ipadapter.strength.strength import Scaling, Strength, StrengthParts, make_strength, window_fault
 from . import inputs
-from .sockets import CATEGORY, IPAdapterSocket, StrengthSocket
+from .sockets import CATEGORY, IPAdapterSocket, OtherAdapterSocket, StrengthSocket
 
 
 def prompt_inputs() -> list[io.Input]:
     """Model, adapter and prompt."""
     return [
         io.Model.Input("model", tooltip="Any checkpoint of the family the adapter was made for, LoRAs included."),
-        IPAdapterSocket.Input("ip_adapter", tooltip="From Load IP-Adapter."),
+        io.MultiType.Input(
+            "ip_adapter",
+            types=[IPAdapterSocket, OtherAdapterSocket],
+            tooltip="From Load IP-Adapter.",
+        ),
         inputs.image_prompt(),
     ]
 
@@ -98,7 +102,7 @@ class ApplyIPAdapter(NodeWithWindow):
     def execute(
         cls,
         model: ModelPatcher,
-        ip_adapter: Adapter,
+        ip_adapter: GivenAdapter,
         image_prompt: ImagePrompt,
         weight: float,
         start_at: float,
@@ -109,7 +113,7 @@ class ApplyIPAdapter(NodeWithWindow):
         strength: StrengthParts | None = None,
     ) -> io.NodeOutput:
         made = make_strength(Strength(weight, start_at, end_at, scaling=Scaling(scaling)), layers, strength)
-        return io.NodeOutput(apply_image_prompt(model, ip_adapter, image_prompt, made, mask))
+        return io.NodeOutput(apply_image_prompt(model, adapter_of(ip_adapter), image_prompt, made, mask))
 
 
 class ApplyIPAdapterToConditioning(NodeWithWindow):
@@ -145,7 +149,7 @@ class ApplyIPAdapterToConditioning(NodeWithWindow):
     def execute(
         cls,
         model: ModelPatcher,
-        ip_adapter: Adapter,
+        ip_adapter: GivenAdapter,
         image_prompt: ImagePrompt,
         positive: Any,
         negative: Any,
@@ -159,5 +163,5 @@ class ApplyIPAdapterToConditioning(NodeWithWindow):
     ) -> io.NodeOutput:
         made = make_strength(Strength(weight, start_at, end_at, scaling=Scaling(scaling)), layers, strength)
         name = uuid4().hex
-        applied = apply_image_prompt(model, ip_adapter, image_prompt, made, mask, bound=name)
+        applied = apply_image_prompt(model, adapter_of(ip_adapter), image_prompt, made, mask, bound=name)
         return io.NodeOutput(applied, carrying(positive, name), carrying(negative, name))

@@ -7,6 +7,7 @@ from ..ipadapter.host.api import io
 CATEGORY = "IP-Adapter"
 STRENGTH = f"{CATEGORY}/strength"
 IPAdapterSocket = io.Custom("IP_ADAPTER")
+OtherAdapterSocket = io.Custom("IPADAPTER")  # of other packs: an adapter's tensors, in a mapping
 ImagePromptSocket = io.Custom("IMAGE_PROMPT")
 StrengthSocket = io.Custom("IMAGE_PROMPT_STRENGTH")
 InsightFaceSocket = io.Custom("INSIGHTFACE")  # as other packs name it: the library's own object

@@ -16,6 +16,7 @@ from pack.ipadapter.host.sampling.patching import apply_image_prompt
 from pack.ipadapter.prompts.prompt import Order
 from pack.ipadapter.strength.layers import PresetRule
 from pack.ipadapter.strength.strength import Strength
+from pack.nodes.apply import ApplyIPAdapter
 from pack.nodes.legacy.old_nodes import OLD_NODES
 
 from tests.faces import write_pack
@@ -389,3 +390,19 @@ def test_weights_by_frame_are_lists():
 def test_a_call_that_no_such_node_takes_fails_as_any_method_does(base):
     with pytest.raises(TypeError, match="unexpected keyword argument 'noise'"):
         old("IPAdapterAdvanced").apply_ipadapter(base, {}, noise=0.5)
+
+
+# With the old pack beside this one
+
+
+@pytest.mark.parametrize("given", ["weights", "pipeline"])
+def test_apply_takes_the_adapter_of_another_packs_loader(base, clip_vision, given):
+    file, prompt = adapter_file(SD15, "plus", hidden=HIDDEN), prompt_of(clip_vision, images())
+    theirs = raw(file) if given == "weights" else pipeline(raw(file), clip_vision)
+    model = ApplyIPAdapter.execute(base, theirs, prompt, 0.7, **TIME).args[0]
+    assert same(model, apply_image_prompt(base, made_adapter("plus"), prompt, Strength(0.7)))
+
+
+def test_apply_offers_both_sockets():
+    found = {one.id: one.get_io_type() for one in ApplyIPAdapter.define_schema().inputs}
+    assert found["ip_adapter"] == "IP_ADAPTER,IPADAPTER"

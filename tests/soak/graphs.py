@@ -254,7 +254,7 @@ def read_inputs(of: str, node: Json, group: str) -> Iterator[Input]:
         if kind == GROWING:
             yield from grown(of, name, options["template"])
         else:
-            yield Input(of, name, kind, options, group == "required")
+            yield Input(of, name, kind.split(",")[0], options, group == "required")  # of several types the pack's own
 
 
 def grown(of: str, name: str, template: Json) -> Iterator[Input]:

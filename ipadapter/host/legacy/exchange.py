@@ -83,7 +83,10 @@ def pipeline_of(adapter: Adapter, provider: str) -> dict[str, Any]:
     }
 
 
-def adapter_of(given: object) -> Adapter:
+GivenAdapter = Adapter | Mapping[str, Any]
+
+
+def adapter_of(given: GivenAdapter) -> Adapter:
     """What comes through an `IPADAPTER` or `IP_ADAPTER` socket. Raises IPAdapterError for anything else."""
     if isinstance(given, Adapter):
         return given
@@ -112,7 +115,7 @@ def adapter_in_pipeline(pipeline: Mapping[str, Any]) -> Adapter:
     )
 
 
-def is_foreign(weights: object) -> bool:
+def is_foreign(weights: GivenAdapter) -> bool:
     """Whether another pack has loaded these weights."""
     return isinstance(weights, Mapping) and not isinstance(weights, AdapterWeights)
 
