@@ -160,3 +160,22 @@ def test_a_variable_turns_it_off(host, monkeypatch, value):
     monkeypatch.delenv(SWITCH)
     register_old_ids(OLD_NODES, TITLES_OF_OLD)
     assert set(ALL) <= set(host)
+
+
+def test_a_server_looks_again_when_the_last_pack_is_loaded(host, tmp_path, monkeypatch):
+    """A real server: what it runs when it starts, before the first request."""
+    import server
+    from aiohttp import web
+
+    monkeypatch.setattr(server.PromptServer, "instance", None, raising=False)
+
+    async def start() -> None:
+        running = server.PromptServer(asyncio.get_running_loop())
+        register_old_ids(OLD_NODES, TITLES_OF_OLD)
+        await asyncio.to_thread(load_other, tmp_path / "theirs", ALL[:1])
+        runner = web.AppRunner(running.app)
+        await runner.setup()
+        await runner.cleanup()
+
+    asyncio.run(start())
+    assert holders(host) == {"theirs"}
