@@ -22,6 +22,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from ipadapter.host.legacy.old_ids import SWITCH
 from tools.environment import LAYOUT
 
 PACK_FOLDER = "image-prompt-adapter"
@@ -40,6 +41,7 @@ MODEL_FOLDERS = (
     "vae",
 )
 OFFLINE = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "DO_NOT_TRACK": "1", "PYTHONUNBUFFERED": "1"}
+WITHOUT_OLD_IDS = {SWITCH: "off"}  # environment of a server on which nobody answers to the old pack's ids
 TAIL_LINES = 30
 
 
@@ -60,6 +62,7 @@ class Settings:
     host: Path = LAYOUT.host
     pack: Path = LAYOUT.root
     arguments: tuple[str, ...] = ()  # more of the host's own
+    environment: Mapping[str, str] = field(default_factory=dict)  # variables beside those of this process
     patience: float = 180.0  # seconds to come up in
 
     @property
@@ -187,7 +190,7 @@ def stop(process: subprocess.Popen[bytes]) -> None:
 
 
 def start(settings: Settings, port: int) -> subprocess.Popen[bytes]:
-    environment = {**os.environ, **OFFLINE}
+    environment = {**os.environ, **OFFLINE, **settings.environment}
     with settings.log.open("wb") as log:
         return subprocess.Popen(
             command(settings, port),

@@ -16,7 +16,7 @@ from tests.live.training_pictures import put_training_pictures
 from tools.browser import BrowserError, chromium, find_chromium, open_front_end, write_user_settings
 from tools.chosen import PHOTO
 from tools.environment import LAYOUT
-from tools.server import Server, Settings, running
+from tools.server import WITHOUT_OLD_IDS, Server, Settings, running
 from tools.standins.listed import SETS
 from tools.standins.make import make
 from tools.workflows.models import VIT_L
@@ -50,7 +50,9 @@ def server(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         pass
     listed = tmp_path_factory.mktemp("files") / VIT_L.name  # to be chosen, never opened
     listed.touch()
-    settings = Settings(tmp_path_factory.mktemp("server"), model_files={f"{VIT_L.directory}/{VIT_L.name}": listed})
+    files = {f"{VIT_L.directory}/{VIT_L.name}": listed}
+    # Nobody answers to the old pack's ids, so that the front end offers to replace its nodes.
+    settings = Settings(tmp_path_factory.mktemp("server"), model_files=files, environment=WITHOUT_OLD_IDS)
     write_user_settings(settings)
     with running(settings) as server:
         shutil.copy(PHOTO, server.input / EXAMPLE)

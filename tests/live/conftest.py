@@ -17,7 +17,7 @@ from tests.live.files import make_files
 from tests.live.studio import Studio
 from tests.soak.runs import PROBE
 from tools.environment import LAYOUT
-from tools.server import Server, Settings, running
+from tools.server import WITHOUT_OLD_IDS, Server, Settings, running
 from tools.standins.listed import SETS
 from tools.standins.make import make
 
@@ -34,7 +34,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         pass
     files = make_files(tmp_path_factory.mktemp("files"))
     directory, watched = tmp_path_factory.mktemp("server"), {"probe": PROBE}
-    settings = Settings(directory, model_files=files, custom_nodes=watched, arguments=(KEEP,))
+    settings = Settings(
+        directory, model_files=files, custom_nodes=watched, arguments=(KEEP,), environment=WITHOUT_OLD_IDS
+    )
     with running(settings) as server:
         yield server
 

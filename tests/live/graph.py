@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,7 @@ class Graph:
 
     def add(self, class_type: str, **inputs: Any) -> Link:
         """Add a node; a link from its first output."""
-        node_id = str(len(self.nodes) + 100)
+        node_id = next(str(number) for number in count(len(self.nodes) + 100) if str(number) not in self.nodes)
         self.nodes[node_id] = {"class_type": class_type, "inputs": inputs, "_meta": {"title": class_type}}
         return [node_id, 0]
 

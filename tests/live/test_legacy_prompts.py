@@ -37,6 +37,10 @@ def draw_with(studio: Studio, graph: Graph, model: Link):
     return studio.draw(graph)
 
 
+def test_nobody_answers_to_the_old_ids_where_they_are_switched_off(studio: Studio) -> None:
+    assert not set(studio.json("object_info")) & set(LEGACY_FORMS)
+
+
 def test_the_front_end_is_told_of_all_old_nodes(studio: Studio) -> None:
     told = studio.json("node_replacements")
     assert set(told) >= set(LEGACY_FORMS)

@@ -20,7 +20,7 @@ import torch
 
 from tests.comfyui import start_host
 from tools.environment import LAYOUT
-from tools.server import Server, Settings, running
+from tools.server import WITHOUT_OLD_IDS, Server, Settings, running
 
 torch.set_num_threads(1)
 start_host()
@@ -54,7 +54,8 @@ def prepare(directory: Path, device: str) -> Settings:
         face = Path(folder) / "face.png"
         save_picture(draw_faces(96, 96, DrawnFace(48, 48, 32)), face)
         write_pictures(directory, face)
-    return Settings(directory, device=device, models=models, custom_nodes={**NODES, "probe": PROBE})
+    nodes = {**NODES, "probe": PROBE}
+    return Settings(directory, device=device, models=models, custom_nodes=nodes, environment=WITHOUT_OLD_IDS)
 
 
 def run_all(server: Server, numbers: range, seed: int) -> Record:
