@@ -10,9 +10,9 @@ import re
 from ..files.tensors import Tensors
 from .xlabs_layout import by_rules
 
-LAYER = r"(image_proj\.layers\.\d{1,4}\.)"
+TIMED_LAYER = r"(image_proj\.layers\.\d{1,4}\.)"
 FROM_DIFFUSERS = tuple(
-    (re.compile(LAYER + re.escape(theirs) + r"\.(\w+)"), rf"\g<1>{ours}.\g<2>")
+    (re.compile(TIMED_LAYER + re.escape(theirs) + r"\.(\w+)"), rf"\g<1>{ours}.\g<2>")
     for theirs, ours in (
         ("ln0", "0.norm1"),
         ("ln1", "0.norm2"),
