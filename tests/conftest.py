@@ -5,6 +5,7 @@ Layers that need ComfyUI start it in a conftest of their own; the plain layer do
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator
 
 import pytest
@@ -35,6 +36,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Refuse to spread tests out where groups are not kept together: servers and their models fill the memory."""
+    gc.freeze()  # what is imported by now stays, and need not be looked through again and again
     if not getattr(session.config.option, "loadgroup", False):
         return
     if any(item.get_closest_marker("xdist_group") and "@" not in item.nodeid for item in session.items):
