@@ -6,6 +6,7 @@ import pytest
 from pack.ipadapter.server.client import ExecutionFailedError, PromptRejectedError
 
 from tests.live.graph import Graph
+from tests.live.shipped import base_model
 from tests.live.studio import Studio
 
 pytestmark = pytest.mark.live
@@ -40,12 +41,15 @@ def test_what_a_preset_finds_draws_what_the_loaders_draw_and_is_found_once(studi
 
 
 def test_it_looks_again_when_a_file_has_come(studio: Studio) -> None:
-    graph = with_preset(studio.quick("image_prompt"), STANDARD)
+    graph = Graph()
+    checkpoint = graph.add("CheckpointLoaderSimple", ckpt_name=base_model("image_prompt"))
+    finder, _ = graph.add("FindIPAdapter", model=checkpoint, preset=STANDARD)
+    graph.add("DescribeIPAdapter", ip_adapter=[finder, 1], model=checkpoint)
     studio.run(graph)
     new = studio.server.settings.directory / "models" / "ipadapter" / "new.safetensors"
     new.write_bytes(b"{")
     try:
-        assert graph.only("FindIPAdapter") not in studio.run(graph).outcome.cached
+        assert finder not in studio.run(graph).outcome.cached
     finally:
         new.unlink()
 
