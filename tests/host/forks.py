@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import json
 import os
@@ -11,10 +12,18 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from PIL import Image
 
 from ipadapter.errors import IPAdapterError
 from ipadapter.host.launch import start_host
 
+# What a run imports by itself, once it comes to it.
+IMPORTED = (
+    "accelerate",
+    "ipadapter.host.training.frozen",
+    "multiprocessing.synchronize",
+    "torch.utils.serialization.config",
+)
 REFUSED = 3  # exit code of a run that ended with a sentence
 
 
@@ -22,8 +31,10 @@ def prepare() -> None:
     """Import all that a run needs. Nothing is computed here, or its threads would be missed in the forked processes."""
     torch.set_num_threads(1)
     start_host(["--cpu", "--use-pytorch-cross-attention"])
-    for name in ("accelerate", "ipadapter.host.training.frozen"):
+    for name in IMPORTED:
         importlib.import_module(name)
+    Image.init()
+    gc.disable()  # it would only copy what the processes share
 
 
 @dataclass(frozen=True)
