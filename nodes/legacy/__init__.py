@@ -18,19 +18,20 @@ from .weights import (
     LegacyIPAdapterWeights,
 )
 
-LEGACY_NODES: list[type[io.ComfyNode]] = [
-    LegacyIPAdapter,
-    LegacyIPAdapterTiled,
-    LegacyIPAdapterStyleComposition,
-    LegacyIPAdapterEncoder,
-    LegacyIPAdapterFirstEncoder,
-    LegacyIPAdapterCombineEmbeds,
-    LegacyIPAdapterEmbeds,
-    LegacyIPAdapterRegion,
-    LegacyIPAdapterCombineParams,
-    LegacyIPAdapterFromParams,
-    LegacyIPAdapterWeights,
-    LegacyIPAdapterCombineWeights,
-    LegacyIPAdapterPromptSchedule,
-    LegacyIPAdapterFaceIDLoader,
-]
+LEGACY_CLASS_MAPPINGS = {
+    "LegacyIPAdapter": LegacyIPAdapter,
+    "LegacyIPAdapterTiled": LegacyIPAdapterTiled,
+    "LegacyIPAdapterStyleComposition": LegacyIPAdapterStyleComposition,
+    "LegacyIPAdapterEncoder": LegacyIPAdapterEncoder,
+    "LegacyIPAdapterFirstEncoder": LegacyIPAdapterFirstEncoder,
+    "LegacyIPAdapterCombineEmbeds": LegacyIPAdapterCombineEmbeds,
+    "LegacyIPAdapterEmbeds": LegacyIPAdapterEmbeds,
+    "LegacyIPAdapterRegion": LegacyIPAdapterRegion,
+    "LegacyIPAdapterCombineParams": LegacyIPAdapterCombineParams,
+    "LegacyIPAdapterFromParams": LegacyIPAdapterFromParams,
+    "LegacyIPAdapterWeights": LegacyIPAdapterWeights,
+    "LegacyIPAdapterCombineWeights": LegacyIPAdapterCombineWeights,
+    "LegacyIPAdapterPromptSchedule": LegacyIPAdapterPromptSchedule,
+    "LegacyIPAdapterFaceIDLoader": LegacyIPAdapterFaceIDLoader,
+}
+LEGACY_NODES: list[type[io.ComfyNode]] = list(LEGACY_CLASS_MAPPINGS.values())
