@@ -14,9 +14,10 @@ HEAD = """\
 What becomes of each node of ComfyUI_IPAdapter_plus (as of its commit 9d076a3). ComfyUI's node replacement and \
 the command use the same rules.
 
-- **In the browser**: where the old pack is not installed, ComfyUI shows the old nodes as missing and offers \
-to replace them.
-- **Over the API**: a prompt with old nodes is put right when it arrives.
+- **By themselves**: where no other pack has them, this pack answers to all the old ids, so that old graphs, programs \
+and packs go on working without any change ([below](#programs-and-packs)).
+- **In the browser**: with the old ids switched off, ComfyUI shows the old nodes as missing and offers to replace them.
+- **Over the API**: with the old ids switched off, a prompt with old nodes is put right when it arrives.
 - **Files**: `python -m ipadapter.migrate FILE …` in the pack's folder changes workflows and API prompts, from \
 PNGs too. In place with a backup (`FILE.bak`), or to a new file with `--output` or `--suffix`, \
 or from standard input to standard output with `-`; exports of both graphs in one file and node templates are opened; \
@@ -47,7 +48,39 @@ of September 2023 that took a `CLIP_VISION_OUTPUT` are named in the report and l
 | Old node | Becomes | Set | Dropped | What differs | In a new graph |
 |---|---|---|---|---|---|
 """
-FOOT = "\n## What differs\n\n{}\n\nThis page is written by `python -m tools.migration_page`.\n"
+FOOT = """
+## What differs
+
+{}
+
+## Programs and packs
+
+Krita AI Diffusion, SwarmUI and other packs look for the old pack's ids, and so do graphs. Where no other pack has one \
+of them when all packs are loaded, this pack answers to all 37: the same inputs, options, outputs and methods, on the \
+nodes of the table above. They are marked as deprecated, so no search offers them. Where another pack has only one of \
+them, it is left them all. The environment variable `IPADAPTER_OLD_IDS=off` turns it off.
+
+An `IPADAPTER` of another pack's loader can be connected to **Apply IP-Adapter**.
+
+Beside what the notes above say: without `weight_faceidv2`, FaceID Plus v2 follows the picture of the face at twice \
+the weight, as there; the old `blur` is the width of a kernel, as there; embeds are saved as `.ipadpt`, as there; the \
+weight types of the old pack's first version are linear, as there.
+
+| Who | What was run here | State |
+|---|---|---|
+| Krita AI Diffusion 0217cd2 | Prompts to its contract on a server: reference, three references, style and \
+composition, regions and inpainting, face, face and reference | Equal to this pack's own nodes |
+| SwarmUI 062407c | Prompts to its contract: file, preset, face by preset; its menus as it parses them | Equal to this \
+pack's own nodes |
+| Inspire Pack 1aef2c5, Impact Pack 727295b, Easy-Use 4de1ab3, Steerable-Motion 3c28833, art-venture 51ed4a0 | Their \
+calls, by class, method and order, written into tests | Equal to this pack's own nodes |
+
+Not run here: these programs and packs themselves. SwarmUI's branch for the old pack's first version is not taken \
+where these ids are there, and its last one, for laksjdjf's node `IPAdapter`, is another pack's. Packs that import the \
+old pack's module by its folder are not served.
+
+This page is written by `python -m tools.migration_page`.
+"""
 
 PLAIN = "Encode Image Prompt, Apply IP-Adapter"
 BY_FRAMES = f"{PLAIN}; `order` *frame by frame*"
