@@ -72,12 +72,16 @@ weight types of the old pack's first version are linear, as there.
 composition, regions and inpainting, face, face and reference | Equal to this pack's own nodes |
 | SwarmUI 062407c | Prompts to its contract: file, preset, face by preset; its menus as it parses them | Equal to this \
 pack's own nodes |
-| Inspire Pack 1aef2c5, Impact Pack 727295b, Easy-Use 4de1ab3, Steerable-Motion 3c28833, art-venture 51ed4a0 | Their \
-calls, by class, method and order, written into tests | Equal to this pack's own nodes |
+| Inspire Pack 1aef2c5 | Its regional nodes themselves, with a picture and with embeds; how its loader calls, in tests \
+| Equal to this pack's own nodes |
+| Impact Pack 727295b | Its wrapper for `IPAdapterApplySEGS` itself, out of its pack; the calls in tests | Equal to \
+this pack's own nodes |
+| Easy-Use 4de1ab3, Steerable-Motion 3c28833, art-venture 51ed4a0 | Their calls, by class, method and order, in \
+tests | Equal to this pack's own nodes; the packs were not run |
 
-Not run here: these programs and packs themselves. SwarmUI's branch for the old pack's first version is not taken \
-where these ids are there, and its last one, for laksjdjf's node `IPAdapter`, is another pack's. Packs that import the \
-old pack's module by its folder are not served.
+Not run here: the programs themselves, and whole graphs of these packs on a server. SwarmUI's branch for the old \
+pack's first version is not taken where these ids are there, and its last one, for laksjdjf's node `IPAdapter`, is \
+another pack's. Packs that import the old pack's module by its folder are not served.
 
 This page is written by `python -m tools.migration_page`.
 """
