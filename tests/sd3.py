@@ -102,10 +102,10 @@ def base_weights(kind: Kind) -> dict[str, Tensor]:
 
 
 @cache
-def make_sd3(kind: Kind = LARGE) -> comfy.model_patcher.ModelPatcher:
+def make_sd3(kind: Kind = LARGE, dtype: torch.dtype = torch.float32) -> comfy.model_patcher.ModelPatcher:
     """The host's side with the same weights."""
     config = comfy.supported_models.SD3(host_config(kind))
-    config.set_inference_dtype(torch.float32, None)
+    config.set_inference_dtype(dtype, None)
     offload = comfy.model_management.unet_offload_device()
     with torch.inference_mode(False):
         model = comfy.model_base.SD3(config, device=offload)

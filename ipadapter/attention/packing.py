@@ -103,11 +103,11 @@ def row_of(source: Source, role: int, frame: int) -> int:
 
 def pack(parts: Sequence[Linear], positives: int, changes: bool) -> Packed:
     """Packed rows of K', V', K', V' … of the layers, each (R, H · T · d). `changes`: whether the level ever does."""
+    negatives = parts[0].still.shape[0] - positives
+    if not changes:
+        return Packed(torch.cat([still + scaled for still, scaled in parts], dim=1), None, positives, negatives)
     still, scaled = (torch.cat(tensors, dim=1) for tensors in zip(*parts, strict=True))
-    negatives = still.shape[0] - positives
-    if changes:
-        return Packed(still, scaled, positives, negatives)
-    return Packed(still + scaled, None, positives, negatives)
+    return Packed(still, scaled, positives, negatives)
 
 
 def with_nothing(rows: Tensor) -> Tensor:
@@ -253,7 +253,10 @@ def rows_with_own(
     quieter = torch.where(loudest == 0, 1.0, tokens.weights / loudest)
     keys, values = projection.keys(tokens.rows, heads), projection.values(tokens.rows) * quieter
     pair = (pack_heads(one, heads) for one in (keys, values))
-    return (*(Linear(one, torch.zeros_like(one)) for one in pair), pack_own(scales, weight * loudest.squeeze(2)))
+    return (
+        *(Linear(one, one.new_zeros(()).expand_as(one)) for one in pair),
+        pack_own(scales, weight * loudest.squeeze(2)),
+    )
 
 
 def pack_linear(linear: Linear, heads: int) -> Linear:

@@ -23,6 +23,7 @@ from pack.ipadapter.strength.layers import read_layer_weights
 from pack.ipadapter.strength.strength import Scaling, Strength
 
 from tests.flux import flux_adapter, make_flux
+from tests.host.test_cost import image_attentions
 from tests.sd3 import (
     CFG,
     LARGE,
@@ -38,6 +39,7 @@ from tests.sd3 import (
 )
 from tests.small import MICRO, make_pair
 from tests.world import host_adapter
+from tools.bench import counting
 
 LEFT = torch.zeros(1, 72, 48)  # the picture of a 9 x 6 latent: 5 x 3 rows of 2 x 2 latent pixels
 LEFT[..., :16] = 1
@@ -168,6 +170,34 @@ def test_no_more_than_the_latest_noise_levels_are_held(monkeypatch):
     )
     sample_sd3(apply(), replace(SD3, steps=4))
     assert held == [1, 2, 2, 2]
+
+
+def test_a_step_waits_once_to_ask_for_the_noise_level_and_attends_once_more_in_each_block():
+    even = replace(SD3, size=(8, 6))
+    steps = (counting.ops_of_a_step(model, lambda model: sd3_picture(model, even)) for model in (apply(), make_sd3()))
+    ops = counting.extra(*steps)
+    of_the_resampler = 2 * 4  # layers, for the image and for none
+    assert counting.syncs(ops) == 1
+    assert image_attentions(ops) == LARGE.blocks + of_the_resampler
+
+
+def test_keys_and_values_of_one_noise_level_are_what_a_calls_rows_hold():
+    model, held = apply(), []
+    rows = rows_of(model)
+    make = rows.make
+    rows.make = lambda call: held.append(made := make(call)) or made
+    sd3_picture(model, replace(CFG, steps=2))
+    (made,), tokens, scales = held, 8, 8 + 2 * 64
+    assert made.size == 4 * CFG.batch * LARGE.blocks * (2 * tokens * LARGE.width + scales) * 2
+
+
+def test_half_precision_is_full_precision_to_its_digits():
+    adapter, prompt = host_adapter(sd3_adapter()), sd3_prompt()
+    half, full = (
+        sd3_picture(apply_image_prompt(model, adapter, prompt, Strength(0.8)))
+        for model in (make_sd3.__wrapped__(dtype=torch.float16), make_sd3())
+    )
+    assert apart(half, full) <= 0.01 < apart(full, sd3_picture(make_sd3()))
 
 
 def test_the_hosts_memory_management_loads_the_adapter_for_a_run():
