@@ -92,7 +92,7 @@ TAKES = {"SD1.5 inpainting": "SD1.5", "SDXL inpainting": "SDXL", "SDXL InstructP
 
 
 def spec_for(base: str):
-    name = next(name for name in KINDS if KINDS[name].base == base and KINDS[name].family in ("base", "plus"))
+    name = next(name for name in KINDS if KINDS[name].base == base)
     return identify(checkpoint_of(KINDS[name].tensors(on_meta), name))
 
 

@@ -8,10 +8,15 @@ import weakref
 from dataclasses import replace
 
 import comfy.model_management
+import comfy.ops
 import pytest
 import torch
+from comfy.ldm.modules.diffusionmodules.mmdit import MMDiT
 from comfy_extras.nodes_torch_compile import TorchCompileModel
+from pack.ipadapter.adapters.fit import match_layers
+from pack.ipadapter.adapters.identify import identify
 from pack.ipadapter.attention import application, following
+from pack.ipadapter.backbones.known import find_layers, model_of
 from pack.ipadapter.errors import IPAdapterError
 from pack.ipadapter.host.adapters.describing import describe_loaded
 from pack.ipadapter.host.sampling.conditioning import carrying
@@ -24,6 +29,7 @@ from pack.ipadapter.strength.strength import Scaling, Strength
 
 from tests.flux import flux_adapter, make_flux
 from tests.host.test_cost import image_attentions
+from tests.plain.public import KINDS, checkpoint_of, on_meta
 from tests.sd3 import (
     CFG,
     LARGE,
@@ -291,6 +297,54 @@ def test_other_models_are_refused_with_both_counts():
             apply(model=model)
     with pytest.raises(IPAdapterError, match="is for FLUX.1 .*the model is a pruned SD3.5 Large"):
         apply(adapter=host_adapter(flux_adapter("InstantX FLUX")))
+
+
+def full_size(depth: int, twice: range, qk_norm: str | None) -> MMDiT:
+    """The host's own class at a public model's size, without numbers in it."""
+    return MMDiT(
+        input_size=None,
+        in_channels=16,
+        depth=depth,
+        adm_in_channels=2048,
+        context_embedder_config={
+            "target": "torch.nn.Linear",
+            "params": {"in_features": 4096, "out_features": 64 * depth},
+        },
+        qk_norm=qk_norm,
+        x_block_self_attn_layers=[*twice],
+        device=torch.device("meta"),
+        operations=comfy.ops.disable_weight_init,
+    )
+
+
+FULL_SIZE = {
+    "SD3.5 Large": (38, range(0), "rms"),
+    "SD3.5 Medium": (24, range(13), "rms"),
+    "SD3 Medium": (24, range(0), None),
+}
+
+
+@pytest.mark.parametrize("name", FULL_SIZE)
+def test_a_public_model_is_named_for_what_it_is_and_the_public_adapter_is_for_large(name):
+    kind, model = KINDS["SD3.5-Large-IP-Adapter"], full_size(*FULL_SIZE[name])
+    spec = identify(checkpoint_of(kind.tensors(on_meta), "public.bin"))
+    assert model_of(model, find_layers(model)).name == name
+    if name == "SD3.5 Large":
+        assert [layer.place for layer in match_layers(spec, model)] == [("joint", n, 0) for n in range(38)]
+        return
+    sides = f"for SD3.5 Large .38 layers, 2432-wide context., but the model is {name} .24 layers, 1536-wide context."
+    with pytest.raises(IPAdapterError, match=sides):
+        match_layers(spec, model)
+
+
+class Pretender(torch.nn.Module):
+    """Another transformer, for which packs offer these weights."""
+
+
+def test_a_transformer_of_another_kind_is_refused_with_what_may_be_connected():
+    spec = host_adapter(sd3_adapter()).spec
+    with pytest.raises(IPAdapterError, match="is for SD3.5 Large, but this model .Pretender. has no .* an SD3.5 model"):
+        match_layers(spec, Pretender())
 
 
 def test_a_loaded_adapter_is_described_beside_a_model():
