@@ -44,9 +44,10 @@ def learner_inputs() -> list[io.Input]:
             "kind",
             options=list(TRAINABLE),
             default=BASE.title,
-            tooltip="base follows the picture's meaning; plus reads its details, with more tokens.",
+            tooltip="base follows the picture's meaning; plus reads its details, with more tokens. XLabs FLUX is for "
+            "FLUX.1.",
         ),
-        inputs.whole("tokens", 0, (0, 1024), "Image tokens. 0: 4 for base, 16 for plus."),
+        inputs.whole("tokens", 0, (0, 1024), "Image tokens. 0: 4 for base, 16 for the others."),
     ]
 
 

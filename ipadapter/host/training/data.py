@@ -192,7 +192,10 @@ def learned(features: ImageFeatures, kind: Family, encoder: str) -> Tensor:
     if read is None:
         raise IPAdapterError(f"the image encoder {encoder} gives no hidden states: train a base adapter.")
     if kind.reads[-1] is Feature.IMAGE_EMBEDS and read.ndim != 2:
-        raise IPAdapterError(f"the image encoder {encoder} gives no single image embedding: train a plus adapter.")
+        raise IPAdapterError(
+            f"the image encoder {encoder} gives no single image embedding, which {kind.title} adapters read: connect a "
+            "CLIP encoder, or, for a UNet, train a plus adapter."
+        )
     return read
 
 
