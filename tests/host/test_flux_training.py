@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import comfy.text_encoders.flux
 import folder_paths
 import pytest
 import torch
@@ -16,7 +17,7 @@ from pack.ipadapter.host.encoders.encoder import encode_black_picture, encode_im
 from pack.ipadapter.host.sampling.patching import apply_image_prompt
 from pack.ipadapter.host.training.data import encode_features, encode_pictures, graph_pictures
 from pack.ipadapter.host.training.frozen import frozen_unet, noise_levels
-from pack.ipadapter.host.training.models import HostText
+from pack.ipadapter.host.training.models import HostText, cut
 from pack.ipadapter.host.training.node import train_adapter
 from pack.ipadapter.host.training.watching import TrainingWatch
 from pack.ipadapter.images.pixels import Fit
@@ -124,6 +125,13 @@ def test_the_command_tells_flux_the_text_its_pooled_embedding_and_the_hosts_guid
     told = HostText(make_flux(), 64)(context, pooled, torch.zeros(2, 4, dtype=torch.long))
     assert torch.equal(told["c_crossattn"], context) and torch.equal(told["y"], pooled)
     assert told["guidance"].tolist() == [GUIDANCE] * 2
+
+
+def test_a_long_text_is_cut_before_its_end_and_a_short_one_is_as_long():
+    tokenizer = comfy.text_encoders.flux.FluxTokenizer()
+    short, long = (tokenizer.tokenize_with_weights(text)["t5xxl"][0] for text in ("a cat", "a cat " * 300))
+    assert len(cut(long)) == len(cut(short)) == 256 < len(long)
+    assert cut(long)[:255] == long[:255] and cut(long)[-1] == long[-1] and cut(short) == short
 
 
 SD15_MODELS, FLUX_MODELS = "an SD1.5, SD2.1, SDXL or Kolors model", "a FLUX.1 or Chroma model"

@@ -286,6 +286,20 @@ def small_encoder(path: Path) -> Path:
     return path
 
 
+def test_a_kind_for_another_model_is_refused_before_anything_is_encoded(pictures, tmp_path):
+    (tmp_path / "config.toml").write_text(f"""
+        model = {{ checkpoint = "{STAND_IN.as_posix()}", clip_vision = "{STAND_IN.as_posix()}", kind = "XLabs FLUX" }}
+        data = {{ folder = "{pictures.as_posix()}" }}
+        output = {{ folder = "out" }}
+    """)
+    sentence = (
+        "kind is XLabs FLUX, which is for a FLUX.1 or .* but the model is SD1.5: set kind to base or plus, or use"
+    )
+    with pytest.raises(IPAdapterError, match=sentence):
+        run_config(read_config(tmp_path / "config.toml"))
+    assert not list(tmp_path.rglob("*.safetensors"))
+
+
 OTHERWISE = (
     "batch_size = 1, grad_accumulation = 3, learning_rate = 0.0002, weight_decay = 0.1, drop_text = 0.2, "
     "drop_image = 0.3, drop_both = 0.1, seed = 5"
