@@ -10,10 +10,13 @@ from tests.live.studio import Pixels, Studio
 from tests.live.training_pictures import quick_training
 from tools.workflows.shipped import SHIPPED
 
+LOADERS = {"CheckpointLoaderSimple": "ckpt_name", "UNETLoader": "unet_name"}  # of base models, and what says which
+
 
 def base_model(name: str) -> str:
-    """The checkpoint that a shipped workflow loads."""
-    return Graph.shipped(name).inputs("CheckpointLoaderSimple")["ckpt_name"]
+    """The base model that a shipped workflow loads."""
+    graph = Graph.shipped(name)
+    return next(graph.inputs(loader)[file] for loader, file in LOADERS.items() if graph.ids(loader))
 
 
 NAMES = sorted((workflow.name for workflow in SHIPPED), key=base_model)  # one after the other, to be loaded once

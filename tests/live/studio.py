@@ -26,6 +26,7 @@ QUICK = {
     "KSampler": {"steps": STEPS},
     "BasicScheduler": {"steps": STEPS},
     "EmptyLatentImage": {"width": SIDE, "height": SIDE},
+    "EmptySD3LatentImage": {"width": SIDE, "height": SIDE},
     "ImageScaleToTotalPixels": {"megapixels": MEGAPIXELS},
 }
 
@@ -63,7 +64,7 @@ class Studio:
         graph = shipped.change("LoadImage", image=self.face if shipped.ids("EncodeFacePrompt") else self.photo)
         for class_type, inputs in QUICK.items():
             graph = graph.change(class_type, **inputs)
-        return graph
+        return without_t5(graph)
 
     def light(self, architecture: str = "auto") -> Graph:
         """The image prompt's quick graph with an image encoder thirty times smaller than ViT-H."""
@@ -114,6 +115,15 @@ def lightened(graph: Graph, architecture: str = "auto") -> Graph:
     encoder = {"clip_name": SMALL_ENCODER, "architecture": architecture}
     light.nodes[light.only("CLIPVisionLoader")] |= {"class_type": "LoadOpenCLIPVision", "inputs": encoder}
     return light
+
+
+def without_t5(graph: Graph) -> Graph:
+    """A graph for FLUX with CLIP-L's text alone, which the stand-in reads: T5-XXL comes in its full size only."""
+    small = graph.copy()
+    for node in small.ids("DualCLIPLoader"):
+        clip_l = small.nodes[node]["inputs"]["clip_name1"]
+        small.nodes[node] |= {"class_type": "CLIPLoader", "inputs": {"clip_name": clip_l, "type": "stable_diffusion"}}
+    return small
 
 
 async def download(client: Client, outcome: Outcome) -> dict[str, list[Pixels]]:

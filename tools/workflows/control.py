@@ -55,7 +55,7 @@ def composition(name: str) -> Workflow:
 
 def style_and_composition(name: str) -> Workflow:
     models = load_models(SDXL, SDXL_PLUS)
-    model = models.checkpoint["MODEL"]
+    model = models.model
     style = image_prompt(models.encoder, models.adapter, model, 1.0, "Style", {"layers": "style transfer"})
     layout = image_prompt(models.encoder, models.adapter, style.model, 1.0, "Composition", {"layers": "composition"})
     text, latent = text_prompt(models), empty_latent(LARGE)
@@ -87,7 +87,7 @@ def wide_reference(name: str) -> Workflow:
     sharp = Node("PrepareReferenceImage", {"image": reference["IMAGE"], "crop": "none", "size": 0, "sharpening": 0.4})
     inputs: Inputs = {"clip_vision": models.encoder["CLIP_VISION"], "image": sharp["image"], "fit": "tiles"}
     prompt = Node("EncodeImagePrompt", inputs)
-    applied = apply(models, models.checkpoint["MODEL"], prompt["image_prompt"], 0.9)
+    applied = apply(models, models.model, prompt["image_prompt"], 0.9)
     text, latent = text_prompt(models), empty_latent(SMALL)
     sampler = sample_prompted(applied["model"], text, Start(latent))
     columns = (
@@ -106,7 +106,7 @@ def faceid(name: str) -> Workflow:
     prompt = Node("EncodeFacePrompt", {"insightface": faces["insightface"], **seen})
     preview = Node("PreviewImage", {"images": prompt["face_image"]}, "The face that is read", height=260)
     settings = Node("FaceIDSettings", {"ip_adapter": models.adapter["ip_adapter"], "structure": 1.0})
-    inputs: Inputs = {"model": models.checkpoint["MODEL"], "ip_adapter": settings["ip_adapter"]}
+    inputs: Inputs = {"model": models.model, "ip_adapter": settings["ip_adapter"]}
     applied = Node("ApplyIPAdapter", {**inputs, "image_prompt": prompt["image_prompt"], "weight": 0.8})
     text = text_prompt(models, "portrait of a person in a library, soft window light, photograph")
     latent = empty_latent(SMALL)
@@ -149,7 +149,7 @@ def attention_map(name: str) -> Workflow:
 def animation(name: str) -> Workflow:
     """A batch whose frames go from one reference to another."""
     models = load_models(SD15, PLUS)
-    model = models.checkpoint["MODEL"]
+    model = models.model
     weights = tuple(frames(title, ends) for title, ends in (("First fades out", "1, 0"), ("Second fades in", "0, 1")))
     fading = [{"strength": one["strength"]} for one in weights]
     first = image_prompt(models.encoder, models.adapter, model, 0.9, "First reference", fading[0])
@@ -189,7 +189,7 @@ def three_regions(name: str) -> Workflow:
     people: list[Region] = []
     for index, who in enumerate(PEOPLE):
         people.append(region(models, empty, who, index, people[-1].region if people else None))
-    applied = apply(models, models.checkpoint["MODEL"], people[-1].region["image_prompt"], 0.8)
+    applied = apply(models, models.model, people[-1].region["image_prompt"], 0.8)
     whole = text_prompt(models, "three people side by side, portrait, soft daylight, high quality")
     texts = join_texts([whole.positive["CONDITIONING"], *(one.region["positive"] for one in people)])
     latent = Node("EmptyLatentImage", {"width": SMALL * 3 // 2, "height": SMALL})
@@ -215,7 +215,7 @@ def region(models: Models, empty: Node, who: str, index: int, before: Node | Non
     soft = Node("FeatherMask", {"mask": solid["MASK"], "left": FADE, "right": FADE})
     placed: Inputs = {"destination": empty["MASK"], "source": soft["MASK"], "x": index * third, "operation": "add"}
     mask = Node("MaskComposite", placed)
-    text = encode_text(models.checkpoint["CLIP"], "a person smiling", "What this one does")
+    text = encode_text(models.clip, "a person smiling", "What this one does")
     inputs: Inputs = {"image_prompt": prompt["image_prompt"], "mask": mask["MASK"], "positive": text["CONDITIONING"]}
     chained = {**inputs, "regions": before["image_prompt"]} if before else inputs
     return Region(reference, prompt, (solid, soft, mask), text, Node("ImagePromptRegion", chained))

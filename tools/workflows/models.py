@@ -44,3 +44,25 @@ CANNY = ModelFile(
     f"{HUB}/comfyanonymous/ControlNet-v1-1_fp16_safetensors/resolve/main/control_v11p_sd15_canny_fp16.safetensors",
     "controlnet",
 )
+FLUX_DEV = ModelFile(
+    "flux1-dev.safetensors", f"{HUB}/Comfy-Org/flux1-dev/resolve/main/flux1-dev.safetensors", "diffusion_models"
+)
+CLIP_L, T5_XXL = (
+    ModelFile(name, f"{HUB}/comfyanonymous/flux_text_encoders/resolve/main/{name}", "text_encoders")
+    for name in ("clip_l.safetensors", "t5xxl_fp16.safetensors")
+)
+FLUX_VAE = ModelFile(
+    "ae.safetensors",
+    f"{HUB}/Comfy-Org/Lumina_Image_2.0_Repackaged/resolve/main/split_files/vae/ae.safetensors",
+    "vae",
+)
+FLUX_XLABS = ModelFile(
+    "flux-ip-adapter-v2.safetensors",
+    f"{HUB}/XLabs-AI/flux-ip-adapter-v2/resolve/main/ip_adapter.safetensors",
+    "ipadapter",
+)
+FLUX_CANNY = ModelFile(
+    "flux-canny-controlnet-v3.safetensors",
+    f"{HUB}/XLabs-AI/flux-controlnet-collections/resolve/main/flux-canny-controlnet-v3.safetensors",
+    "controlnet",
+)

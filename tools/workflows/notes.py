@@ -242,3 +242,37 @@ ATTENTION_MAP = Note(
     ),
     height=600,
 )
+FLUX = Note(
+    "An image prompt for FLUX",
+    "FLUX.1 dev draws what the text says, and the image prompt joins in behind each of its double blocks. The model "
+    "follows the text closely by itself, with **guidance** in place of a CFG scale, so there is no negative prompt.",
+    (
+        "**weight**: begin with 0.8; 0.6 leaves more to the words. Above 1 pictures soon break.",
+        "**Positive prompt**: whole sentences. Where it speaks against the image, shorten it before you raise the "
+        "weight.",
+        "**cfg** of the KSampler stays at 1. Higher takes twice the time, and only then a negative prompt or a "
+        "negative image counts.",
+        "**end_at**: 0.6, say, leaves the last steps to the words.",
+        "**Load Diffusion Model**: FLUX.1 Krea dev, Kontext and fp8 or GGUF versions work too; schnell follows the "
+        "image less. The adapter's licence, like dev's, is not commercial.",
+        "InstantX's adapter, flux-ip-adapter-instantx.bin, reads SigLIP: take **Load SigLIP Vision** in place of Load "
+        "CLIP Vision. **Find IP-Adapter** finds either with its encoder.",
+        "t5xxl_fp8_e4m3fn.safetensors from the same page does with half the memory.",
+    ),
+    height=900,
+)
+FLUX_CONTROLNET = Note(
+    "FLUX: what from one image, where from another",
+    "The reference image says what to draw. The edges of the structure image say where everything goes, through a "
+    "ControlNet for FLUX. Neither has to know of the other.",
+    (
+        "**Reference image** and **Structure image**: use two different ones.",
+        "**strength** of Apply ControlNet: 0.6 to 0.8 for this one; **end_percent** 0.5 lets the details go their own "
+        "way.",
+        "**Detect Edges**: lower thresholds find more edges; the preview shows them.",
+        "**weight** of Apply IP-Adapter: 0.6 to 1.",
+        "Other ControlNets for FLUX.1 dev work in the same place. Those of InstantX and Shakker read latents: connect "
+        "the VAE to Apply ControlNet, too.",
+    ),
+    height=800,
+)

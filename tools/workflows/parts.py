@@ -20,17 +20,39 @@ TRAINING_HEIGHT, EVALUATION_HEIGHT = 800, 520
 
 
 @dataclass(frozen=True)
+class Base:
+    """Loaders of a base model, and where its parts come out."""
+
+    nodes: tuple[Node, ...]
+    model: Output
+    clip: Output
+    vae: Output
+
+
+@dataclass(frozen=True)
 class Models:
     """Loaders of what every image prompt needs, and of what a workflow needs besides."""
 
-    checkpoint: Node
+    base: Base
     adapter: Node
     encoder: Node
     others: tuple[Node, ...] = ()
 
     @property
+    def model(self) -> Output:
+        return self.base.model
+
+    @property
+    def clip(self) -> Output:
+        return self.base.clip
+
+    @property
+    def vae(self) -> Output:
+        return self.base.vae
+
+    @property
     def column(self) -> Column:
-        return Column(NARROW, (Block("Models", (self.checkpoint, self.adapter, *self.others, self.encoder)),))
+        return Column(NARROW, (Block("Models", (*self.base.nodes, self.adapter, *self.others, self.encoder)),))
 
 
 @dataclass(frozen=True)
@@ -69,10 +91,11 @@ class TextPrompt:
 
     positive: Node
     negative: Node
+    before: tuple[Node, ...] = ()  # what these two are made of
 
     @property
     def block(self) -> Block:
-        return Block("Text prompt", (self.positive, self.negative))
+        return Block("Text prompt", (*self.before, self.positive, self.negative))
 
     @property
     def column(self) -> Column:
@@ -102,8 +125,9 @@ def load_models(checkpoint: ModelFile, adapter: ModelFile, *others: Node) -> Mod
     return Models(load_checkpoint(checkpoint), load_ip_adapter(adapter), load_image_encoder(), others)
 
 
-def load_checkpoint(file: ModelFile) -> Node:
-    return Node("CheckpointLoaderSimple", {"ckpt_name": file.name}, models=(file,))
+def load_checkpoint(file: ModelFile) -> Base:
+    loaded = Node("CheckpointLoaderSimple", {"ckpt_name": file.name}, models=(file,))
+    return Base((loaded,), loaded["MODEL"], loaded["CLIP"], loaded["VAE"])
 
 
 def load_ip_adapter(file: ModelFile) -> Node:
@@ -115,8 +139,8 @@ def offered(file: ModelFile) -> tuple[ModelFile, ...]:
     return (file,) if file.name.endswith(".safetensors") else ()
 
 
-def load_image_encoder() -> Node:
-    return Node("CLIPVisionLoader", {"clip_name": VIT_H.name}, models=(VIT_H,))
+def load_image_encoder(file: ModelFile = VIT_H) -> Node:
+    return Node("CLIPVisionLoader", {"clip_name": file.name}, models=(file,))
 
 
 def load_controlnet(file: ModelFile) -> Node:
@@ -144,13 +168,13 @@ def image_prompt(
 
 def only_image_prompt(models: Models, weight: float, more: Inputs = NOTHING) -> ImagePrompt:
     """The one image prompt of a workflow."""
-    return image_prompt(models.encoder, models.adapter, models.checkpoint["MODEL"], weight, more=more)
+    return image_prompt(models.encoder, models.adapter, models.model, weight, more=more)
 
 
 def image_prompts(models: Models, prompt: Node, weights: tuple[float, ...]) -> tuple[Node, ...]:
     """One reference's prompt on as many models as weights."""
     inputs: Inputs = {
-        "model": models.checkpoint["MODEL"],
+        "model": models.model,
         "ip_adapter": models.adapter["ip_adapter"],
         "image_prompt": prompt["image_prompt"],
     }
@@ -158,7 +182,7 @@ def image_prompts(models: Models, prompt: Node, weights: tuple[float, ...]) -> t
 
 
 def text_prompt(models: Models, positive: str = GOOD) -> TextPrompt:
-    clip = models.checkpoint["CLIP"]
+    clip = models.clip
     return TextPrompt(encode_text(clip, positive, "Positive prompt"), encode_text(clip, BAD, "Negative prompt"))
 
 
@@ -177,19 +201,20 @@ def shrink(image: Node) -> Node:
 
 
 def encode_latent(models: Models, image: Node) -> Node:
-    return Node("VAEEncode", {"pixels": image["IMAGE"], "vae": models.checkpoint["VAE"]})
+    return Node("VAEEncode", {"pixels": image["IMAGE"], "vae": models.vae})
 
 
 def find_edges(image: Node) -> Node:
     return Node("Canny", {"image": image["IMAGE"], "low_threshold": 0.3, "high_threshold": 0.6})
 
 
-def apply_controlnet(text: TextPrompt, controlnet: Node, hint: Node) -> Node:
-    inputs = {
+def apply_controlnet(text: TextPrompt, controlnet: Node, hint: Node, strength: float = 1.0) -> Node:
+    inputs: Inputs = {
         "positive": text.positive["CONDITIONING"],
         "negative": text.negative["CONDITIONING"],
         "control_net": controlnet["CONTROL_NET"],
         "image": hint["IMAGE"],
+        "strength": strength,
     }
     return Node("ControlNetApplyAdvanced", inputs)
 
@@ -216,7 +241,7 @@ def sample_prompted(model: Output, text: TextPrompt, start: Start, settings: Set
 
 
 def decode(models: Models, sampler: Node) -> Node:
-    return Node("VAEDecode", {"samples": sampler["LATENT"], "vae": models.checkpoint["VAE"]})
+    return Node("VAEDecode", {"samples": sampler["LATENT"], "vae": models.vae})
 
 
 def batch(pictures: tuple[Node, ...]) -> Node:
@@ -228,15 +253,15 @@ def load_training_pictures(models: Models, side: int) -> TrainingPictures:
     loaded = Node("LoadImageTextDataSetFromFolder", {"folder": FOLDER})
     size: Inputs = {"upscale_method": "lanczos", "width": side, "height": side, "crop": "center"}
     scaled = Node("ImageScale", {"image": loaded["images"], **size})
-    parts = {"vae": models.checkpoint["VAE"], "clip": models.checkpoint["CLIP"], "texts": loaded["texts"]}
+    parts = {"vae": models.vae, "clip": models.clip, "texts": loaded["texts"]}
     encoded = Node("MakeTrainingDataset", {"images": scaled["IMAGE"], **parts})
-    return TrainingPictures(loaded, scaled, encoded, encode_text(models.checkpoint["CLIP"], "", "No caption"))
+    return TrainingPictures(loaded, scaled, encoded, encode_text(models.clip, "", "No caption"))
 
 
 def train(models: Models, pictures: TrainingPictures, steps: int, batch_size: int) -> Node:
     """Training that goes on from the loaded adapter."""
     inputs: Inputs = {
-        "model": models.checkpoint["MODEL"],
+        "model": models.model,
         "clip_vision": models.encoder["CLIP_VISION"],
         "images": pictures.scaled["IMAGE"],
         "latents": pictures.encoded["latents"],

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from . import notes
 from .control import CONTROL
+from .flux import FLUX
 from .graph import Block, Column, Node, Workflow
 from .models import BASE, CANNY, PLUS, SD15, SDXL, SDXL_PLUS
 from .parts import (
@@ -108,7 +109,7 @@ def inpainting(name: str) -> Workflow:
 def two_adapters(name: str) -> Workflow:
     base = load_ip_adapter(BASE)
     models = load_models(SD15, PLUS, base)
-    subject = image_prompt(models.encoder, models.adapter, models.checkpoint["MODEL"], 0.7, "Subject")
+    subject = image_prompt(models.encoder, models.adapter, models.model, 0.7, "Subject")
     mood = image_prompt(models.encoder, base, subject.model, 0.4, "Mood")
     text = text_prompt(models)
     latent = empty_latent(SMALL)
@@ -133,7 +134,7 @@ def train_ip_adapter(name: str) -> Workflow:
     training = train(models, pictures, steps=1000, batch_size=4)
     saved = Node("SaveIPAdapter", {"ip_adapter": training["ip_adapter"], "filename_prefix": "ipadapter/trained"})
     losses = Node("LossGraphNode", {"loss": training["loss_map"]}, height=260)
-    image = image_prompt(models.encoder, training, models.checkpoint["MODEL"], 1.0)
+    image = image_prompt(models.encoder, training, models.model, 1.0)
     text = text_prompt(models)
     latent = empty_latent(SMALL)
     sampler = sample_prompted(image.model, text, Start(latent))
@@ -186,5 +187,6 @@ DECLARED: dict[str, Callable[[str], Workflow]] = {
     "train_ip_adapter": train_ip_adapter,
     "evaluate_image_prompt": evaluate_image_prompt,
     **CONTROL,
+    **FLUX,
 }
 SHIPPED = tuple(declare(name) for name, declare in DECLARED.items())

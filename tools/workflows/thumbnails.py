@@ -102,6 +102,8 @@ IDEAS = {
     "weight_curve": Idea("Weight curve", (Tile.REFERENCE, Tile.CURVE)),
     "wide_reference": Idea("Wide reference", (Tile.WIDE,)),
     "faceid": Idea("A person", (Tile.FACE, Tile.WORDS)),
+    "flux": Idea("FLUX", (Tile.REFERENCE, Tile.WORDS)),
+    "flux_controlnet": Idea("FLUX + ControlNet", (Tile.REFERENCE, Tile.EDGES)),
     "attention_map": Idea("Attention map", (Tile.REFERENCE, Tile.WORDS), Result.HEAT),
 }
 
