@@ -1,4 +1,4 @@
-"""The command: `python -m tools.bench --device cpu|cuda --only sampling|training|compiled --peer PATH --json OUT`."""
+"""The command: `python -m tools.bench --device cpu|cuda --only TABLE --peer PATH --json OUT`, TABLE one of TABLES."""
 
 from __future__ import annotations
 
@@ -91,6 +91,16 @@ def sampling_table(packs: tuple[Pack, ...], device: torch.device, folder: Path) 
         return Table("bare model", tuple(pack.name for pack in packs), tuple(all_rows(Bench(packs, device, folder))))
 
 
+def flux_table(packs: tuple[Pack, ...], device: torch.device, folder: Path) -> Table:
+    """This pack alone, beside the bare model: the other pack has no adapters for FLUX."""
+    from tools.bench.flux import all_flux_rows
+    from tools.bench.measure import Bench
+
+    ours = packs[:1]
+    with torch.inference_mode():
+        return Table("bare model", (ours[0].name,), tuple(all_flux_rows(Bench(ours, device, folder))))
+
+
 def compiled_table(packs: tuple[Pack, ...], device: torch.device, folder: Path) -> Table:
     """This pack alone, beside the bare model, both compiled. On a CPU nobody samples so: it is empty."""
     from tools.bench.compiled import compiled_rows
@@ -115,6 +125,7 @@ def training_table(packs: tuple[Pack, ...], device: torch.device, folder: Path) 
 
 TABLES: dict[str, Callable[[tuple[Pack, ...], torch.device, Path], Table]] = {
     "sampling": sampling_table,
+    "flux": flux_table,
     "training": training_table,
     "compiled": compiled_table,
 }

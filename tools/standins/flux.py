@@ -87,31 +87,42 @@ def flux_vae(noise: Noise) -> State:
 
 
 def xlabs_adapter(noise: Noise) -> State:
-    """XLabs' adapter, version 2: CLIP-L's embedding -> 16 tokens, keys and values with biases in every double block."""
-    projection = linear_tokens("ip_adapter_proj_model", "proj", CLIP_L_EMBED, XLABS_TOKENS)
-    names = [
-        f"double_blocks.{index}.processor.ip_adapter_double_stream_{kind}_proj"
-        for index in range(SMALL.double)
-        for kind in "kv"
-    ]
-    weights = {f"{name}.weight": (SMALL.width, SMALL.text) for name in names}
-    return fill({**projection, **weights, **{f"{name}.bias": (SMALL.width,) for name in names}}, noise)
+    """XLabs' adapter, version 2, for the model above."""
+    return fill(xlabs_shapes(SMALL), noise)
 
 
 def instantx_adapter(noise: Noise) -> State:
-    """InstantX's adapter: SigLIP's embedding -> 128 tokens, keys and values in every block."""
+    """InstantX's adapter for the model above."""
+    return fill(instantx_shapes(SMALL), noise)
+
+
+def xlabs_shapes(shape: FluxShape) -> Shapes:
+    """CLIP-L's embedding -> 16 tokens, and keys and values with biases in every double block."""
+    names = [
+        f"double_blocks.{index}.processor.ip_adapter_double_stream_{kind}_proj"
+        for index in range(shape.double)
+        for kind in "kv"
+    ]
+    weights = {f"{name}.weight": (shape.width, shape.text) for name in names}
+    projection = linear_tokens("ip_adapter_proj_model", "proj", CLIP_L_EMBED, (XLABS_TOKENS, shape.text))
+    return {**projection, **weights, **{f"{name}.bias": (shape.width,) for name in names}}
+
+
+def instantx_shapes(shape: FluxShape) -> Shapes:
+    """SigLIP's embedding -> 128 tokens through a narrow perceptron, and keys and values in every block."""
     first = {"image_proj.proj.0.weight": (NARROW, SIGLIP_EMBED), "image_proj.proj.0.bias": (NARROW,)}
-    projection = linear_tokens("image_proj", "proj.2", NARROW, INSTANTX_TOKENS)
-    blocks = range(SMALL.double + SMALL.single)
-    layers = {f"ip_adapter.{n}.to_{kind}_ip.weight": (SMALL.width, SMALL.text) for n in blocks for kind in "kv"}
-    return fill({**first, **projection, **layers}, noise)
+    projection = linear_tokens("image_proj", "proj.2", NARROW, (INSTANTX_TOKENS, shape.text))
+    blocks = range(shape.double + shape.single)
+    layers = {f"ip_adapter.{n}.to_{kind}_ip.weight": (shape.width, shape.text) for n in blocks for kind in "kv"}
+    return {**first, **projection, **layers}
 
 
-def linear_tokens(prefix: str, name: str, dim: int, tokens: int) -> Shapes:
-    """A linear map to tokens as wide as the text, and their norm."""
+def linear_tokens(prefix: str, name: str, dim: int, tokens: tuple[int, int]) -> Shapes:
+    """A linear map to so many tokens of such a width, and their norm."""
+    count, width = tokens
     return {
-        f"{prefix}.{name}.weight": (tokens * SMALL.text, dim),
-        f"{prefix}.{name}.bias": (tokens * SMALL.text,),
-        f"{prefix}.norm.weight": (SMALL.text,),
-        f"{prefix}.norm.bias": (SMALL.text,),
+        f"{prefix}.{name}.weight": (count * width, dim),
+        f"{prefix}.{name}.bias": (count * width,),
+        f"{prefix}.norm.weight": (width,),
+        f"{prefix}.norm.bias": (width,),
     }
