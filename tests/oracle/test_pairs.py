@@ -67,7 +67,7 @@ def strength(case: Case, **changes) -> Case:
 
 
 RULE: LayerRule = read_layer_weights("input: 0.5, output 1: -1, middle: 1")
-RAMP = WeightCurve(((0.0, 1.0), (1.0, 0.2)))
+RAMP = WeightCurve(((0.0, 0.7), (1.0, 0.2)))  # at no time 1, so that a window hides it at none
 MASKS = torch.rand(BATCH, 128, 128, generator=torch.Generator().manual_seed(5)).round()
 
 FEATURES = {
