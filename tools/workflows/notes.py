@@ -253,8 +253,8 @@ FLUX = Note(
         "**cfg** of the KSampler stays at 1. Higher takes twice the time, and only then a negative prompt or a "
         "negative image counts.",
         "**end_at**: 0.6, say, leaves the last steps to the words.",
-        "**Load Diffusion Model**: FLUX.1 Krea dev, Kontext and fp8 or GGUF versions work too; schnell follows the "
-        "image less. The adapter's licence, like dev's, is not commercial.",
+        "**Load Diffusion Model**: FLUX.1 Krea dev and Kontext are built alike; schnell follows the image less. The "
+        "licence of dev and of this adapter is not commercial.",
         "InstantX's adapter, flux-ip-adapter-instantx.bin, reads SigLIP: take **Load SigLIP Vision** in place of Load "
         "CLIP Vision. **Find IP-Adapter** finds either with its encoder.",
         "t5xxl_fp8_e4m3fn.safetensors from the same page does with half the memory.",
