@@ -74,8 +74,8 @@ def kind(spec: AdapterSpec) -> str:
     tokens = f"{projection.tokens} image tokens" if projection.tokens else "an image token for every patch"
     read = " and ".join(f"{feature.value} {width} wide" for feature, width in projection.reads)
     version = f" {spec.version.value}" if spec.version else ""
-    changing = ", other ones at each noise level" if spec.follows_noise else ""
-    return f"{spec.family.title}{version}, {tokens} {projection.context_dim} wide{changing}, reads {read}"
+    changing = ", and makes other tokens at each noise level" if spec.follows_noise else ""
+    return f"{spec.family.title}{version}, {tokens} {projection.context_dim} wide, reads {read}{changing}"
 
 
 def lora(spec: AdapterSpec) -> str:
