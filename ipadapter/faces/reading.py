@@ -115,6 +115,11 @@ def read_face(analysis: FaceAnalysis, image: Tensor, rank: int, cut: FaceCut, pl
     return ReadFace(embed_face(analysis, picture, face), FACE_CROPS[cut.crop](picture, face, cut.side))
 
 
+def find_face(analysis: FaceAnalysis, image: Tensor, rank: int, place: PlaceInBatch) -> Face:
+    """Where one face of a picture (H, W, C) is. Raises IPAdapterError where there is none."""
+    return choose_face(find_faces(analysis.det_model, picture_of(image)), rank, place)
+
+
 def picture_of(image: Tensor) -> Picture:
     """(H, W, 1 | 3 | 4) in 0 … 1 as InsightFace reads it. What is transparent is grey, the detector's zero."""
     colour = image[..., :3].float().expand(-1, -1, 3)
