@@ -17,6 +17,7 @@ from .face_settings import FaceIDSettings
 from .faces import EncodeFacePrompt, LoadInsightFace
 from .find import DescribeIPAdapter, FindIPAdapter
 from .grid import ImagePromptGrid
+from .instantid import ApplyInstantIDControlNet, DrawFaceKeyPoints
 from .legacy import LEGACY_NODES
 from .legacy.old_nodes import OLD_NODES, TITLES_OF_OLD
 from .load import LoadIPAdapter, LoadOpenCLIPVision, LoadSigLIPVision
@@ -36,6 +37,7 @@ NODE_CLASS_MAPPINGS = {
     "LoadInsightFace": LoadInsightFace,
     "EncodeFacePrompt": EncodeFacePrompt,
     "FaceIDSettings": FaceIDSettings,
+    "DrawFaceKeyPoints": DrawFaceKeyPoints,
     "PrepareReferenceImage": PrepareReferenceImage,
     "EncodeImagePrompt": EncodeImagePrompt,
     "CombineImagePrompts": CombineImagePrompts,
@@ -45,6 +47,7 @@ NODE_CLASS_MAPPINGS = {
     "LoadImagePrompt": LoadImagePrompt,
     "ApplyIPAdapter": ApplyIPAdapter,
     "ApplyIPAdapterToConditioning": ApplyIPAdapterToConditioning,
+    "ApplyInstantIDControlNet": ApplyInstantIDControlNet,
     "ImagePromptLayers": ImagePromptLayers,
     "ImagePromptCurve": ImagePromptCurve,
     "ImagePromptFrames": ImagePromptFrames,

@@ -16,8 +16,10 @@ ROOT = Path(__file__).resolve().parents[2]
 CURRENT = (
     "ApplyIPAdapter",
     "ApplyIPAdapterToConditioning",
+    "ApplyInstantIDControlNet",
     "CombineImagePrompts",
     "DescribeIPAdapter",
+    "DrawFaceKeyPoints",
     "EncodeFacePrompt",
     "EncodeImagePrompt",
     "EvaluateImagePrompt",
