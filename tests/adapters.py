@@ -126,6 +126,7 @@ PROJECTIONS: dict[str, Callable[..., dict[str, tuple[int, ...]]]] = {
     "FaceID Plus": face_plus_shapes,
     "FaceID Portrait": partial(face_shapes, tokens=16),
     "FaceID Portrait unnorm": portrait_unnorm_shapes,
+    "InstantID": portrait_unnorm_shapes,
     "XLabs FLUX": base_shapes,
     "InstantX FLUX": instantx_shapes,
     "ai-toolkit FLUX": base_shapes,

@@ -2,7 +2,7 @@
 
 Sources: tencent-ailab/IP-Adapter `ip_adapter.py`, `ip_adapter_faceid.py`, `resampler.py`; diffusers
 `loaders/unet.py`. A file's name decides only what no tensor can: whether a FaceID Plus adapter is of the first or the
-second version.
+second version, and whether one that resamples a face is InstantID's.
 """
 
 from __future__ import annotations

@@ -27,12 +27,12 @@ ONE_STEP = Settings(steps=1)
 
 
 def file():
-    return adapter_file(LAYOUT, "FaceID Portrait unnorm", seed=4)
+    return adapter_file(LAYOUT, "InstantID", seed=4)
 
 
 @cache
 def adapter():
-    return host_adapter(file())
+    return host_adapter(file(), "ip-adapter.bin")
 
 
 def applied(prompt):

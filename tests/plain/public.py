@@ -111,6 +111,7 @@ KINDS = {
     "ip-adapter-faceid-portrait_sdxl_unnorm": face(
         plus_shapes(2048, FACE, 16, 1280, 1280), IN_SDXL, "FaceID Portrait unnorm", 16
     ),
+    "instantid-ip-adapter": face(plus_shapes(2048, FACE, 16, 1280, 1280), IN_SDXL, "InstantID", 16),
     "Kolors-IP-Adapter-FaceID-Plus": replace(
         face(face_plus_shapes(4096, 1024, 6), IN_SDXL, "FaceID Plus", 6, encoder=VIT_L_336),
         base="Kolors",

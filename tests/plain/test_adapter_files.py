@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from pack.ipadapter.adapters.checkpoint import Checkpoint, read_checkpoint
@@ -25,6 +27,8 @@ from tests.plain.public import (
     write_torch,
 )
 
+INSTANTID = "instantid-ip-adapter"
+PACKS = {"InstantID": "antelopev2", "FaceID Portrait unnorm": "buffalo_l"}  # InsightFace's
 FEW = (8, 16, 8)  # widths of three layers, for files where only the layout matters
 
 
@@ -56,13 +60,39 @@ def test_the_shapes_used_here_add_up_to_the_published_sizes(name, size):
     assert bytes_in_half_precision(KINDS[name]) == size
 
 
-@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("name", [name for name in KINDS if name != INSTANTID])
 def test_a_public_file_is_recognised_by_its_tensors(name):
     kind = KINDS[name]
     spec = identify(checkpoint_of(kind.tensors(on_meta), "renamed-by-its-user.safetensors"))
     assert (spec.family.title, spec.base, spec.projection.tokens) == (kind.family, kind.base, kind.tokens)
     assert kind.encoder in spec.encoder
     assert (spec.channels, spec.context_dim) == (kind.channels, kind.context)
+
+
+@pytest.mark.parametrize(
+    ("name", "family"),
+    [
+        ("ip-adapter.bin", "InstantID"),
+        ("sdxl/ip-adapter.safetensors", "InstantID"),
+        ("InstantID/face.bin", "InstantID"),
+        ("ip-adapter_instant_id_sdxl.bin", "InstantID"),
+        ("ip-adapter-faceid-portrait_sdxl_unnorm.bin", "FaceID Portrait unnorm"),
+        ("instant/face.bin", "FaceID Portrait unnorm"),
+    ],
+)
+def test_only_a_name_tells_instantid_from_the_unnorm_portrait_and_both_act_alike(name, family):
+    spec = identify(checkpoint_of(KINDS[INSTANTID].tensors(on_meta), name))
+    other = identify(checkpoint_of(KINDS["ip-adapter-faceid-portrait_sdxl_unnorm"].tensors(on_meta), "a.bin"))
+    assert spec.family.title == family and spec.family.face_pack == PACKS[family]
+    assert replace(spec.projection, family=other.family) == other.projection
+    kept = ("reads", "nothing", "projection", "raw_face", "layers")
+    assert all(getattr(spec.family, one) == getattr(other.family, one) for one in kept)
+
+
+def test_no_other_tensors_are_instantids_whatever_their_name():
+    for name, kind in KINDS.items():
+        found = identify(checkpoint_of(kind.tensors(on_meta), "ip-adapter.bin")).family.title
+        assert (found == "InstantID") is (name in (INSTANTID, "ip-adapter-faceid-portrait_sdxl_unnorm"))
 
 
 @pytest.mark.parametrize("name", KINDS)

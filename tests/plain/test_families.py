@@ -42,6 +42,7 @@ ORACLES = {
     "KOLORS_FACE_ID_PLUS": ("host/test_face_adapters.py", "test_kolors_tokens_go_through_the_narrowing_of_its_unet"),
     "PORTRAIT": ("oracle/test_faces.py", "test_the_noise_prediction_equals_the_reference"),
     "PORTRAIT_UNNORM": ("oracle/test_faces.py", "test_the_unnorm_portrait_equals_the_reference"),
+    "INSTANTID": ("oracle/test_instantid.py", "test_adapter_and_controlnet_equal_the_authors_formula"),
     "XLABS": ("oracle/test_flux.py", "test_xlabs_equals_diffusers"),
     "INSTANTX_SD3": ("oracle/test_sd3.py", "test_instantx_equals_diffusers"),
     "INSTANTX_FLUX": ("oracle/test_flux.py", "test_instantx_equals_its_authors_processor"),
@@ -102,10 +103,8 @@ def test_every_family_has_rows_in_the_readme_and_is_told_of_in_the_help(name, fa
 
 
 def test_every_family_is_described(family):
-    kind = next(
-        kind for kind in KINDS.values() if identify(checkpoint_of(kind.tensors(on_meta), "v2.bin")).family is family
-    )
-    said = describe_adapter(identify(checkpoint_of(kind.tensors(on_meta), "v2.bin")))
+    specs = (identify(checkpoint_of(kind.tensors(on_meta), f"{name}-v2.bin")) for name, kind in KINDS.items())
+    said = describe_adapter(next(spec for spec in specs if spec.family is family))
     assert f"Kind: {family.title}" in said and f"Weight: {family.advice}" in said
 
 

@@ -30,10 +30,11 @@ FILES = {  # published names -> a layout of tests/plain/public.py
     **{
         f"{name}.{'bin' if 'faceid' in name else 'safetensors'}": kind
         for name, kind in KINDS.items()
-        if not name.startswith(("Kolors", "flux", "FLUX", "ai-toolkit", "SD3.5")) and name != "sd21"
+        if not name.startswith(("Kolors", "flux", "FLUX", "ai-toolkit", "SD3.5", "instantid")) and name != "sd21"
     },
     "ip-adapter-faceid-portrait-v11_sd15.bin": KINDS["ip-adapter-faceid-portrait_sd15"],
     "ipa-faceid-plus.bin": KINDS["Kolors-IP-Adapter-FaceID-Plus"],
+    "instantid-ip-adapter.bin": KINDS["instantid-ip-adapter"],
     "flux-ip-adapter.safetensors": KINDS["flux-ip-adapter"],
     "flux-ip-adapter-v2.safetensors": KINDS["flux-ip-adapter-v2"],
     "sd3.5-large-ip-adapter-instantx.bin": KINDS["SD3.5-Large-IP-Adapter"],
@@ -77,6 +78,7 @@ CASES = {
     ("FACEID PORTRAIT (style transfer)", "SD1.5"): "ip-adapter-faceid-portrait-v11_sd15.bin",
     ("FACEID PORTRAIT (style transfer)", "SDXL"): "ip-adapter-faceid-portrait_sdxl.bin",
     ("FACEID PORTRAIT UNNORM - SDXL only (strong)", "SDXL"): "ip-adapter-faceid-portrait_sdxl_unnorm.bin",
+    ("SDXL InstantID", "SDXL"): "instantid-ip-adapter.bin",
     ("FLUX XLabs", "FLUX.1"): "flux-ip-adapter-v2.safetensors",
     ("FLUX InstantX", "FLUX.1"): "flux-ip-adapter-instantx.bin",
     ("SD3.5 InstantX", "SD3.5 Large"): "sd3.5-large-ip-adapter-instantx.bin",
@@ -172,7 +174,7 @@ def test_the_titles_are_those_of_the_loaders_that_old_graphs_have():
         "Composition",
         "Kolors",
     }
-    ours = {"FLUX XLabs", "FLUX InstantX", "SD3.5 InstantX"}
+    ours = {"FLUX XLabs", "FLUX InstantX", "SD3.5 InstantX", "SDXL InstantID"}
     assert set(TITLES) == loaders | ours and len(TITLES) == len(loaders | ours) and TITLES[0] == "PLUS (high strength)"
     assert {*TITLES[-len(ours) :]} == ours
 

@@ -7,6 +7,7 @@ from .base import BASE
 from .face_id import FACE_ID
 from .face_id_plus import FACE_ID_PLUS, KOLORS_FACE_ID_PLUS
 from .full_face import FULL_FACE
+from .instantid import INSTANTID
 from .instantx import INSTANTX_FLUX
 from .instantx_sd3 import INSTANTX_SD3
 from .plus import PLUS
@@ -21,6 +22,7 @@ FAMILIES: tuple[Family, ...] = (
     FACE_ID_PLUS,
     PORTRAIT,
     FACE_ID,
+    INSTANTID,
     PORTRAIT_UNNORM,
     PLUS,
     XLABS,
@@ -50,6 +52,7 @@ __all__ = [
     "FACE_ID_PLUS",
     "FAMILIES",
     "FULL_FACE",
+    "INSTANTID",
     "INSTANTX_FLUX",
     "INSTANTX_SD3",
     "KOLORS_FACE_ID_PLUS",

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from ...adapters.checkpoint import refuse_unusable_numbers, sort
 from ...adapters.face_settings import FaceVersion
+from ...adapters.families.instantid import INSTANTID
 from ...adapters.families.portrait import PORTRAIT_UNNORM
 from ...adapters.identify import identify
 from ...adapters.module import load_adapter
@@ -64,7 +65,7 @@ class AdapterWeights(Mapping[str, Any]):
 
 def marks_of(spec: AdapterSpec) -> tuple[str, ...]:
     """What no tensor of an adapter tells."""
-    said = {VERSION_MARK: spec.version is FaceVersion.V2, UNNORM_MARK: spec.family is PORTRAIT_UNNORM}
+    said = {VERSION_MARK: spec.version is FaceVersion.V2, UNNORM_MARK: spec.family in (PORTRAIT_UNNORM, INSTANTID)}
     return tuple(mark for mark, holds in said.items() if holds)
 
 

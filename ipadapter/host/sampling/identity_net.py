@@ -21,7 +21,7 @@ import comfy.model_management
 import torch
 from torch import Tensor
 
-from ...adapters.families import PORTRAIT_UNNORM
+from ...adapters.families import INSTANTID, PORTRAIT_UNNORM
 from ...adapters.features import features_for
 from ...adapters.spec import AdapterSpec
 from ...attention.application import PROJECT
@@ -223,7 +223,7 @@ def add_residuals(one: Tensor | None, other: Tensor | None) -> Tensor | None:
 
 def refuse_other_adapter(spec: AdapterSpec) -> None:
     """Refuse an adapter whose tokens the ControlNet was not trained with."""
-    if spec.family is not PORTRAIT_UNNORM:
+    if spec.family not in (INSTANTID, PORTRAIT_UNNORM):  # which have the same tensors: the name may be another
         raise IPAdapterError(
             f"ip_adapter is '{spec.name}', of the family {spec.family}, but InstantID's ControlNet reads the tokens of "
             "InstantID's own adapter: load its ip-adapter.bin."
