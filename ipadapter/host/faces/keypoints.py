@@ -17,8 +17,8 @@ def draw_faces(analysis: object, image: Tensor, rank: int = 0, size: DrawingSize
 
     Raises IPAdapterError where a picture has no such face.
     """
-    found, wanted = require_analysis(analysis), size or DrawingSize()
     refuse_unusable(image)
+    found, wanted = require_analysis(analysis), size or DrawingSize()
     progress = comfy.utils.ProgressBar(len(image))
     height, width = image.shape[1:3]
     drawn = []
