@@ -44,6 +44,11 @@ def lacking(kind: str, needs: str, *patterns: str) -> Foreign:
 FOREIGN = (
     lacking("a PuLID adapter for FLUX", "EVA02-CLIP-L-336 and a face parser beside InsightFace", r".*pulid_ca\."),
     lacking(
+        "a PuLID adapter for SDXL",
+        "EVA02-CLIP-L-336 and a face parser beside InsightFace, and an attention at a right angle to the text's",
+        r"(image_proj|.*id_adapter)\.mapping_\d",
+    ),
+    lacking(
         "an InstantCharacter adapter for FLUX",
         "several layers of SigLIP and of DINOv2-giant, of the whole picture and of its four quarters",
         r".*\d+\.norm_ip_q\.",

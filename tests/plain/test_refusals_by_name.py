@@ -26,6 +26,15 @@ FAMILIES_TO_COME: dict[str, tuple[Shapes, str]] = {
         | {f"pulid_ca.{i}.{name}.weight": (2048, 3072) for i in range(20) for name in ("to_q", "to_kv", "to_out")},
         "a PuLID adapter for FLUX, which is not supported: it would need EVA02-CLIP-L-336",
     ),
+    "PuLID for SDXL, as its authors have it": (
+        {f"id_adapter.mapping_{i}.0.weight": (1024, 1024) for i in range(5)}
+        | {f"id_adapter_attn_layers.{i}.id_to_{m}.weight": (640, 2048) for i in range(1, 140, 2) for m in "kv"},
+        "a PuLID adapter for SDXL, which is not supported: it would need EVA02-CLIP-L-336",
+    ),
+    "PuLID for SDXL, as other packs read it": (
+        {f"image_proj.mapping_{i}.0.weight": (1024, 1024) for i in range(5)} | layers(SDXL_CHANNELS, 2048),
+        "a PuLID adapter for SDXL, which is not supported: it would need EVA02-CLIP-L-336",
+    ),
     "InstantCharacter": (
         {f"ip_adapter.{i}.to_{m}_ip.weight": (3072, 4096) for i in range(57) for m in "kv"}
         | {f"ip_adapter.{i}.to_{m}_ip.bias": (3072,) for i in range(57) for m in "kv"}
