@@ -77,7 +77,7 @@ TAKERS: Mapping[str, tuple[str, str]] = {
 SOURCES: Mapping[str, tuple[str, ...]] = {
     "RecordImagePromptAttention.model": ("ApplyIPAdapter",),
     "KSampler.model": ("RecordImagePromptAttention", "LoadLabModel"),
-    **dict.fromkeys(("EncodeFacePrompt.image", "references", "generated"), ("LoadImage",)),
+    **dict.fromkeys(("EncodeFacePrompt.image", "DrawFaceKeyPoints.image", "references", "generated"), ("LoadImage",)),
     "TrainIPAdapter.model": ("LoadLabModel",),
     "TrainIPAdapter.images": ("LoadImage",),
     "TrainIPAdapter.latents": ("EmptyLatentImage",),

@@ -29,6 +29,7 @@ def of_the_host(inputs: dict[str, str], *outputs: str) -> dict[str, Any]:
 
 HOST = {
     "LoadLabModel": of_the_host({"name": "COMBO"}, "MODEL", "CLIP", "VAE", "CLIP_VISION"),
+    "LoadLabControlNet": of_the_host({}, "CONTROL_NET"),
     "CLIPTextEncode": of_the_host({"text": "STRING", "clip": "CLIP"}, "CONDITIONING"),
     "EmptyLatentImage": of_the_host({"width": "INT"}, "LATENT"),
     "KSampler": of_the_host(
