@@ -76,8 +76,9 @@ def adapter_objection(preset: Preset, target: ModelTarget, spec: AdapterSpec) ->
 
 
 def no_adapter(preset: Preset, target: ModelTarget, survey: Survey[AdapterSpec], searched: Sequence[str]) -> str:
-    """The sentence for an adapter that is missing."""
-    objections = [(file.name, adapter_objection(preset, target, spec) or "") for file, spec in survey.found]
+    """The sentence for an adapter that is missing. Files for such a model are named first."""
+    found = sorted(survey.found, key=lambda pair: pair[1].base != target.model.base)
+    objections = [(file.name, adapter_objection(preset, target, spec) or "") for file, spec in found]
     name = target.model.name
     model = f"model, {name}," if name.startswith(("a ", "the ")) else f"{name} model"  # "a pruned SDXL", "SD1.5"
     return (

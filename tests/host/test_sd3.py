@@ -350,4 +350,4 @@ def test_a_transformer_of_another_kind_is_refused_with_what_may_be_connected():
 def test_a_loaded_adapter_is_described_beside_a_model():
     said = describe_loaded(host_adapter(sd3_adapter()), make_sd3())
     assert "fits. It is a pruned SD3.5 Large (2 of 38 blocks)" in said
-    assert "8 image tokens 128 wide, other ones at each noise level, reads" in said
+    assert "8 image tokens 128 wide, reads" in said and ", and makes other tokens at each noise level" in said

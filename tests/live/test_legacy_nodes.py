@@ -106,14 +106,16 @@ def test_a_graph_of_a_node_of_the_first_version_runs(rule: MigrationRule, studio
     forms = {**FIRST_FORMS, rule.legacy: rule.legacy_form}
     noise = {"noise": 0.3} if "noise" in rule.legacy_form.defaults else {}
     graph = looked_at(LegacyGraph(forms=forms, makers=FIRST_MAKERS), rule.legacy, True, **noise)
-    runs(studio, watched(run_with(graph, studio.photo), rule.legacy_form))
+    ready = watched(run_with(graph, studio.photo), rule.legacy_form)
+    assert ready.ids("PreviewAny")
+    runs(studio, ready)
 
 
 def runs(studio: Studio, graph: Graph) -> None:
     """Everything that is looked at is made."""
     outcome = studio.run(graph).outcome
     sinks = set(graph.ids("PreviewAny"))
-    assert sinks and not outcome.faults and sinks <= set(outcome.outputs)
+    assert outcome.outputs and not outcome.faults and sinks <= set(outcome.outputs)
 
 
 def test_a_preset_whose_file_is_not_there_says_which_to_get(studio: Studio) -> None:

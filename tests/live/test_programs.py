@@ -17,6 +17,7 @@ from safetensors.torch import save_file
 from lab.store import path_of
 from tests.legacy_graphs import LegacyGraph
 from tests.live.conftest import KEEP, studio_of
+from tests.live.files import write_composition
 from tests.live.graph import Graph, Link
 from tests.live.studio import SIDE, Studio
 from tests.live.test_legacy_nodes import BASE, CHECKPOINT, KEPT, VIT_H, keep_embeds
@@ -30,6 +31,7 @@ pytestmark = pytest.mark.live
 FACE_FILE, FACE_STAND_IN = "lab-faceid-plusv2.safetensors", "ip-adapter-faceid-plusv2_sd15.bin"
 LAB_FILES = {"base": "ip-adapter-lab.safetensors", "plus": "ip-adapter-plus-lab.safetensors"}
 USUAL = {"weight": 1.0, "start_at": 0.0, "end_at": 1.0}
+COMPOSITION = "ip_plus_composition_sd15.safetensors"
 AS_NAMED = "as the file is named"
 
 
@@ -39,7 +41,9 @@ def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studio]:
     face = tmp_path_factory.mktemp("files") / FACE_FILE
     save_file(FACES[FACE_FILE].flat(), face)
     files = {"base": path_of("ip-adapter"), "plus": path_of("ip-adapter-plus")}
+    write_composition(composition := face.with_name(COMPOSITION))
     places = {f"ipadapter/{LAB_FILES[name]}": file for name, file in files.items()} | {f"ipadapter/{FACE_FILE}": face}
+    places |= {f"ipadapter/{COMPOSITION}": composition}
     directory = tmp_path_factory.mktemp("programs")
     settings = Settings(directory, model_files=places, custom_nodes=NODES, arguments=(KEEP,))
     with running(settings) as server:

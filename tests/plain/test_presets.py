@@ -241,8 +241,8 @@ def test_a_missing_adapter_is_named_with_its_folder_its_address_and_what_was_the
         choose_adapter(preset_of("PLUS (high strength)"), target("SD1.5"), survey(tmp_path), ["/one", "/two"])
     assert str(error.value) == (
         "preset 'PLUS (high strength)' found no adapter for this SD1.5 model in models/ipadapter (searched: /one, "
-        "/two; found: 'ip-adapter-plus_sdxl_vit-h.safetensors' is for SDXL, 'ip-adapter_sd15.safetensors' is a base "
-        "adapter, 'cut.safetensors' is damaged or cut short, 'page.safetensors' is a web page, not weights): put "
+        "/two; found: 'ip-adapter_sd15.safetensors' is a base adapter, 'ip-adapter-plus_sdxl_vit-h.safetensors' is for "
+        "SDXL, 'cut.safetensors' is damaged or cut short, 'page.safetensors' is a web page, not weights): put "
         "ip-adapter-plus_sd15.safetensors there, from "
         "https://huggingface.co/h94/IP-Adapter/blob/main/models/ip-adapter-plus_sd15.safetensors."
     )

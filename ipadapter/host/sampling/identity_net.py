@@ -25,6 +25,7 @@ from ...adapters.families import INSTANTID, PORTRAIT_UNNORM
 from ...adapters.features import features_for
 from ...adapters.spec import AdapterSpec
 from ...attention.application import PROJECT
+from ...backbones.unet import UNET
 from ...errors import IPAdapterError
 from ...images.pixels import refuse_unusable
 from ...numbers import Range, require
@@ -246,8 +247,8 @@ def refuse_other_control(control_net: Any, spec: AdapterSpec) -> None:
 
 def text_width(model: torch.nn.Module) -> int | None:
     """The width of the text that a UNet's ControlNet reads; None where it has no cross-attention."""
-    named = (module for name, module in model.named_modules() if name.endswith("attn2.to_k"))
-    return next((int(module.in_features) for module in named), None)
+    blocks = UNET.find_blocks(model)
+    return blocks[0].layer.context_dim if blocks else None
 
 
 def not_identity_net(what: str) -> IPAdapterError:
