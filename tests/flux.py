@@ -12,7 +12,6 @@ from typing import Any
 import comfy.model_base
 import comfy.model_management
 import comfy.model_patcher
-import comfy.sample
 import comfy.supported_models
 import comfy.utils
 import torch
@@ -24,7 +23,7 @@ from torch import Tensor
 from tests.adapters import EMBED, AdapterFile, random_adapter
 from tests.image_prompts import random_features
 from tests.small import scatter
-from tests.world import Settings, see_progress
+from tests.world import Settings, sampled
 
 CONTEXT, POOLED, TOKENS = 48, 32, 5  # of the text: width, width of the pooled embedding, length
 HEAD, HEADS = 128, 2
@@ -202,23 +201,7 @@ def sample_flux(
 
 def flux_picture(model: Any, settings: Settings = FLUX, conds: tuple[Any, Any] | None = None) -> Tensor:
     """Sample as the host's KSampler node does."""
-    positive, negative = conds or (conditioning(11), conditioning(12))
-    shape = (settings.batch, LATENTS, *settings.size)
-    return comfy.sample.sample(
-        model,
-        torch.randn(shape, generator=torch.Generator().manual_seed(settings.seed)),
-        settings.steps,
-        settings.cfg,
-        settings.sampler,
-        "simple",
-        positive,
-        negative,
-        torch.zeros(shape),
-        denoise=settings.denoise,
-        callback=see_progress,
-        disable_pbar=True,
-        seed=settings.seed,
-    )
+    return sampled(model, settings, conds or (conditioning(11), conditioning(12)), LATENTS, "simple")
 
 
 def with_cfg(settings: Settings = FLUX, cfg: float = 3.0) -> Settings:

@@ -12,7 +12,6 @@ from typing import Any
 import comfy.model_base
 import comfy.model_management
 import comfy.model_patcher
-import comfy.sample
 import comfy.supported_models
 import comfy.utils
 import torch
@@ -23,7 +22,7 @@ from torch import Tensor
 from tests.adapters import EMBED, HIDDEN, PATCHES, AdapterFile, random_adapter
 from tests.flux import as_place
 from tests.small import scatter
-from tests.world import Settings, see_progress
+from tests.world import Settings, sampled
 
 CONTEXT, POOLED, TOKENS = 48, 32, 5  # of the text: width, width of the pooled embedding, length
 HEAD, LATENTS, SIDE = 64, 16, 8  # width of a head, channels, places of the position embedding along a side
@@ -191,20 +190,4 @@ def sample_sd3(
 
 def sd3_picture(model: Any, settings: Settings = SD3, conds: tuple[Any, Any] | None = None) -> Tensor:
     """Sample as the host's KSampler node does."""
-    positive, negative = conds or (conditioning(11), conditioning(12))
-    shape = (settings.batch, LATENTS, *settings.size)
-    return comfy.sample.sample(
-        model,
-        torch.randn(shape, generator=torch.Generator().manual_seed(settings.seed)),
-        settings.steps,
-        settings.cfg,
-        settings.sampler,
-        "simple",
-        positive,
-        negative,
-        torch.zeros(shape),
-        denoise=settings.denoise,
-        callback=see_progress,
-        disable_pbar=True,
-        seed=settings.seed,
-    )
+    return sampled(model, settings, conds or (conditioning(11), conditioning(12)), LATENTS, "simple")

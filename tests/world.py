@@ -111,9 +111,9 @@ class Settings:
 DEFAULTS = Settings()
 
 
-def noise_for(settings: Settings) -> Tensor:
+def noise_for(settings: Settings, channels: int = 4) -> Tensor:
     """The run's noise."""
-    return torch.randn(settings.batch, 4, *settings.size, generator=torch.Generator().manual_seed(settings.seed))
+    return torch.randn(settings.batch, channels, *settings.size, generator=torch.Generator().manual_seed(settings.seed))
 
 
 def sample(
@@ -144,17 +144,30 @@ def picture(
     conds: tuple[Any, Any] | None = None,
 ) -> Tensor:
     """Sample as the host's KSampler node does."""
-    positive, negative = conds or (conditioning(layout, 11), conditioning(layout, 12))
+    conds = conds or (conditioning(layout, 11), conditioning(layout, 12))
+    return sampled(model, settings, conds, latent=latent, noise_mask=noise_mask)
+
+
+def sampled(
+    model: Any,
+    settings: Settings,
+    conds: tuple[Any, Any],
+    channels: int = 4,
+    scheduler: str = "normal",
+    latent: Tensor | None = None,
+    noise_mask: Tensor | None = None,
+) -> Tensor:
+    """The same with latents of any kind."""
+    noise = noise_for(settings, channels)
     return comfy.sample.sample(
         model,
-        noise_for(settings),
+        noise,
         settings.steps,
         settings.cfg,
         settings.sampler,
-        "normal",
-        positive,
-        negative,
-        torch.zeros(settings.batch, 4, *settings.size) if latent is None else latent,
+        scheduler,
+        *conds,
+        torch.zeros_like(noise) if latent is None else latent,
         denoise=settings.denoise,
         noise_mask=noise_mask,
         callback=see_progress,

@@ -6,20 +6,19 @@ Public files number layers as they run: double blocks, then single blocks.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from torch import nn
 
-from .backbone import Block, BlockName, CrossAttentionLayer, Grid
+from .backbone import Block, CrossAttentionLayer
 from .bases import FLUX_1, BaseModel
-from .presets import LayerPreset
+from .joint import JointBlocks
 
 DOUBLE, SINGLE = "double", "single"
 WHOLE_BLOCKS = {DOUBLE: 19, SINGLE: 38}
 BLOCK = re.compile(rf"^({DOUBLE}|{SINGLE})_blocks\.(\d+)$")
 PARTS_OF_A_BLOCK = {DOUBLE: "img_attn", SINGLE: "linear1"}  # what tells it from another model's of that name
-PATCH = 2  # latent pixels that a row of the picture stands for, along each side
 SCHNELL = "FLUX.1 schnell"
 UNTRAINED = (
     "IP-Adapter: the adapters for FLUX.1 were trained with dev and its guidance; schnell follows them less, and a "
@@ -31,23 +30,14 @@ RELATIVES = {  # that are built alike: what tells each, and its name
 }
 
 
-class Flux:
+class Flux(JointBlocks):
     """The `Backbone` of FLUX.1 (dev, Krea, Kontext, schnell, Fill) and Chroma."""
 
     layers_called = "FLUX attention"
     models = "a FLUX.1 or Chroma model"
     parts = (DOUBLE, SINGLE)
-    single: frozenset[str] = frozenset()
     levels = (DOUBLE, SINGLE)
-    presets: Mapping[str, LayerPreset] = {}
     tables = "are not defined for FLUX"
-    pixels = 8
-
-    def short(self, block: BlockName) -> str:
-        return f"{block[0][0]} {block[1]}"
-
-    def block_at(self, name: str) -> str | None:
-        return None
 
     def find_blocks(self, model: nn.Module) -> tuple[Block, ...]:
         """None where the model only has names in common."""
@@ -70,16 +60,6 @@ class Flux:
             return BaseModel(base, name, base == FLUX_1, remark)
         each = " and ".join(f"{counts[part]} of {whole} {part} blocks" for part, whole in WHOLE_BLOCKS.items())
         return BaseModel(base, f"a pruned {name} ({each})", False, remark)
-
-    def levels_of(self, layers: Sequence[CrossAttentionLayer]) -> dict[BlockName, str]:
-        return {layer.block: layer.place[0] for layer in layers}
-
-    def shape_of(self, layers: Sequence[CrossAttentionLayer]) -> str | None:
-        return None
-
-    def grids(self, latent: Grid) -> tuple[Grid, ...]:
-        """Two by two latent pixels a row, the last of an odd side filled up."""
-        return ((-(-latent[0] // PATCH), -(-latent[1] // PATCH)),)
 
 
 def joint_block(match: re.Match[str], module: nn.Module, sizes: Any) -> Block:

@@ -1,16 +1,22 @@
-"""How an image prompt comes into a joint attention, in which text and picture attend to each other."""
+"""Joint attention, in which text and picture attend to each other: what such models have in common, and how an image
+prompt comes in."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
+
+from .backbone import BlockName, CrossAttentionLayer, Grid
+from .presets import LayerPreset
+
+PATCH = 2  # latent pixels that a row of the picture stands for, along each side
 
 
 class Query(Enum):
     """What of the model's own query asks the image tokens."""
 
     NORMED = "as the model has normalised it, before it knows its place"
-    DIRECTION = "normalised without what the model has learned to scale it by"
     PLACED = "with its place in the picture turned into it"
 
 
@@ -27,3 +33,27 @@ class Joining:
     behind: bool = False
     to_text: tuple[str, ...] = ()
     own: bool = False
+
+
+class JointBlocks:
+    """What every `Backbone` of such blocks says alike: each part is a level of its own, and has no presets."""
+
+    single: frozenset[str] = frozenset()
+    presets: Mapping[str, LayerPreset] = {}
+    pixels = 8
+
+    def short(self, block: BlockName) -> str:
+        return f"{block[0][0]} {block[1]}"
+
+    def block_at(self, name: str) -> str | None:
+        return None
+
+    def levels_of(self, layers: Sequence[CrossAttentionLayer]) -> dict[BlockName, str]:
+        return {layer.block: layer.place[0] for layer in layers}
+
+    def shape_of(self, layers: Sequence[CrossAttentionLayer]) -> str | None:
+        return None
+
+    def grids(self, latent: Grid) -> tuple[Grid, ...]:
+        """Two by two latent pixels a row, the last of an odd side filled up."""
+        return ((-(-latent[0] // PATCH), -(-latent[1] // PATCH)),)

@@ -6,39 +6,29 @@ Public files number layers as the blocks run.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from torch import nn
 
-from .backbone import Block, BlockName, CrossAttentionLayer, Grid
+from .backbone import Block, CrossAttentionLayer
 from .bases import SD35_LARGE, BaseModel
-from .presets import LayerPreset
+from .joint import JointBlocks
 
 JOINT = "joint"
 BLOCK_NAME = re.compile(rf"^{JOINT}_blocks\.(\d+)$")
 HALVES = ("context_block", "x_block")  # what tells such a block from another model's of that name
-ROW_SIDE = 2  # latent pixels that a row of the picture stands for, along each side
 ALL_BLOCKS = {SD35_LARGE: 38, "SD3.5 Medium": 24, "SD3 Medium": 24}  # blocks
 
 
-class SD3Backbone:
+class SD3Backbone(JointBlocks):
     """The `Backbone` of SD3 and SD3.5."""
 
     layers_called = "SD3 attention"
     models = "an SD3.5 model"
     parts = (JOINT,)
-    single: frozenset[str] = frozenset()
     levels = (JOINT,)
-    presets: Mapping[str, LayerPreset] = {}
     tables = "are not defined for SD3.5"
-    pixels = 8
-
-    def short(self, block: BlockName) -> str:
-        return f"{block[0][0]} {block[1]}"
-
-    def block_at(self, name: str) -> str | None:
-        return None
 
     def find_blocks(self, model: nn.Module) -> tuple[Block, ...]:
         """None where the model only has names in common."""
@@ -57,16 +47,6 @@ class SD3Backbone:
             return BaseModel(base, base, base == SD35_LARGE)
         return BaseModel(base, f"a pruned {base} ({len(layers)} of {ALL_BLOCKS[base]} blocks)", published=False)
 
-    def levels_of(self, layers: Sequence[CrossAttentionLayer]) -> dict[BlockName, str]:
-        return {layer.block: layer.place[0] for layer in layers}
-
-    def shape_of(self, layers: Sequence[CrossAttentionLayer]) -> str | None:
-        return None
-
-    def grids(self, latent: Grid) -> tuple[Grid, ...]:
-        """Two by two latent pixels a row, the last of an odd side filled up."""
-        return ((-(-latent[0] // ROW_SIDE), -(-latent[1] // ROW_SIDE)),)
-
 
 def layer_of(number: int, width: int, heads: int) -> CrossAttentionLayer:
     """One block's. Its text is as wide as its picture."""
@@ -84,8 +64,8 @@ def sd3_base(half: nn.Module) -> str:
     """SD3.5 Medium attends to the picture a second time, and SD3 normalises no queries."""
     if getattr(half, "x_block_self_attn", False):
         return "SD3.5 Medium"
-    normed = any(parameter.numel() for parameter in half.get_submodule("attn.ln_q").parameters())
-    return SD35_LARGE if normed else "SD3 Medium"
+    is_normed = not isinstance(half.get_submodule("attn.ln_q"), nn.Identity)  # weights may not be there yet
+    return SD35_LARGE if is_normed else "SD3 Medium"
 
 
 SD3 = SD3Backbone()

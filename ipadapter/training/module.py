@@ -18,9 +18,8 @@ from .objective import Prediction, prediction_loss
 from .recipe import Drops
 from .sending import send
 
-ModelText = dict[
-    str, Tensor
-]  # what a model is told, by the host's names: c_crossattn (B, L, C), y (B, P), guidance (B,)
+# What a model is told, by the host's names: c_crossattn (B, L, C), y (B, P), guidance (B,).
+ModelText = dict[str, Tensor]
 
 
 class FrozenModel(Protocol):

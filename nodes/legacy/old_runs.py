@@ -73,17 +73,10 @@ def apply_references(rule: MigrationRule, given: Given) -> Made:
         return by_rule(BY_PARAMS, given)[0], None
     if given.get("image_style") is not None:
         other = given["image_style"] if given["image_composition"] is None else given["image_composition"]
-        return by_rule(replace(STYLE_AND_COMPOSITION, fixed=order_of(rule)), given | {"image_composition": other})[
-            0
-        ], None
+        both = replace(STYLE_AND_COMPOSITION, fixed=order_of(rule))
+        return by_rule(both, given | {"image_composition": other})[0], None
     model, pictures = by_rule(rule, given | weighed(given))
     return model, pictures if adapter.spec.reads_face else None
-
-
-def two_images(given: Given) -> Given:
-    """The composition is the style's own picture where no other is given."""
-    other = given["image_composition"]
-    return given if other is not None else given | {"image_composition": given["image_style"]}
 
 
 def order_of(rule: MigrationRule) -> Mapping[str, Any]:

@@ -28,6 +28,7 @@ from pack.ipadapter.strength.curve import WeightCurve
 from pack.ipadapter.strength.layers import LevelRule, PresetRule, TypedRule, read_layer_weights
 from pack.ipadapter.strength.strength import Strength
 
+from tests.blocks import TheirBlock
 from tests.flux import (
     CONTEXT,
     FLUX,
@@ -221,6 +222,17 @@ def test_a_map_tells_where_it_acted(family):
     assert shares.shape == (1, 5, 3) and shares[..., 0].min() > 0.01 and shares[..., 2].max() <= 1e-4
 
 
+def test_maps_tell_two_families_in_one_block_apart():
+    """One adds within the attention, the other behind the block: both are counted, and neither is changed by it."""
+    both = apply("InstantX FLUX", model=apply("XLabs FLUX", mask=LEFT), prompt=flux_prompt(seed=9), mask=1 - LEFT)
+    model, record = record_image_prompt(both)
+    assert torch.equal(drawn(model), drawn(both))
+    together, left, right = record.maps.shares["double", 0]
+    assert left[..., 0].min() > 0.01 and left[..., 2].max() <= 1e-4
+    assert right[..., 2].min() > 0.01 and right[..., 0].max() <= 1e-4
+    assert together[..., 0].min() > 0.01 and together[..., 2].min() > 0.01
+
+
 @every_family
 def test_compiled_by_the_hosts_node_it_is_the_same_and_follows_what_changes(family):
     torch._dynamo.reset()
@@ -236,19 +248,8 @@ def test_beside_a_cache_that_skips_calls_it_acts(family):
     assert apart(drawn(cached), drawn(EasyCacheNode.execute(make_flux(), 0.2, 0.15, 0.95, False).result[0])) > 0.01
 
 
-class Theirs:
-    """Another node's patch in the place of a block, or before it."""
-
-    def __init__(self) -> None:
-        self.calls = 0
-
-    def __call__(self, args, extra):
-        self.calls += 1
-        return extra["original_block"](args)
-
-
 def test_another_nodes_patch_of_a_block_is_wrapped():
-    theirs, model = Theirs(), make_flux().clone()
+    theirs, model = TheirBlock(), make_flux().clone()
     model.set_model_patch_replace(theirs, "dit", "double_block", 1)
     assert torch.equal(drawn(apply("XLabs FLUX", model=model)), drawn(apply("XLabs FLUX"))) and theirs.calls == 2
     twice = apply("XLabs FLUX", model=apply("XLabs FLUX", model=model), prompt=flux_prompt(seed=9))
@@ -259,36 +260,40 @@ def test_another_nodes_patch_of_a_block_is_wrapped():
 
 def test_a_later_patch_in_the_place_of_a_block_is_told_after_the_run(caplog):
     model = apply("XLabs FLUX").clone()
-    model.set_model_patch_replace(Theirs(), "dit", "double_block", 1)
+    model.set_model_patch_replace(TheirBlock(), "dit", "double_block", 1)
     with caplog.at_level(logging.WARNING):
         drawn(model)
     assert "the image prompt acted in only 1 of 2 layers, because a later node replaces these blocks" in caplog.text
 
 
-def without_options(self, img, img_ids, txt, txt_ids, timesteps, y, guidance=None, control=None, **_):
-    """A forward that calls the blocks past ComfyUI's options, as caches of other packs do."""
-    options = _["transformer_options"]
-    img, txt = self.img_in(img), self.txt_in(txt)
-    vec = self.time_in(torch.zeros(len(img), 256)) + self.vector_in(y)
-    pe = self.pe_embedder(torch.cat((txt_ids, img_ids), dim=1))
-    wraps = options.get("patches_replace", {}).get("dit", {})
-    for i, block in enumerate(self.double_blocks):
+def other_forward(handed_on):
+    """A forward that calls the blocks with other options than the host's, as caches of other packs do."""
 
-        def call(args, block=block):
-            made = block(img=args["img"], txt=args["txt"], vec=args["vec"], pe=args["pe"], attn_mask=None)
-            return dict(zip(("img", "txt"), made, strict=True))
+    def forward(self, img, img_ids, txt, txt_ids, timesteps, y, guidance=None, control=None, **more):
+        given = handed_on(more["transformer_options"])
+        img, txt = self.img_in(img), self.txt_in(txt)
+        vec = self.time_in(torch.zeros(len(img), 256)) + self.vector_in(y)
+        pe = self.pe_embedder(torch.cat((txt_ids, img_ids), dim=1))
+        wraps = more["transformer_options"].get("patches_replace", {}).get("dit", {})
+        for i, block in enumerate(self.double_blocks):
 
-        args = {"img": img, "txt": txt, "vec": vec, "pe": pe}
-        wrap = wraps.get(("double_block", i))
-        out = wrap(args, {"original_block": call}) if wrap else call(args)
-        img, txt = out["img"], out["txt"]
-    return self.final_layer(img, vec)
+            def call(args, block=block):
+                made = block(args["img"], args["txt"], args["vec"], args["pe"], transformer_options=given)
+                return dict(zip(("img", "txt"), made, strict=True))
+
+            args = {"img": img, "txt": txt, "vec": vec, "pe": pe}
+            wrap = wraps.get(("double_block", i))
+            out = wrap(args, {"original_block": call}) if wrap else call(args)
+            img, txt = out["img"], out["txt"]
+        return self.final_layer(img, vec)
+
+    return forward
 
 
-def with_other_forward(model):
+def with_other_forward(model, handed_on=lambda options: {}):
     changed = model.clone()
-    transformer = changed.model.diffusion_model
-    changed.add_object_patch("diffusion_model.forward_orig", without_options.__get__(transformer))
+    forward = other_forward(handed_on).__get__(changed.model.diffusion_model)
+    changed.add_object_patch("diffusion_model.forward_orig", forward)
     return changed
 
 
@@ -300,6 +305,13 @@ def test_a_forward_that_hands_no_options_on_is_refused_where_a_block_is_wrapped(
 def test_a_forward_that_hands_no_options_on_is_told_after_the_run_where_nothing_is_asked(caplog):
     with caplog.at_level(logging.WARNING):
         drawn(with_other_forward(apply("InstantX FLUX")))
+    assert "the image prompt had no effect, because a later node replaces these blocks, or the forward" in caplog.text
+
+
+def test_a_forward_that_does_not_say_which_block_runs_is_told_after_the_run(caplog):
+    """It hands the options on, without what the host's own forward adds to them."""
+    with caplog.at_level(logging.WARNING):
+        drawn(with_other_forward(apply("InstantX FLUX"), lambda options: options))
     assert "the image prompt had no effect, because a later node replaces these blocks, or the forward" in caplog.text
 
 

@@ -27,6 +27,7 @@ from pack.ipadapter.strength.curve import WeightCurve
 from pack.ipadapter.strength.layers import read_layer_weights
 from pack.ipadapter.strength.strength import Scaling, Strength
 
+from tests.blocks import TheirBlock
 from tests.flux import flux_adapter, make_flux
 from tests.host.test_cost import image_attentions
 from tests.plain.public import KINDS, checkpoint_of, on_meta
@@ -255,19 +256,8 @@ def test_a_users_attention_override_still_works():
     assert torch.equal(sd3_picture(apply(model=model), ONE), sd3_picture(apply(), ONE)) and len(seen) == LARGE.blocks
 
 
-class Theirs:
-    """Another node's patch in the place of a block."""
-
-    def __init__(self) -> None:
-        self.calls = 0
-
-    def __call__(self, args, extra):
-        self.calls += 1
-        return extra["original_block"](args)
-
-
 def test_another_nodes_patch_of_a_block_is_wrapped():
-    theirs, model = Theirs(), make_sd3().clone()
+    theirs, model = TheirBlock(), make_sd3().clone()
     model.set_model_patch_replace(theirs, "dit", "double_block", 1)
     twice = apply(model=apply(model=model), prompt=sd3_prompt(seed=9))
     assert torch.equal(sd3_picture(twice, ONE), sd3_picture(apply(model=apply(), prompt=sd3_prompt(seed=9)), ONE))
@@ -276,10 +266,16 @@ def test_another_nodes_patch_of_a_block_is_wrapped():
 
 def test_a_later_patch_in_the_place_of_a_block_is_told_after_the_run(caplog):
     model = apply().clone()
-    model.set_model_patch_replace(Theirs(), "dit", "double_block", 1)
+    model.set_model_patch_replace(TheirBlock(), "dit", "double_block", 1)
     with caplog.at_level(logging.WARNING):
         sd3_picture(model)
     assert "the image prompt acted in only 1 of 2 layers, because a later node replaces these blocks" in caplog.text
+
+
+def test_a_block_that_is_called_without_options_is_refused():
+    (patch, *_) = apply().model_options["transformer_options"]["patches_replace"]["dit"].values()
+    with pytest.raises(IPAdapterError, match="calls its blocks without ComfyUI's options"):
+        patch({"img": torch.zeros(1, 4, 8)}, {"original_block": lambda args: args})
 
 
 def test_scaling_keys_is_refused():

@@ -1,60 +1,52 @@
 """Adapters for FLUX that people train with ai-toolkit: tokens as wide as the model, asked by what knows its place.
 
-Source: ostris/ai-toolkit `toolkit/ip_adapter.py` (its processor for FLUX). None is published.
+Source: ostris/ai-toolkit `toolkit/ip_adapter.py` (its processor for FLUX). None is published. What stands for no image
+is taken to be what it is for the paper's adapters.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from ...backbones.bases import FLUX_1
 from ...backbones.flux import DOUBLE, FLUX, SINGLE
 from ...backbones.joint import Joining, Query
-from ...prompts.prompt import Feature
-from ..checkpoint import Checkpoint, shape
-from ..family import Family, ProjectionSpec, Unconditional
+from ..checkpoint import Checkpoint
+from ..family import Family, ProjectionSpec
 from ..layout import EVERY_LAYER
-from ..projection import LinearProjection, Resampler
-from ..reading import read_perceiver, whole_tokens
-
-ADVICE = "what its training settings say; FLUX.1-dev needs no negative prompt (cfg 1)"
-EVERYWHERE = Joining(Query.PLACED, to_text=(DOUBLE, SINGLE))
+from .base import BASE, read_base
+from .plus import PLUS, read_plus
 
 
 def read_toolkit(checkpoint: Checkpoint, context_dim: int) -> ProjectionSpec:
-    """`proj` [tokens · context, E]: one linear map and a LayerNorm."""
-    rows, feature_dim = shape(checkpoint, "image_proj", "proj.weight", 2)
-    return ProjectionSpec(TOOLKIT_FLUX, feature_dim, context_dim, whole_tokens(checkpoint, "proj", rows, context_dim))
+    """The paper's projection."""
+    return replace(read_base(checkpoint, context_dim), family=TOOLKIT_FLUX)
 
 
 def read_toolkit_plus(checkpoint: Checkpoint, context_dim: int) -> ProjectionSpec:
-    """The Resampler, over the encoder's hidden states."""
-    _, tokens, dim = shape(checkpoint, "image_proj", "latents", 3)
-    feature_dim, inner_dim, depth, ff_dim = read_perceiver(checkpoint, "")
-    return ProjectionSpec(TOOLKIT_FLUX_PLUS, feature_dim, context_dim, tokens, dim, inner_dim, depth, ff_dim)
+    """The Resampler."""
+    return replace(read_plus(checkpoint, context_dim), family=TOOLKIT_FLUX_PLUS)
 
 
-TOOLKIT_FLUX = Family(
+TOOLKIT_FLUX: Family = replace(
+    BASE,
     title="ai-toolkit FLUX",
-    reads=(Feature.IMAGE_EMBEDS,),
-    nothing=Unconditional.ZERO_EMBEDDING,
-    recognise=lambda checkpoint, context_dim: "proj.weight" in checkpoint.image_proj,
     read=read_toolkit,
-    projection=LinearProjection,
-    advice=ADVICE,
+    advice="what its training settings say; FLUX.1-dev needs no negative prompt (cfg 1)",
     backbone=FLUX,
     layers=EVERY_LAYER,
-    joining=EVERYWHERE,
+    joining=Joining(Query.PLACED, to_text=(DOUBLE, SINGLE)),
     base=lambda projection: FLUX_1,
+    training=None,
+    offers=(),
+    published=(),
 )
-TOOLKIT_FLUX_PLUS = Family(
+TOOLKIT_FLUX_PLUS: Family = replace(
+    TOOLKIT_FLUX,
     title="ai-toolkit FLUX plus",
-    reads=(Feature.PENULTIMATE,),
-    nothing=Unconditional.ZERO_PIXELS,
-    recognise=lambda checkpoint, context_dim: "latents" in checkpoint.image_proj,
+    reads=PLUS.reads,
+    nothing=PLUS.nothing,
+    recognise=PLUS.recognise,
     read=read_toolkit_plus,
-    projection=Resampler,
-    advice=ADVICE,
-    backbone=FLUX,
-    layers=EVERY_LAYER,
-    joining=EVERYWHERE,
-    base=lambda projection: FLUX_1,
+    projection=PLUS.projection,
 )

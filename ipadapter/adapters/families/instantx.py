@@ -17,8 +17,6 @@ from ..layout import EVERY_LAYER
 from ..projection import PerceptronProjection
 from ..reading import whole_tokens
 
-FLUX_REPOSITORY = "InstantX/FLUX.1-dev-IP-Adapter"
-
 
 def read_instantx(checkpoint: Checkpoint, context_dim: int) -> ProjectionSpec:
     """`proj.0` [dim, E], `proj.2` [tokens · context, dim]: two linear maps and a LayerNorm."""

@@ -29,12 +29,12 @@ from ...attention.decoupled import (
 from ...backbones.backbone import Grid, Place
 from ...backbones.flux import DOUBLE, FLUX
 from ...backbones.joint import Joining, Query
-from ...errors import IPAdapterError
-from .feed import Feed, Measure, forward_call
+from .blocks import BlockOutput, BlockPatch, options_given, stand_around
+from .feed import Feed, Measure
 
 IN_PLACE = (comfy.ldm.flux.layers.DoubleStreamBlock, comfy.ldm.flux.layers.SingleStreamBlock)
 CHANGED = ("img", "txt")  # what such a block changes of what it is given
-BEFORE, AFTER, WHOLE = "attn1_patch", "attn1_output_patch", "dit"  # the host's names of its hooks
+BEFORE, AFTER = "attn1_patch", "attn1_output_patch"  # the host's names of its hooks
 DOUBLE_BLOCK = f"{DOUBLE}_block"  # and of what stands in the place of one
 
 QUERIES: Mapping[Query, Callable[[Asking], Tensor]] = {
@@ -44,8 +44,8 @@ QUERIES: Mapping[Query, Callable[[Asking], Tensor]] = {
 
 
 def place_of(options: dict[str, Any]) -> Place:
-    """The block that is running."""
-    return options["block_type"], options["block_index"], 0
+    """The block that is running; none of ours where another node's forward does not say."""
+    return options.get("block_type", ""), options.get("block_index", 0), 0
 
 
 @dataclass(frozen=True)
@@ -162,46 +162,22 @@ class AddBeforeProjection(Hook):
         return add_branches(attn, branches, asking, span, 0, place)
 
 
-class AddBehindBlock(Hook):
-    """What stands in the place of a double block: the block, and what is added to its picture (R, L, C)."""
+class AddBehindBlock(BlockPatch):
+    """A double block, and what is added to its picture (R, L, C)."""
 
-    def __init__(self, place: Place, feed: Feed, block: Callable[..., Any] | None) -> None:
-        super().__init__(frozenset({place}), feed)
-        self.place = place
-        self.block = block  # another node's, which stood here before
-
-    def __call__(self, args: dict[str, Any], extra_options: dict[str, Any]) -> dict[str, Any]:
-        options = args.get("transformer_options")
-        if options is None:
-            raise IPAdapterError(
-                "a node between Apply IP-Adapter and the sampler replaces the model's forward and calls its blocks "
-                "without ComfyUI's options (TeaCache does so), so the image prompt cannot act: leave out one of the "
-                "two."
-            )
+    def __call__(self, args: dict[str, Any], extra_options: dict[str, Any]) -> BlockOutput:
+        options = options_given(args)
         call = call_of(options)
         call.asking = None
-        out: dict[str, Any] = self.block(args, extra_options) if self.block else extra_options["original_block"](args)
+        out = self.run(args, extra_options)
         if call.asking is None:  # the block's attention has not run
             return out
         asking, call.asking = call.asking, None
-        branches = [one for one in call.at(self.place, out["img"], options) if is_behind(one)]
-        span = JointRows(args["txt"].shape[1], grid_of_call(call))
-        if self.feed.measure:
-            measure_branches(self.feed.measure, out["img"], branches, asking, span, span.text, self.place)
-        return out | {"img": add_branches(out["img"], branches, asking, span, span.text, self.place)}
-
-    def to(self, device_or_dtype: Any) -> AddBehindBlock:
-        """Follow the host's move: only another node's patch holds anything to move."""
-        moved = forward_call(self.block, "to", device_or_dtype)
-        return self if moved is None or moved is self.block else AddBehindBlock(self.place, self.feed, moved)
-
-    def models(self) -> list[Any]:
-        """Patchers of another node's patch, for the host to load."""
-        return forward_call(self.block, "models") or []
-
-    def cleanup(self) -> None:
-        super().cleanup()
-        forward_call(self.block, "cleanup")
+        found, span = call.at(self.place, out["img"], options), JointRows(args["txt"].shape[1], grid_of_call(call))
+        if self.feed.measure:  # what has been added within the attention counts too
+            measure_branches(self.feed.measure, out["img"], found, asking, span, span.text, self.place)
+        behind = [one for one in found if is_behind(one)]
+        return out | {"img": add_branches(out["img"], behind, asking, span, span.text, self.place)}
 
 
 def is_behind(branch: Branch) -> bool:
@@ -227,14 +203,9 @@ class FluxAttachment:
         hooks: dict[str, Hook] = {BEFORE: KeepQuery(everywhere, feed), AFTER: AddBeforeProjection(everywhere, feed)}
         options = model.model_options["transformer_options"]
         there: dict[str, list[Any]] = options.get("patches", {})
-        ours = {
-            name: [*(one for one in there.get(name, []) if not isinstance(one, Hook)), hooks[name]] for name in hooks
-        }
+        ours = {name: [*others(there.get(name, [])), hook] for name, hook in hooks.items()}
         model.model_options["transformer_options"] = options | {"patches": there | ours}
-        for place in sorted(feed.behind):
-            block = standing_around(model, place)
-            beneath = block.block if isinstance(block, AddBehindBlock) else block
-            model.set_model_patch_replace(AddBehindBlock(place, feed, beneath), WHOLE, DOUBLE_BLOCK, place[1])
+        stand_around(model, DOUBLE_BLOCK, sorted(feed.behind), feed, AddBehindBlock)
 
     def own_patches(self, model: ModelPatcher, clone: ModelPatcher) -> None:
         """Nothing is added to patches of ours."""
@@ -249,12 +220,6 @@ class FluxAttachment:
 def others(patches: Sequence[Any]) -> list[Any]:
     """Patches that are not ours."""
     return [patch for patch in patches if not isinstance(patch, Hook)]
-
-
-def standing_around(model: ModelPatcher, place: Place) -> Any:
-    """What stands in the place of a double block; None where there is nothing."""
-    replaced = model.model_options["transformer_options"].get("patches_replace", {}).get(WHOLE, {})
-    return replaced.get((DOUBLE_BLOCK, place[1]))
 
 
 FLUX_ATTACHMENT = FluxAttachment()

@@ -18,11 +18,11 @@ from torch.nn.functional import pad, rms_norm
 from ...attention.decoupled import Branch, OwnKeys, add_image, branches_at, call_of, masked
 from ...backbones.backbone import Grid, Place
 from ...backbones.sd3 import SD3
-from ...errors import IPAdapterError
-from .feed import Feed, forward_call
+from .blocks import BlockOutput, BlockPatch, options_given, stand_around
+from .feed import Feed
 from .text_attention import OVERRIDE
 
-REPLACED, BLOCK_SLOT = "dit", "double_block"  # the host's names of what stands in the place of a block
+BLOCK_SLOT = "double_block"  # the host's name of a block's place
 
 Attend = Callable[..., Tensor]
 
@@ -110,39 +110,13 @@ class BlockAttention:
         return picture
 
 
-class JointBlockPatch:
-    """What stands in the place of a joint block: the block, or another node's patch that stood here before."""
+class JointBlockPatch(BlockPatch):
+    """A joint block, with an attention function of ours in its options."""
 
-    def __init__(self, place: Place, feed: Feed, block: Callable[..., Any] | None) -> None:
-        self.place = place
-        self.feed = feed
-        self.block = block
-
-    def __call__(self, args: dict[str, Any], extra_options: dict[str, Any]) -> dict[str, Any]:
-        options = args.get("transformer_options")
-        if options is None:
-            raise IPAdapterError(
-                "a node between Apply IP-Adapter and the sampler calls the model's blocks without ComfyUI's options, "
-                "so the image prompt cannot act: leave out one of the two."
-            )
+    def __call__(self, args: dict[str, Any], extra_options: dict[str, Any]) -> BlockOutput:
+        options = options_given(args)
         attention = BlockAttention(self.place, self.feed, options, args["img"].shape[1])
-        given = args | {"transformer_options": options | {OVERRIDE: attention}}
-        out: dict[str, Any] = self.block(given, extra_options) if self.block else extra_options["original_block"](given)
-        return out
-
-    def to(self, device_or_dtype: Any) -> JointBlockPatch:
-        """Follow the host's move: only another node's patch holds anything to move."""
-        moved = forward_call(self.block, "to", device_or_dtype)
-        return self if moved is None or moved is self.block else JointBlockPatch(self.place, self.feed, moved)
-
-    def models(self) -> list[Any]:
-        """Patchers for the host to load: the adapters', and those of another node's patch."""
-        return [*self.feed.models, *(forward_call(self.block, "models") or [])]
-
-    def cleanup(self) -> None:
-        """After a run, finished, failed or interrupted: drop what was made for it."""
-        self.feed.release()
-        forward_call(self.block, "cleanup")
+        return self.run(args | {"transformer_options": options | {OVERRIDE: attention}}, extra_options)
 
 
 class SD3Attachment:
@@ -154,10 +128,7 @@ class SD3Attachment:
     )
 
     def attach(self, model: ModelPatcher, places: Sequence[Place], feed: Feed) -> None:
-        for place in places:
-            block = standing_for(model, place)
-            beneath = block.block if isinstance(block, JointBlockPatch) else block
-            model.set_model_patch_replace(JointBlockPatch(place, feed, beneath), REPLACED, BLOCK_SLOT, place[1])
+        stand_around(model, BLOCK_SLOT, places, feed, JointBlockPatch)
 
     def own_patches(self, model: ModelPatcher, clone: ModelPatcher) -> None:
         """Nothing is added to patches of ours."""
@@ -167,12 +138,6 @@ class SD3Attachment:
 
     def row_patches(self, options: dict[str, Any]) -> Sequence[Any]:
         return ()
-
-
-def standing_for(model: ModelPatcher, place: Place) -> Any:
-    """What stands in the place of a block; None where there is nothing."""
-    replaced = model.model_options["transformer_options"].get("patches_replace", {}).get(REPLACED, {})
-    return replaced.get((BLOCK_SLOT, place[1]))
 
 
 SD3_ATTACHMENT = SD3Attachment()

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import comfy.clip_vision
 import comfy.model_management
-import comfy.model_patcher
 import comfy.utils
 import torch
 
@@ -22,13 +20,14 @@ from ...encoders.image_tower import (
     read_visual,
 )
 from ..files import HOST_ENCODERS, find_file
+from .tower import TowerVision
 
 __all__ = ["AUTO", "OpenCLIPVision", "architectures", "open_encoder"]
 
 architectures = architecture_names
 
 
-class OpenCLIPVision(comfy.clip_vision.ClipVisionModel):  # type: ignore[misc]  # the host has no types
+class OpenCLIPVision(TowerVision):
     """The host's CLIP_VISION with another model inside: `encode_image` and memory management are the host's."""
 
     def __init__(self, architecture: Architecture, model: OpenCLIPTower, dtype: torch.dtype) -> None:
@@ -43,14 +42,7 @@ class OpenCLIPVision(comfy.clip_vision.ClipVisionModel):  # type: ignore[misc]  
             "resize_mode": architecture.resize_mode,
         }
         self.return_all_hidden_states = False
-        self.load_device = comfy.model_management.text_encoder_device()
-        self.dtype = dtype
-        self.model = model
-        self.patcher = comfy.model_patcher.CoreModelPatcher(
-            model,
-            load_device=self.load_device,
-            offload_device=comfy.model_management.text_encoder_offload_device(),
-        )
+        self.hold(model, dtype)
 
 
 def open_encoder(name: str, architecture: str) -> OpenCLIPVision:

@@ -6,9 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import comfy.clip_model
-import comfy.clip_vision
 import comfy.model_management
-import comfy.model_patcher
 import comfy.ops
 import torch
 from torch import nn
@@ -17,12 +15,13 @@ from ...encoders.siglip import NORM_EPS, PoolingHead, SigLIPSizes, read_siglip, 
 from ...errors import IPAdapterError
 from ...files.tensors import Tensors, shapes
 from ..files import HOST_ENCODERS, find_file
+from .tower import TowerVision
 
 MODEL_TYPE = "siglip_vision_model"
 PLACE = "visual_projection"  # where the host's model turns what it calls the embedding into CLIP's
 
 
-class SigLIPVision(comfy.clip_vision.ClipVisionModel):  # type: ignore[misc]  # the host has no types
+class SigLIPVision(TowerVision):
     """The host's CLIP_VISION of a SigLIP, whose `image_embeds` are one vector a picture."""
 
     def __init__(self, sizes: SigLIPSizes, model: nn.Module, dtype: torch.dtype) -> None:
@@ -31,14 +30,7 @@ class SigLIPVision(comfy.clip_vision.ClipVisionModel):  # type: ignore[misc]  # 
         self.model_type = MODEL_TYPE
         self.config = model_config(sizes)
         self.return_all_hidden_states = True
-        self.load_device = comfy.model_management.text_encoder_device()
-        self.dtype = dtype
-        self.model = model
-        self.patcher = comfy.model_patcher.CoreModelPatcher(
-            model,
-            load_device=self.load_device,
-            offload_device=comfy.model_management.text_encoder_offload_device(),
-        )
+        self.hold(model, dtype)
 
 
 def model_config(sizes: SigLIPSizes) -> dict[str, Any]:

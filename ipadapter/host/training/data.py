@@ -32,14 +32,8 @@ from ..sampling.conditioning import Conditioning
 
 ModelConds = dict[str, comfy.conds.CONDRegular]
 
-NOT_LEARNED = (
-    "control",
-    "area",
-    "mask",
-    "hooks",
-    "gligen",
-    "reference_latents",
-)  # what training would silently pass over
+# What training would silently pass over.
+NOT_LEARNED = ("control", "area", "mask", "hooks", "gligen", "reference_latents")
 
 
 @dataclass(frozen=True)
