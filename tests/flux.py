@@ -94,14 +94,17 @@ def base_weights(blocks: Blocks) -> dict[str, Tensor]:
 
 
 @cache
-def make_flux(blocks: Blocks = SMALL) -> comfy.model_patcher.ModelPatcher:
-    """The host's side with the same weights."""
+def make_flux(
+    blocks: Blocks = SMALL, dtype: torch.dtype = torch.float32, cast: torch.dtype | None = None
+) -> comfy.model_patcher.ModelPatcher:
+    """The host's side with the same weights, stored as `dtype` and computed in `cast` where that is another."""
     config = comfy.supported_models.Flux(host_config(blocks))
-    config.set_inference_dtype(torch.float32, None)
+    config.set_inference_dtype(dtype, cast)
     offload = comfy.model_management.unet_offload_device()
     with torch.inference_mode(False):
         model = comfy.model_base.Flux(config, device=offload)
-        model.diffusion_model.load_state_dict(host_weights(blocks), strict=True)
+        weights = {name: tensor.to(dtype) for name, tensor in host_weights(blocks).items()}
+        model.diffusion_model.load_state_dict(weights, strict=True)
         model.eval().requires_grad_(False)
     device = comfy.model_management.get_torch_device()
     return comfy.model_patcher.CoreModelPatcher(model, load_device=device, offload_device=offload)

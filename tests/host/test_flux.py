@@ -84,6 +84,15 @@ def test_an_image_prompt_changes_the_picture_and_weight_zero_does_not(family):
 
 
 @every_family
+def test_a_base_in_eight_bits_follows_it_too(family):
+    """Nothing of the base's weights is read, however they are stored."""
+    packed = make_flux(dtype=torch.float8_e4m3fn, cast=torch.bfloat16)
+    assert packed.model.diffusion_model.img_in.weight.dtype is torch.float8_e4m3fn
+    picture = drawn(apply(family, model=packed))
+    assert bool(torch.isfinite(picture).all()) and apart(picture, drawn(packed)) > 0.1
+
+
+@every_family
 def test_a_second_application_stands_in_the_place_of_the_firsts_hooks(family):
     one = apply(family)
     both = apply(family, model=one, prompt=flux_prompt(seed=9))
