@@ -1,4 +1,4 @@
-"""`make screenshot`: docs/images/graph.png, the workflow image_prompt.json in ComfyUI's real front end.
+"""`make screenshot`: docs/images/graph.png, the first workflow in ComfyUI's real front end.
 
 The graph is shown as it opens, with the photo as reference. The box for the result is drawn small: stand-in models make
 noise, and a picture of noise says nothing.
@@ -18,8 +18,8 @@ from tools.environment import LAYOUT
 from tools.server import Server, ServerError, Settings, running
 from tools.standins.listed import SETS
 from tools.standins.make import make
+from tools.workflows.titles import graph_file
 
-WORKFLOW = LAYOUT.root / "workflows" / "image_prompt.json"
 PICTURE = LAYOUT.root / "docs" / "images" / "graph.png"
 DIRECTORY = LAYOUT.runs / "screenshot"
 LARGEST = 400_000  # bytes
@@ -65,7 +65,7 @@ class ScreenshotError(Exception):
 def photograph(browser: Browser, server: Server) -> bytes:
     """The graph as a PNG."""
     page = open_front_end(browser, server.url, {"width": 2600, "height": 1300})
-    open_workflow(page, json.loads(WORKFLOW.read_text(encoding="utf-8")))
+    open_workflow(page, json.loads(graph_file("image_prompt").read_text(encoding="utf-8")))
     page.wait_for_function(PICTURES_SHOWN)
     page.evaluate(FOCUS)
     page.evaluate(SHRINK_RESULT)

@@ -9,9 +9,10 @@ from typing import Any
 from playwright.sync_api import Page
 
 from tools.browser import open_workflow
+from tools.workflows.titles import TITLES, graph_file
 
 ROOT = Path(__file__).resolve().parents[2]
-NAMES = sorted(path.stem for path in (ROOT / "workflows").glob("*.json"))
+NAMES = [name for name in TITLES if graph_file(name).exists()]
 
 SIDE, STEPS = 64, 2  # of a quick picture
 
@@ -24,7 +25,7 @@ NODES = """() => window.app.graph.nodes.map(node => ({
 
 def workflow(name: str) -> dict[str, Any]:
     """A shipped workflow, as its file has it."""
-    found: dict[str, Any] = json.loads((ROOT / "workflows" / f"{name}.json").read_text(encoding="utf-8"))
+    found: dict[str, Any] = json.loads(graph_file(name).read_text(encoding="utf-8"))
     return found
 
 

@@ -10,6 +10,7 @@ from playwright.sync_api import Page, expect
 from tests.browser.graphs import NAMES, ROOT, SIDE, bare, nodes, open_clean, prompt, quick, workflow
 from tools.browser import open_workflow
 from tools.server import PACK_FOLDER
+from tools.workflows.titles import TITLES
 
 SHOWN = """side => window.app.graph.nodes
     .find(node => node.type === 'SaveImage').imgs?.some(image => image.naturalWidth === side)"""
@@ -36,11 +37,11 @@ def test_every_workflow_is_among_the_templates_with_a_picture(page: Page) -> Non
     page.evaluate("window.app.extensionManager.command.execute('Comfy.BrowseTemplates')")
     page.get_by_text(PACK_FOLDER, exact=True).first.click()
     for name in NAMES:
-        card = page.get_by_test_id(f"template-workflow-{name}")
+        card = page.get_by_test_id(f"template-workflow-{TITLES[name]}")
         expect(card).to_be_visible()
         card.scroll_into_view_if_needed()  # pictures are loaded as they come into view
         expect(card.locator("img").first).to_be_attached()
-    page.get_by_test_id("template-workflow-two_adapters").click()
+    page.get_by_test_id(f"template-workflow-{TITLES['two_adapters']}").click()
     page.wait_for_function("() => window.app.graph.nodes.filter(n => n.type === 'ApplyIPAdapter').length === 2")
 
 

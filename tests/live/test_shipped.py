@@ -5,8 +5,8 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 import pytest
@@ -18,8 +18,9 @@ from tests.live.graph import Graph
 from tests.live.shipped import FRAMES, NAMES, drawn, quick
 from tests.live.studio import MEGAPIXELS, SIDE, Pixels, Studio, difference
 from tests.live.training_pictures import put_training_pictures
-from tools.workflows.files import WORKFLOWS, pack_version, texts, thumbnails
+from tools.workflows.files import pack_version, texts, thumbnails
 from tools.workflows.shipped import SHIPPED
+from tools.workflows.titles import TITLES, WORKFLOWS, graph_file, thumbnail_file
 
 pytestmark = pytest.mark.live
 
@@ -87,10 +88,13 @@ def test_committed_thumbnails_are_what_the_generator_draws() -> None:
         assert difference(drawn, committed) < 3, path.name
 
 
+def test_titles_sort_in_the_order_of_learning() -> None:
+    titles = [*TITLES.values()]
+    assert sorted(titles) == titles and {workflow.name for workflow in SHIPPED} <= TITLES.keys()
+
+
 def test_nothing_else_is_shipped() -> None:
-    assert {path.name for path in WORKFLOWS.iterdir()} == {
-        f"{name}.{kind}" for name in NAMES for kind in ("json", "jpg")
-    }
+    assert {*WORKFLOWS.iterdir()} == {file(name) for name in NAMES for file in (graph_file, thumbnail_file)}
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -113,7 +117,7 @@ def called(class_type: str, object_info: Mapping[str, Any]) -> str:
 
 
 def read_workflow(name: str) -> dict[str, Any]:
-    return json.loads((WORKFLOWS / f"{name}.json").read_text(encoding="utf-8"))
+    return json.loads(graph_file(name).read_text(encoding="utf-8"))
 
 
 def nodes_of(name: str) -> list[dict[str, Any]]:
@@ -154,8 +158,8 @@ def test_nothing_overlaps_on_the_canvas(name: str) -> None:
 
 def test_template_browser_lists_all_with_thumbnails(studio: Studio) -> None:
     (listed,) = studio.json("api/workflow_templates").values()
-    assert sorted(listed) == sorted(NAMES)
+    assert sorted(listed) == sorted(TITLES[name] for name in NAMES)
     for name in NAMES:
-        assert studio.json(f"api/workflow_templates/image-prompt-adapter/{name}.json") == read_workflow(name)
-        content = studio.get(f"api/workflow_templates/image-prompt-adapter/{name}.jpg")
-        assert content == Path(WORKFLOWS / f"{name}.jpg").read_bytes()
+        address = f"api/workflow_templates/image-prompt-adapter/{quote(TITLES[name])}"
+        assert studio.json(f"{address}.json") == read_workflow(name)
+        assert studio.get(f"{address}.jpg") == thumbnail_file(name).read_bytes()

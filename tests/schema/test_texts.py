@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 from pack.ipadapter.backbones import known
@@ -99,7 +100,7 @@ def test_every_workflow_is_in_the_readme():
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     names = [path.name for path in (ROOT / "workflows").glob("*.json")]
     assert names
-    assert [name for name in names if f"workflows/{name}" not in text] == []
+    assert [name for name in names if f"workflows/{quote(name)}" not in text] == []
 
 
 def test_every_node_and_input_is_in_the_readme(info):

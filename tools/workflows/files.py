@@ -14,8 +14,8 @@ from .formats import to_prompt, to_ui
 from .graph import Workflow
 from .schema import WorkflowError, read_schemas
 from .thumbnails import IDEAS, draw_thumbnail, to_jpeg
+from .titles import graph_file, thumbnail_file
 
-WORKFLOWS = LAYOUT.root / "workflows"
 PROMPTS = LAYOUT.root / "tests" / "prompts"
 VERSION = re.compile(r'^version = "([^"]+)"$', re.MULTILINE)
 
@@ -37,11 +37,11 @@ def texts(workflows: Iterable[Workflow], object_info: Mapping[str, Any]) -> Iter
     version = pack_version()
     for workflow in workflows:
         schemas = read_schemas(object_info, {node.class_type for node in workflow.nodes})
-        yield WORKFLOWS / f"{workflow.name}.json", to_text(to_ui(workflow, schemas, version))
+        yield graph_file(workflow.name), to_text(to_ui(workflow, schemas, version))
         yield PROMPTS / f"{workflow.name}.json", to_text(to_prompt(workflow, schemas))
 
 
 def thumbnails(workflows: Iterable[Workflow]) -> Iterator[tuple[Path, bytes]]:
-    """Every thumbnail of these workflows: the host shows NAME.jpg and no other ending."""
+    """Every thumbnail of these workflows."""
     for workflow in workflows:
-        yield WORKFLOWS / f"{workflow.name}.jpg", to_jpeg(draw_thumbnail(IDEAS[workflow.name]))
+        yield thumbnail_file(workflow.name), to_jpeg(draw_thumbnail(IDEAS[workflow.name]))

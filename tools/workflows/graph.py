@@ -79,7 +79,7 @@ class Note:
 
 @dataclass(frozen=True)
 class Workflow:
-    """A graph with its note. `name` is the file's, and what the template browser shows."""
+    """A graph with its note. `name` is what code calls it; `titles` says what people do."""
 
     name: str
     note: Note
