@@ -13,10 +13,12 @@ from ..ipadapter.host.notes import show_text
 from ..ipadapter.host.training.data import graph_pictures
 from ..ipadapter.host.training.node import PRECISIONS, train_adapter
 from ..ipadapter.host.training.watching import TrainingWatch
+from ..ipadapter.training.rates import SCHEDULES
 from ..ipadapter.training.recipe import Drops, Recipe
 from . import inputs
 from .sockets import CATEGORY, IPAdapterSocket
 
+LATER = ("schedule", "warmup_steps", "min_snr")
 LossMap = io.Custom("LOSS_MAP")
 
 
@@ -57,9 +59,7 @@ def optimizer_inputs() -> list[io.Input]:
         inputs.whole("steps", 1000, (1, 10_000_000), "Optimizer steps."),
         inputs.whole("batch_size", 1, (1, 1024), "Pictures a forward pass."),
         inputs.whole("grad_accumulation", 1, (1, 1024), "Forward passes an optimizer step."),
-        io.Float.Input(
-            "learning_rate", default=1e-4, min=1e-8, max=1.0, step=1e-6, round=1e-8, tooltip="Of AdamW, fixed."
-        ),
+        io.Float.Input("learning_rate", default=1e-4, min=1e-8, max=1.0, step=1e-6, round=1e-8, tooltip="Of AdamW."),
         io.Float.Input("weight_decay", default=0.01, min=0.0, max=1.0, step=0.001, tooltip="Of AdamW.", advanced=True),
     ]
 
@@ -76,6 +76,39 @@ def probability(name: str, what: str) -> io.Float.Input:
         "most 1; CFG needs them above 0.",
         advanced=True,
     )
+
+
+def later_inputs() -> list[io.Input]:
+    """What the paper's recipe has not; behind the others, so that saved graphs keep their values."""
+    return [
+        io.Combo.Input(
+            "schedule",
+            options=list(SCHEDULES),
+            default="constant",
+            optional=True,
+            tooltip="How the learning rate goes down after the warm-up. constant: it stays, as in the paper.",
+            advanced=True,
+        ),
+        inputs.whole(
+            "warmup_steps",
+            0,
+            (0, 10_000_000),
+            "Steps in which the learning rate rises to its value.",
+            optional=True,
+            advanced=True,
+        ),
+        io.Float.Input(
+            "min_snr",
+            default=0.0,
+            min=0.0,
+            max=1000.0,
+            step=0.5,
+            optional=True,
+            tooltip="The gamma of min-SNR weighting, usually 5: what is nearly free of noise counts less. 0: all noise "
+            "levels alike, as in the paper.",
+            advanced=True,
+        ),
+    ]
 
 
 def cost_inputs() -> list[io.Input]:
@@ -119,6 +152,7 @@ class TrainIPAdapter(Node):
                     control=io.ControlAfterGenerate.fixed,
                 ),
                 IPAdapterSocket.Input("ip_adapter", optional=True, tooltip="An adapter to go on from."),
+                *later_inputs(),
             ],
             outputs=[
                 IPAdapterSocket.Output("ip_adapter", tooltip="For Apply IP-Adapter and Save IP-Adapter."),
@@ -160,6 +194,7 @@ class TrainIPAdapter(Node):
             one["weight_decay"],
             Drops(one["drop_text"], one["drop_image"], one["drop_both"]),
             one["seed"],
+            **{name: one[name] for name in LATER if name in one},
         )
         watch = TrainingWatch(recipe.steps, show_text(cls.hidden.unique_id))
         start = ip_adapter[0] if ip_adapter else None

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from ..errors import IPAdapterError
 from .batches import Batches
 from .module import AdapterTraining, TrainingSet
+from .rates import set_rate
 from .recipe import Recipe
 
 
@@ -59,6 +60,7 @@ def train(
     optimizer, batches = recipe.optimizer(list(training.parameters())), Batches(data, training.model, recipe)
     losses: list[float] = []
     for step in range(recipe.steps):
+        set_rate(optimizer, recipe.rate(step))
         losses.append(train_step(training, batches, optimizer, step))
         after_step(step + 1, losses[-1])
     return losses

@@ -14,7 +14,7 @@ from ..adapters.module import IPAdapter
 from ..attention.decoupled import Branch, Branches, split_heads
 from ..backbones.backbone import CrossAttentionLayer
 from .draws import Draw
-from .objective import Prediction, prediction_loss
+from .objective import Prediction, prediction_loss, refuse_min_snr
 from .recipe import Drops
 from .sending import send
 
@@ -91,17 +91,18 @@ def make_batch(data: TrainingSet, model: FrozenModel, draws: Sequence[Draw], dro
 class AdapterTraining(nn.Module):
     """Its parameters are the adapter's and no others; calling it gives the loss of a batch."""
 
-    def __init__(self, adapter: IPAdapter, model: FrozenModel) -> None:
+    def __init__(self, adapter: IPAdapter, model: FrozenModel, min_snr: float = 0.0) -> None:
         super().__init__()
+        refuse_min_snr(model.prediction, min_snr)
         self.adapter = adapter.to(model.device).train()
-        self.model = model
+        self.model, self.min_snr = model, min_snr
 
     def forward(self, batch: Batch) -> Tensor:
         """The loss, one number."""
         noisy = self.model.add_noise(batch.latents, batch.noise, batch.sigma)
         branches = image_branches(self.adapter, batch.features, self.model.layers)
         denoised = self.model.denoise(noisy, batch.sigma, batch.text, branches)
-        return prediction_loss(self.model.prediction, denoised, batch.latents, batch.sigma)
+        return prediction_loss(self.model.prediction, denoised, batch.latents, batch.sigma, self.min_snr)
 
 
 def image_branches(adapter: IPAdapter, features: Tensor, layers: tuple[CrossAttentionLayer, ...]) -> Branches:

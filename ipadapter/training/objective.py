@@ -13,6 +13,8 @@ from enum import Enum
 import torch
 from torch import Tensor
 
+from ..errors import IPAdapterError
+
 
 class Prediction(Enum):
     """What the base model was trained to predict."""
@@ -39,7 +41,31 @@ LOSS_WEIGHTS: dict[Prediction, Callable[[Tensor], Tensor]] = {
 }
 
 
-def prediction_loss(prediction: Prediction, denoised: Tensor, clean: Tensor, sigma: Tensor) -> Tensor:
+# min(SNR, γ) / SNR for noise and / (SNR + 1) for the velocity, with SNR = 1 / σ² (arXiv 2303.09556, section 3.4).
+MIN_SNR: dict[Prediction, Callable[[Tensor, float], Tensor]] = {
+    Prediction.EPSILON: lambda sigma, gamma: (gamma * sigma**2).clamp(max=1.0),
+    Prediction.VELOCITY: lambda sigma, gamma: (gamma * sigma**2).clamp(max=1.0) / (sigma**2 + 1),
+}
+
+
+def refuse_min_snr(prediction: Prediction, min_snr: float) -> None:
+    """Refuse what is not defined for a model."""
+    if min_snr and prediction not in MIN_SNR:
+        raise IPAdapterError(
+            f"min_snr is {min_snr:g}, but this model predicts the {prediction.value} of a straight path, for which no "
+            "signal-to-noise weight is known: set min_snr to 0."
+        )
+
+
+def error_weight(prediction: Prediction, sigma: Tensor, min_snr: float) -> Tensor:
+    """What D − x₀ is multiplied by before it is squared, (B,)."""
+    weight = LOSS_WEIGHTS[prediction](sigma)
+    return weight * MIN_SNR[prediction](sigma, min_snr).sqrt() if min_snr else weight
+
+
+def prediction_loss(
+    prediction: Prediction, denoised: Tensor, clean: Tensor, sigma: Tensor, min_snr: float = 0.0
+) -> Tensor:
     """Mean over everything of the squared error of the prediction; (B, C, h, w), (B, C, h, w) and (B,)."""
-    weight = LOSS_WEIGHTS[prediction](sigma.float()).view(-1, *[1] * (clean.ndim - 1))
+    weight = error_weight(prediction, sigma.float(), min_snr).view(-1, *[1] * (clean.ndim - 1))
     return ((denoised.float() - clean.float()) * weight).square().mean()

@@ -12,6 +12,7 @@ from ..adapters.family import Family
 from ..adapters.spec import AdapterSpec
 from ..errors import IPAdapterError
 from ..numbers import PART, require
+from .rates import SCHEDULES, rate_factor
 
 FUSED = ("cpu", "cuda")  # where torch has AdamW as one operation, which reads and writes every number once
 
@@ -61,6 +62,9 @@ class Recipe:
     weight_decay: float = 0.01
     drops: Drops = field(default_factory=Drops)
     seed: int = 0
+    schedule: str = "constant"  # of the learning rate, one of SCHEDULES
+    warmup_steps: int = 0
+    min_snr: float = 0.0  # γ of arXiv 2303.09556; 0: every noise level counts alike, as in the paper
 
     def __post_init__(self) -> None:
         if self.kind.training is None:
@@ -71,8 +75,20 @@ class Recipe:
         if not (self.learning_rate > 0 and math.isfinite(self.learning_rate)):
             raise IPAdapterError(f"learning_rate is {self.learning_rate:g}, where a number above 0 is needed.")
         require(self.weight_decay, "weight_decay", PART)
+        self.refuse_schedule()
+        if not (self.min_snr >= 0 and math.isfinite(self.min_snr)):
+            raise IPAdapterError(f"min_snr is {self.min_snr:g}, where a number above 0, or 0 for none, is needed.")
         if not 0 <= self.tokens <= 1024:
             raise IPAdapterError(f"tokens is {self.tokens}, where 1 to 1024, or 0 for the kind's own, is needed.")
+
+    def refuse_schedule(self) -> None:
+        """Refuse a schedule that is unknown, or a warm-up that a run would not get out of."""
+        if self.schedule not in SCHEDULES:
+            raise IPAdapterError(f"schedule is {self.schedule!r}, where one of {', '.join(SCHEDULES)} is needed.")
+        if not 0 <= self.warmup_steps < self.steps:
+            raise IPAdapterError(
+                f"warmup_steps is {self.warmup_steps} and steps {self.steps}: the warm-up must be shorter than the run."
+            )
 
     @property
     def token_count(self) -> int:
@@ -88,6 +104,10 @@ class Recipe:
         """Numbers of a step's micro-batches in the run."""
         return range(step * self.grad_accumulation, (step + 1) * self.grad_accumulation)
 
+    def rate(self, step: int) -> float:
+        """The learning rate of a step, counted from 0."""
+        return self.learning_rate * rate_factor(self.schedule, self.warmup_steps, self.steps, step)
+
     def refuse_other_kind(self, spec: AdapterSpec, named: str, prefix: str, instead: str) -> None:
         """Refuse an adapter to go on from of another kind than is trained, in the words of whoever asked for it."""
         tokens = spec.projection.tokens
@@ -99,6 +119,6 @@ class Recipe:
             )
 
     def optimizer(self, parameters: list[torch.nn.Parameter]) -> torch.optim.AdamW:
-        """AdamW at a fixed learning rate, as the paper has it."""
+        """AdamW, as the paper has it; its rate is set before each step."""
         fused = all(parameter.device.type in FUSED for parameter in parameters)
         return torch.optim.AdamW(parameters, self.learning_rate, weight_decay=self.weight_decay, fused=fused or None)

@@ -25,6 +25,7 @@ from ipadapter.commands.train.command import main
 from ipadapter.commands.train.config import read_config
 from ipadapter.commands.train.room import checkpoints_bytes
 from ipadapter.commands.train.start import run_config
+from ipadapter.commands.train.trackers import refuse_trackers
 from ipadapter.errors import IPAdapterError
 from ipadapter.files.headers import read_header
 from tests.adapters import random_adapter
@@ -118,6 +119,46 @@ def test_an_adapter_for_flux_goes_on_to_the_very_same_bits(pictures, tmp_path):
         assert carry_out(job) == job.steps
     assert_same_bits(tmp_path / "one", tmp_path / "two")
     assert {key.split(".")[0] for key in weights(tmp_path / "one")} == {"double_blocks", "ip_adapter_proj_model"}
+
+
+LATER = {"schedule": "cosine", "warmup_steps": 2, "min_snr": 5.0, "ema_decay": 0.9}
+
+
+def test_schedule_weights_and_average_go_on_to_the_very_same_bits(pictures, tmp_path):
+    whole, stopped = (Job(str(pictures), str(tmp_path / name), **LATER) for name in ("one", "two"))
+    for job in (whole, replace(stopped, terminate_at=3), stopped):
+        carry_out(job)
+    assert_same_bits(tmp_path / "one", tmp_path / "two")
+    one, two, last = (
+        load_file(tmp_path / name)
+        for name in ("one/ip-adapter-ema.safetensors", "two/ip-adapter-ema.safetensors", "one/ip-adapter.safetensors")
+    )
+    assert all(torch.equal(one[key], two[key]) for key in one)
+    assert any(not torch.equal(one[key], last[key]) for key in one)
+    assert not (tmp_path / "one" / "checkpoints" / "step-000006" / "ip-adapter-step-000004.safetensors").exists()
+    with (tmp_path / "one" / "loss.csv").open() as file:
+        rates = [float(row["learning_rate"]) for row in csv.DictReader(file)]
+    assert rates[0] == 0 and max(rates) == rates[2] == 1e-3 and rates[5] < rates[4] < rates[3]
+
+
+def test_an_average_begins_where_a_run_without_one_goes_on(pictures, tmp_path):
+    job = Job(str(pictures), str(tmp_path / "run"), steps=2)
+    assert carry_out(job) == 2
+    assert carry_out(replace(job, steps=3, ema_decay=0.9)) == 3
+    average, last = (load_file(tmp_path / "run" / f"ip-adapter{name}.safetensors") for name in ("-ema", ""))
+    assert all(torch.equal(average[key], last[key]) for key in last), "its first update takes the weights as they are"
+
+
+@pytest.mark.parametrize(
+    ("tracker", "sentence"),
+    [
+        ("tensorbord", "output.trackers names 'tensorbord', which accelerate does not know: there are aim, clearml, "),
+        ("wandb", "output.trackers needs its package: pip install wandb, or leave 'wandb' out"),
+    ],
+)
+def test_a_tracker_that_cannot_be_had_is_named(tracker, sentence):
+    with pytest.raises(IPAdapterError, match=re.escape(sentence)):
+        refuse_trackers([tracker])
 
 
 def test_the_room_of_the_checkpoints_is_known_before(uninterrupted):

@@ -85,6 +85,10 @@ class Job:
     mixed_precision: str = "no"
     tensorboard: bool = False
     kind: str = BASE.title
+    schedule: str = "constant"
+    warmup_steps: int = 0
+    min_snr: float = 0.0
+    ema_decay: float = 0.0
     kill_in_save: int = 0  # at this step, once the state is written and the checkpoint has not its name yet
     terminate_at: int = 0  # at this step, SIGTERM
     kill_at_the_end: bool = False  # once the last checkpoint is there, before the last file
@@ -182,9 +186,21 @@ def carry_out(job: Job) -> int:
 
     torch.set_num_threads(1)
     kind = trainable(job.kind)
-    recipe = Recipe(kind, 2, job.steps, job.batch_size, job.grad_accumulation, job.learning_rate)
+    recipe = Recipe(
+        kind,
+        2,
+        job.steps,
+        job.batch_size,
+        job.grad_accumulation,
+        job.learning_rate,
+        schedule=job.schedule,
+        warmup_steps=job.warmup_steps,
+        min_snr=job.min_snr,
+    )
     folder = Path(job.folder)
-    accelerator = make_accelerator(job.mixed_precision, recipe, folder, cpu=True, tensorboard=job.tensorboard)
+    accelerator = make_accelerator(
+        job.mixed_precision, recipe, folder, cpu=True, trackers=["tensorboard"] * job.tensorboard
+    )
     start_host(["--cpu", "--use-pytorch-cross-attention"])  # as the tests have it
     from ipadapter.host.training.frozen import frozen_unet, trainable_layers
     from ipadapter.host.training.models import HostText
@@ -198,14 +214,14 @@ def carry_out(job: Job) -> int:
         model = base_model(kind=job.kind)
         frozen = stack.enter_context(frozen_unet(model, torch.float32, False, kind))
         spec = new_spec("small", kind, recipe.token_count, WIDTH, trainable_layers(model, kind))
-        training = AdapterTraining(new_adapter(spec, frozen.layer_weights(), 0), frozen)
+        training = AdapterTraining(new_adapter(spec, frozen.layer_weights(), 0), frozen, job.min_snr)
         schedule = WritingSchedule(folder, job.checkpoint_every, job.keep, 1)
         data = open_set(plan, HostText(model, 32) if kind is XLABS else context_only)
-        run = TroubledRun(accelerator, training, data, recipe, schedule, Provenance("small"))
+        about = Provenance("small")
+        run = TroubledRun(accelerator, training, data, recipe, schedule, about, None, job.ema_decay)
         run.job = job
         run.resume()
-        if job.tensorboard:
-            accelerator.init_trackers("curves")
+        run.open_trackers()
         ended = train_run(run, stop, quiet=True)
         accelerator.end_training()
         return ended.step

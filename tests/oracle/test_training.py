@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import comfy.model_sampling
 import pytest
 import torch
+from diffusers.optimization import get_scheduler
+from diffusers.training_utils import EMAModel
 from pack.ipadapter.adapters.families import BASE, PLUS
 from pack.ipadapter.adapters.writing import file_tensors
+from pack.ipadapter.errors import IPAdapterError
 from pack.ipadapter.host.training.data import encode_pictures, graph_pictures
 from pack.ipadapter.host.training.frozen import frozen_unet
+from pack.ipadapter.training.average import WeightAverage
 from pack.ipadapter.training.batches import Batches
 from pack.ipadapter.training.draws import draw_example
 from pack.ipadapter.training.fresh import new_adapter, new_spec
@@ -17,7 +23,7 @@ from pack.ipadapter.training.module import AdapterTraining
 from pack.ipadapter.training.recipe import Drops, Recipe
 
 from tests.adapters import EMBED, HIDDEN, PATCHES, AdapterFile
-from tests.oracle.training import Examples, reference_training
+from tests.oracle.training import Examples, min_snr_weights, reference_training
 from tests.small import MICRO, SD15, SDXL, host_model, make_pair, make_reference_unet, reference_weights
 from tests.world import conditioning
 
@@ -43,11 +49,11 @@ def features(kind, seed=4):
     return (torch.randn(n, PATCHES, HIDDEN, generator=generator) for n in (PICTURES, 1))
 
 
-def start(frozen, kind, layout):
+def start(frozen, kind, layout, min_snr=0.0):
     """A trainer's two halves on a small random model."""
     tokens = 4 if kind is BASE else 16
     spec = new_spec("new", kind, tokens, FEATURE_DIM[kind], frozen.layers)
-    training = AdapterTraining(new_adapter(spec, frozen.layer_weights(), seed=1), frozen)
+    training = AdapterTraining(new_adapter(spec, frozen.layer_weights(), seed=1), frozen, min_snr)
     return training, encode_pictures(frozen.patcher.model, graph(layout), tuple(features(kind)))
 
 
@@ -101,8 +107,10 @@ def relative(ours, theirs) -> float:
 
 def one_backward(frozen, kind, layout, recipe, prediction="epsilon", unet=None):
     """Gradients of one step on both sides."""
-    training, data = start(frozen, kind, layout)
+    training, data = start(frozen, kind, layout, recipe.min_snr)
     reference = reference_training(layout, as_file(training.adapter), prediction, unet)
+    if recipe.min_snr:
+        reference.weights = min_snr_weights(prediction, recipe.min_snr)
     keep = torch.optim.SGD(training.parameters(), lr=0.0)
     keep.zero_grad = lambda set_to_none=True: None  # keep the gradients to look at
     loss = train_step(training, Batches(data, frozen, recipe), keep, step=0)
@@ -150,6 +158,76 @@ def test_models_that_predict_velocity_or_flow_have_their_own_loss(prediction):
     with frozen_unet(model, None, gradient_checkpointing=False) as frozen:
         ours, theirs = one_backward(frozen, BASE, MICRO, recipe, prediction)
     assert relative(ours, theirs) < 1e-5
+
+
+@pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
+def test_examples_weigh_by_their_noise_as_min_snr_has_it(prediction):
+    model = make_pair(MICRO).host.clone()
+    if prediction != "epsilon":
+        with torch.inference_mode(False):
+            model.add_object_patch("model_sampling", sampling(prediction))
+    recipe = Recipe(BASE, batch_size=4, drops=MANY_DROPS, seed=5, min_snr=0.5)
+    with frozen_unet(model, None, gradient_checkpointing=False) as frozen:
+        ours, theirs = one_backward(frozen, BASE, MICRO, recipe, prediction)
+        plain, _ = one_backward(frozen, BASE, MICRO, replace(recipe, min_snr=0.0), prediction)
+    assert relative(ours, theirs) < 1e-5
+    assert relative(plain, theirs) > 0.01, "it makes a difference"
+
+
+def test_min_snr_is_refused_where_it_means_nothing():
+    model = make_pair(MICRO).host.clone()
+    with torch.inference_mode(False):
+        model.add_object_patch("model_sampling", sampling("flow"))
+    with (
+        frozen_unet(model, None, gradient_checkpointing=False) as frozen,
+        pytest.raises(IPAdapterError, match=r"min_snr is 5, but this model predicts the flow of .*: set min_snr to 0"),
+    ):
+        start(frozen, BASE, MICRO, min_snr=5.0)
+
+
+@pytest.mark.parametrize("warmup_steps", [0, 4])
+@pytest.mark.parametrize(
+    ("schedule", "theirs"), [("constant", "constant_with_warmup"), ("linear", "linear"), ("cosine", "cosine")]
+)
+def test_the_learning_rate_is_that_of_the_librarys_schedule(schedule, theirs, warmup_steps):
+    recipe = Recipe(steps=20, schedule=schedule, warmup_steps=warmup_steps, learning_rate=0.3)
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.3)
+    scheduler = get_scheduler(theirs, optimizer, num_warmup_steps=warmup_steps, num_training_steps=20)
+    expected = []
+    for _ in range(20):
+        expected += scheduler.get_last_lr()
+        optimizer.step()
+        scheduler.step()
+    assert [recipe.rate(step) for step in range(20)] == pytest.approx(expected, rel=1e-6)
+
+
+def test_a_run_is_made_at_the_schedules_rates(monkeypatch):
+    recipe, seen = Recipe(BASE, steps=4, schedule="linear", warmup_steps=1), []
+    with frozen_unet(make_pair(MICRO).host, None, gradient_checkpointing=False) as frozen:
+        training, data = start(frozen, BASE, MICRO)
+        step = torch.optim.AdamW.step
+        monkeypatch.setattr(
+            torch.optim.AdamW, "step", lambda self: (seen.append(self.param_groups[0]["lr"]), step(self))[1]
+        )
+        train(training, data, recipe, lambda number, loss: None)
+    assert seen == [recipe.rate(number) for number in range(4)] == pytest.approx([0.0, 1e-4, 2e-4 / 3, 1e-4 / 3])
+
+
+def test_the_average_of_the_weights_is_the_librarys():
+    with frozen_unet(make_pair(MICRO).host, None, gradient_checkpointing=False) as frozen:
+        training, data = start(frozen, BASE, MICRO)
+        adapter = training.adapter
+        theirs, ours = EMAModel(adapter.parameters(), decay=0.7), WeightAverage(adapter, 0.7)
+
+        def follow(step, loss):
+            theirs.step(adapter.parameters())
+            ours.follow(adapter)
+
+        train(training, data, Recipe(BASE, steps=12, learning_rate=0.01), follow)
+        pairs = list(zip(ours.adapter.parameters(), theirs.shadow_params, adapter.parameters(), strict=True))
+    assert ours.updates == 12
+    assert max(float((a - b).abs().max() / b.abs().max()) for a, b, _ in pairs) < 1e-6
+    assert max(float((a - c).abs().max()) for a, _, c in pairs) > 1e-3, "it is not the last step's"
 
 
 @pytest.mark.parametrize("kind", [BASE, PLUS], ids=lambda kind: kind.title)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import torch
 from diffusers import DDPMScheduler, UNet2DConditionModel
+from diffusers.training_utils import compute_snr
 from pack.ipadapter.adapters.diffusers_layout import from_diffusers
 from torch import Tensor
 from torch.nn.functional import mse_loss
@@ -38,6 +39,7 @@ class ReferenceTraining:
     layout: Layout
     unet: UNet2DConditionModel
     forward: Callable[[Examples], tuple[Tensor, Tensor, Tensor]]  # noisy input, timestep, target
+    weights: Callable[[Tensor], Tensor] = torch.ones_like  # of the examples, by their timesteps
 
     def loss(self, examples: Examples) -> Tensor:
         """`tutorial_train.py`: the mean squared error of the prediction."""
@@ -49,7 +51,8 @@ class ReferenceTraining:
             pooled = examples.pooled.to(self.unet.dtype)
             added |= {"text_embeds": pooled[:, :POOLED], "time_ids": pooled[:, POOLED:]}
         predicted = self.unet(noisy, timestep, text, added_cond_kwargs=added).sample
-        return mse_loss(predicted.float(), target.float())
+        errors = mse_loss(predicted.float(), target.float(), reduction="none").flatten(1).mean(1)
+        return (errors * self.weights(timestep)).mean()
 
     @property
     def trained(self) -> list[torch.nn.Parameter]:
@@ -73,11 +76,22 @@ def reference_training(
     return made
 
 
+SCHEDULE = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
+
+
+def min_snr_weights(prediction: str, gamma: float) -> Callable[[Tensor], Tensor]:
+    """As diffusers' `train_text_to_image.py` weighs its examples."""
+
+    def weights(timestep: Tensor) -> Tensor:
+        snr = compute_snr(DDPMScheduler(**SCHEDULE), timestep)
+        return snr.clamp(max=gamma) / (snr if prediction == "epsilon" else snr + 1)
+
+    return weights
+
+
 def discrete(prediction: str) -> Callable[[Examples], tuple[Tensor, Tensor, Tensor]]:
     """Stable Diffusion's schedule."""
-    scheduler = DDPMScheduler(
-        beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", prediction_type=prediction
-    )
+    scheduler = DDPMScheduler(**SCHEDULE, prediction_type=prediction)
 
     def forward(examples: Examples) -> tuple[Tensor, Tensor, Tensor]:
         timestep = (examples.time * 1000).long()

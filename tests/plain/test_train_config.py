@@ -64,6 +64,12 @@ def test_the_example_in_the_documentation_is_a_configuration():
         (('folder = "pictures"', 'folder = "pictures"\nresolution = 500'), r"data\.resolution is 500: .*multiple of 8"),
         (('checkpoint = "models/base.safetensors"', ""), "model needs checkpoint, or all of unet, clip and vae"),
         (('folder = "out"', ""), r"output\.folder is missing"),
+        (("[data]", "[training]\nschedule = 'step'\n[data]"), "training.schedule is 'step': .*'linear' or 'cosine'"),
+        (
+            ("[data]", "[training]\nwarmup_steps = 1000\n[data]"),
+            "warmup_steps is 1000 and steps 1000: the warm-up must",
+        ),
+        (("[data]", "[training]\nema_decay = 1.0\n[data]"), r"training\.ema_decay is 1.0: input should be less than 1"),
         (("[data]", "[data"), "is not TOML"),
     ],
 )

@@ -29,6 +29,7 @@ from ...files.opening import refuse_name
 from ...images.pixels import SMALLEST_SIDE
 from ...numbers import shorten, show
 from ...training.recipe import Drops, Recipe
+from .trackers import TENSORBOARD
 
 FAULTS_NAMED = 6  # faults named in a sentence
 FOLDER_KEY = "folder"  # of the validation context: where the file lies, which its relative paths are relative to
@@ -117,6 +118,10 @@ class TrainingSection(Section):
     drop_image: Probability = 0.05
     drop_both: Probability = 0.05
     mixed_precision: Literal["no", "fp16", "bf16"] = "no"
+    schedule: Literal["constant", "linear", "cosine"] = "constant"
+    warmup_steps: Annotated[int, Field(strict=True, ge=0, le=10_000_000)] = 0
+    min_snr: Annotated[float, Field(strict=True, ge=0, le=1000)] = 0.0
+    ema_decay: Annotated[float, Field(strict=True, ge=0, lt=1)] = 0.0
     gradient_checkpointing: Flag = False
     seed: Annotated[int, Field(strict=True, ge=0, lt=2**63)] = 0
 
@@ -138,7 +143,14 @@ class OutputSection(Section):
     keep: Count = 3
     log_every: Count = 10
     tensorboard: Flag = True
+    trackers: Annotated[list[str], BeforeValidator(as_list)] = []
+    project: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")] = "curves"
     license: str = ""
+
+    @property
+    def all_trackers(self) -> tuple[str, ...]:
+        """Each once."""
+        return tuple(dict.fromkeys([*([TENSORBOARD] if self.tensorboard else []), *self.trackers]))
 
 
 class HostSection(Section):
@@ -172,6 +184,9 @@ class Config(Section):
             weight_decay=t.weight_decay,
             drops=Drops(t.drop_text, t.drop_image, t.drop_both),
             seed=t.seed,
+            schedule=t.schedule,
+            warmup_steps=t.warmup_steps,
+            min_snr=t.min_snr,
         )
 
     @property

@@ -38,12 +38,15 @@ def bytes_of(tensors: Tensors) -> int:
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
 
 
-def checkpoints_bytes(spec: AdapterSpec, checkpoints: Checkpoints) -> int:
-    """Checkpoints that are still to come take so much at once, one more than are kept, and the last file."""
+def checkpoints_bytes(spec: AdapterSpec, checkpoints: Checkpoints, averages: int = 0) -> int:
+    """Checkpoints that are still to come take so much at once, one more than are kept, and the last file.
+
+    `averages` are further adapters in each.
+    """
     with torch.device("meta"):
         numbers = sum(parameter.numel() for parameter in IPAdapter(spec).parameters())
     to_come = checkpoints.keep + 1 - min(checkpoints.keep, len(checkpoints.complete()))
-    return (to_come * COPIES + 1) * numbers * FLOAT
+    return (to_come * (COPIES + averages) + 1 + averages) * numbers * FLOAT
 
 
 def refuse_little_room(needs: Mapping[Path, int]) -> None:

@@ -3,29 +3,33 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from ...adapters.checkpoint import read_checkpoint
+from ...adapters.module import IPAdapter, load_adapter
 from ...adapters.provenance import Provenance
 from ...adapters.writing import write_adapter
 from ...errors import IPAdapterError
 from ...files.replacing import clear_parts
 from ...files.tensors import read_metadata
+from ...training.average import WeightAverage
 from ...training.batches import Batches, Share
 from ...training.loop import DivergedError, gradient_length, refuse_divergence
 from ...training.module import AdapterTraining, TrainingSet
+from ...training.rates import set_rate
 from ...training.recipe import Recipe
 from .checkpoints import Checkpoints, RunCheckpoint, step_name
 from .journal import Journal, LossRow
 from .stopping import Stop
+from .trackers import open_trackers, refuse_trackers
 
 FIXED = (
     "kind",
@@ -34,7 +38,9 @@ FIXED = (
     "encoder width",
     "layer widths",
 )  # what a checkpoint cannot be gone on from with another
+COUNTED = ("step", "ema_updates")  # what differs by going on
 FINAL = "ip-adapter.safetensors"
+FINAL_AVERAGE = "ip-adapter-ema.safetensors"
 PROCESS_PATIENCE = timedelta(hours=2)  # of processes with each other, while one still encodes its pictures
 
 
@@ -46,6 +52,7 @@ class WritingSchedule:
     checkpoint_every: int = 1000
     keep: int = 3
     log_every: int = 10
+    project: str = "curves"  # what trackers call the runs
 
     @property
     def checkpoints(self) -> Checkpoints:
@@ -68,21 +75,20 @@ class RunOutcome:
 
 
 def make_accelerator(
-    mixed_precision: str, recipe: Recipe, folder: Path, cpu: bool = False, tensorboard: bool = False
+    mixed_precision: str, recipe: Recipe, folder: Path, cpu: bool = False, trackers: Sequence[str] = ()
 ) -> Any:
     """accelerate's object, before ComfyUI looks for a device: each process gets its own from it."""
     try:
         from accelerate import Accelerator, InitProcessGroupKwargs
     except ImportError as error:
         raise IPAdapterError("training from the command line needs accelerate: pip install accelerate.") from error
-    if tensorboard and find_spec("tensorboard") is None:
-        raise IPAdapterError("output.tensorboard needs its package: pip install tensorboard, or set it to false.")
+    refuse_trackers(trackers)
     try:
         return Accelerator(
             mixed_precision=mixed_precision,
             gradient_accumulation_steps=recipe.grad_accumulation,
             cpu=cpu,
-            log_with="tensorboard" if tensorboard else None,
+            log_with=list(trackers) or None,
             project_dir=folder,
             kwargs_handlers=[InitProcessGroupKwargs(timeout=PROCESS_PATIENCE)],
         )
@@ -111,6 +117,7 @@ class TrainingRun:
         schedule: WritingSchedule,
         provenance: Provenance,
         settings: Mapping[str, Any] | None = None,
+        ema_decay: float = 0.0,
     ) -> None:
         optimizer = recipe.optimizer(list(training.parameters()))
         self.accelerator, self.plain, self.data, self.recipe = accelerator, training, data, recipe
@@ -119,6 +126,7 @@ class TrainingRun:
         self.module, self.optimizer = accelerator.prepare(training, optimizer)
         self.share = Share(accelerator.process_index, accelerator.num_processes)
         self.batches = Batches(data, training.model, recipe, self.share)
+        self.average = WeightAverage(training.adapter, ema_decay) if ema_decay else None
         self.step = 0
         self.saved: RunCheckpoint | None = None
 
@@ -141,7 +149,12 @@ class TrainingRun:
             "processes": self.share.processes,
             "learning_rate": recipe.learning_rate,
             "weight_decay": recipe.weight_decay,
+            "schedule": recipe.schedule,
+            "warmup_steps": recipe.warmup_steps,
+            "min_snr": recipe.min_snr,
             **{f"drop_{name}": chance for name, chance in asdict(recipe.drops).items()},
+            "ema_decay": self.average.decay if self.average else 0.0,
+            "ema_updates": self.average.updates if self.average else 0,
             **self.settings,
         }
 
@@ -160,9 +173,14 @@ class TrainingRun:
         self.load(self.saved)
         self.accelerator.step = 0  # its count of micro-batches, of which another number may make a step now
         for group in self.optimizer.param_groups:
-            group.update(lr=self.recipe.learning_rate, weight_decay=self.recipe.weight_decay)
+            group["weight_decay"] = self.recipe.weight_decay
         self.step = self.saved.step
         return changed
+
+    def open_trackers(self) -> None:
+        """Curves begin, or go on, at this step."""
+        if self.accelerator.log_with:
+            open_trackers(self.accelerator, self.schedule.project, self.step, self.facts)
 
     def load(self, saved: RunCheckpoint) -> None:
         """Take weights and optimizer from a checkpoint. Raises IPAdapterError where one of its files is damaged."""
@@ -170,12 +188,23 @@ class TrainingRun:
             self.accelerator.load_state(str(saved.folder))
         except Exception as error:  # each library raises its own, and torch advises to let a pickle run
             raise saved.damaged("its weights or its optimizer's state cannot be read") from error
+        if self.average is not None:
+            self.average = self.saved_average(saved, self.average.decay)
+
+    def saved_average(self, saved: RunCheckpoint, decay: float) -> WeightAverage:
+        """The average of a checkpoint; from its weights on where it has none."""
+        path, adapter = saved.folder / average_name(saved.step), self.plain.adapter
+        if not path.is_file():
+            return WeightAverage(adapter, decay)
+        kept = load_adapter(read_checkpoint(path), adapter.spec).to(self.plain.model.device)
+        return WeightAverage(kept, decay, saved.facts["ema_updates"])
 
     def one_step(self, stop: Stop) -> tuple[float, bool]:
         """One optimizer step; the mean loss over all processes, and whether any of them is to stop.
 
         Raises DivergedError before any weight is harmed. The host waits for the device once, before the optimizer.
         """
+        set_rate(self.optimizer, self.recipe.rate(self.step))
         losses: list[Tensor] = []
         said = Said(0.0, 0.0, 0.0)
         for number in self.recipe.batches_of(self.step):
@@ -189,6 +218,8 @@ class TrainingRun:
                     refuse_divergence(said.loss, said.gradient, self.step)
                 self.optimizer.step()
                 self.optimizer.zero_grad()
+        if self.average is not None:
+            self.average.follow(self.plain.adapter)
         self.step += 1
         return said.loss, said.stop > 0
 
@@ -217,6 +248,7 @@ class TrainingRun:
         self.accelerator.wait_for_everyone()
         if main:
             with checkpoints.telling(self.step):
+                self.write_average(checkpoints.unfinished(self.step) / average_name(self.step))
                 self.write_file(checkpoints.unfinished(self.step) / adapter_name(self.step))
             checkpoints.finish(self.step, self.facts)
         self.accelerator.wait_for_everyone()
@@ -225,13 +257,26 @@ class TrainingRun:
 
     def write_file(self, path: Path) -> Path:
         """The adapter, ready for use."""
-        about = replace(self.provenance, steps=self.provenance.steps + self.step)
-        return write_adapter(path, self.plain.adapter, about)
+        return self.write(path, self.plain.adapter)
+
+    def write_average(self, path: Path) -> None:
+        """The average of its weights, where one is taken, ready for use too."""
+        if self.average is not None:
+            self.write(path, self.average.adapter)
+
+    def write(self, path: Path, adapter: IPAdapter) -> Path:
+        """Weights with what they were made from."""
+        return write_adapter(path, adapter, replace(self.provenance, steps=self.provenance.steps + self.step))
 
 
 def adapter_name(step: int) -> str:
     """`ip-adapter-step-000100.safetensors`"""
     return f"ip-adapter-{step_name(step)}.safetensors"
+
+
+def average_name(step: int) -> str:
+    """`ip-adapter-ema-step-000100.safetensors`"""
+    return f"ip-adapter-ema-{step_name(step)}.safetensors"
 
 
 def differences(saved: RunCheckpoint, facts: dict[str, Any]) -> list[str]:
@@ -245,7 +290,7 @@ def differences(saved: RunCheckpoint, facts: dict[str, Any]) -> list[str]:
                 f"the checkpoint '{saved.folder}' is of a run with {name} {was}, but now {name} is {now}: give this "
                 "run another output.folder, or the former setting."
             )
-    return [f"{name} {was} → {now}" for name, (was, now) in changed.items() if name != "step"]
+    return [f"{name} {was} → {now}" for name, (was, now) in changed.items() if name not in COUNTED]
 
 
 def train_run(run: TrainingRun, stop: Stop, quiet: bool = False) -> RunOutcome:
@@ -264,6 +309,7 @@ def train_run(run: TrainingRun, stop: Stop, quiet: bool = False) -> RunOutcome:
                 run.save()
     run.save()
     if run.accelerator.is_main_process:
+        run.write_average(run.schedule.folder / FINAL_AVERAGE)
         run.write_file(run.schedule.folder / FINAL)
     return RunOutcome(run.step, run.schedule.folder / FINAL)
 
@@ -283,7 +329,7 @@ def run_journal(run: TrainingRun, quiet: bool) -> Iterator[Any]:
 
     def note(loss: float, seconds: float) -> None:
         examples = run.recipe.examples_a_step * run.share.processes
-        pending.append(LossRow(run.step, loss, run.recipe.learning_rate, examples / max(seconds, 1e-9)))
+        pending.append(LossRow(run.step, loss, run.recipe.rate(run.step - 1), examples / max(seconds, 1e-9)))
         bar.update()
         due = run.step % run.schedule.log_every == 0 or run.step % run.schedule.checkpoint_every == 0
         if due:
@@ -304,5 +350,6 @@ def write_down(run: TrainingRun, journal: Journal, pending: list[LossRow], bar: 
     loss = sum(row.loss for row in pending) / len(pending)
     speed = len(pending) / sum(1 / row.examples_per_second for row in pending)
     bar.set_postfix(loss=f"{loss:.4f}", examples_per_second=f"{speed:.3g}")
-    run.accelerator.log({"loss": loss, "examples_per_second": speed}, step=run.step)
+    told = {"loss": loss, "learning_rate": pending[-1].learning_rate, "examples_per_second": speed}
+    run.accelerator.log(told, step=run.step)
     pending.clear()

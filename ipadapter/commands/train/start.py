@@ -36,9 +36,12 @@ def run_config(config: Config) -> RunOutcome:
     entries = list_data(config)
     make_folder(config.output.folder)
     start = spec_of_start(config)
-    cpu, tensorboard = on_cpu(config.host.options), config.output.tensorboard
     accelerator = make_accelerator(
-        config.training.mixed_precision, config.recipe, config.output.folder, cpu, tensorboard
+        config.training.mixed_precision,
+        config.recipe,
+        config.output.folder,
+        on_cpu(config.host.options),
+        config.output.all_trackers,
     )
     start_host(config.host.options, config.host.path)
     with Stop().listening() as stop:
@@ -184,9 +187,16 @@ def open_run(config: Config, plan: Plan, accelerator: Any) -> Iterator[TrainingR
     about = Provenance(config.model.clip_vision.stem, start.provenance.steps if start else 0, config.output.license)
     precision = DTYPE_OF[config.training.mixed_precision]
     with frozen_unet(model, precision, config.training.gradient_checkpointing, recipe.kind) as frozen:
-        training = AdapterTraining(graph.first_adapter(spec, frozen, recipe, start), frozen)
+        training = AdapterTraining(graph.first_adapter(spec, frozen, recipe, start), frozen, recipe.min_snr)
         run = TrainingRun(
-            accelerator, training, data, recipe, writing_schedule(config), about, settings_of(config, plan)
+            accelerator,
+            training,
+            data,
+            recipe,
+            writing_schedule(config),
+            about,
+            settings_of(config, plan),
+            config.training.ema_decay,
         )
         begin(run, data, plan)
         yield run
@@ -205,13 +215,14 @@ def settings_of(config: Config, plan: Plan) -> dict[str, Any]:
 
 def for_checkpoints(config: Config, spec: AdapterSpec) -> dict[Path, int]:
     """The room that they need."""
-    return {config.output.folder: checkpoints_bytes(spec, writing_schedule(config).checkpoints)}
+    checkpoints = writing_schedule(config).checkpoints
+    return {config.output.folder: checkpoints_bytes(spec, checkpoints, int(config.training.ema_decay > 0))}
 
 
 def writing_schedule(config: Config) -> WritingSchedule:
     """When what is written."""
     output = config.output
-    return WritingSchedule(output.folder, output.checkpoint_every, output.keep, output.log_every)
+    return WritingSchedule(output.folder, output.checkpoint_every, output.keep, output.log_every, output.project)
 
 
 def begin(run: TrainingRun, data: CachedSet, plan: Plan) -> None:
@@ -222,9 +233,7 @@ def begin(run: TrainingRun, data: CachedSet, plan: Plan) -> None:
             f"'{run.saved.folder}' is at step {run.step} and training.steps is {run.recipe.steps}: all is done; raise "
             "training.steps to go on."
         )
-    if run.accelerator.log_with:
-        curves = {"tensorboard": {"purge_step": run.step + 1}}
-        run.accelerator.init_trackers("curves", init_kwargs=curves)
+    run.open_trackers()
     origin = f"goes on from step {run.step}" if run.saved else "starts"
     since = f" (changed: {', '.join(changed)})" if changed else ""
     left_out = len(plan.entries) - len(data)

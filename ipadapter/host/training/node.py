@@ -21,6 +21,7 @@ from ...errors import IPAdapterError
 from ...training.fresh import continued, new_adapter, new_spec
 from ...training.loop import DivergedError, train
 from ...training.module import AdapterTraining
+from ...training.objective import refuse_min_snr
 from ...training.recipe import Recipe
 from ..adapters.adapter import Adapter, trained_adapter
 from ..adapters.saving import save_to_output
@@ -52,14 +53,15 @@ def train_adapter(
     watch: TrainingWatch,
 ) -> Trained:
     """Train as the paper does. Raises IPAdapterError where the parts do not fit, before anything is computed."""
-    layers, _ = trainable_layers(model, recipe.kind), prediction_of(model)
+    layers = trainable_layers(model, recipe.kind)
+    refuse_min_snr(prediction_of(model), recipe.min_snr)
     refuse_mixed_sizes(pictures.latents, recipe.batch_size)
     if start is not None:
         refuse_other_start(start.spec, model, recipe)
     features, encoder = encode_features(clip_vision, pictures.images, recipe.kind)
     spec = spec_for(recipe, features[0].shape[-1], layers, start)
     with frozen_unet(model, compute_dtype(model, precision), gradient_checkpointing, recipe.kind) as frozen:
-        training = AdapterTraining(first_adapter(spec, frozen, recipe, start), frozen)
+        training = AdapterTraining(first_adapter(spec, frozen, recipe, start), frozen, recipe.min_snr)
         data = encode_pictures(frozen.patcher.model, pictures, features)
         refuse_mixed_texts([*data.conds, *data.empty], recipe.batch_size)
         before = start.provenance.steps if start else 0
