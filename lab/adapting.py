@@ -52,6 +52,9 @@ class Lesson:
     def latents(self, indices: Sequence[int]) -> Tensor:
         return self.clean[list(indices)]
 
+    def areas(self, indices: Sequence[int]) -> None:
+        return None
+
     def features(self, indices: Sequence[int], dropped: Sequence[bool]) -> Tensor:
         rows = zip(indices, dropped, strict=True)
         return torch.cat([self.nothing if drop else self.encoded[i : i + 1].float() for i, drop in rows])

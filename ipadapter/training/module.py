@@ -14,7 +14,7 @@ from ..adapters.module import IPAdapter
 from ..attention.decoupled import Branch, Branches, split_heads
 from ..backbones.backbone import CrossAttentionLayer
 from .draws import Draw
-from .objective import Prediction, prediction_loss, refuse_min_snr
+from .objective import Prediction, prediction_errors, refuse_min_snr
 from .recipe import Drops
 from .sending import send
 
@@ -55,6 +55,9 @@ class TrainingSet(Protocol):
     def latents(self, indices: Sequence[int]) -> Tensor:
         """What the base model denoises, in its own scale: (B, C, h, w). Of one size."""
 
+    def areas(self, indices: Sequence[int]) -> Tensor | None:
+        """How much each place of a picture is learned from, (B, 1, h, w) in 0 … 1; None: all of every picture."""
+
     def features(self, indices: Sequence[int], dropped: Sequence[bool]) -> Tensor:
         """What the projection reads, the family's "no image" where dropped: (B, E) or (B, S, D)."""
 
@@ -71,6 +74,7 @@ class Batch:
     sigma: Tensor  # (B,)
     features: Tensor  # (B, E) or (B, S, D)
     text: ModelText
+    area: Tensor | None  # (B, 1, h, w)
 
 
 def make_batch(data: TrainingSet, model: FrozenModel, draws: Sequence[Draw], drops: Drops) -> Batch:
@@ -78,13 +82,14 @@ def make_batch(data: TrainingSet, model: FrozenModel, draws: Sequence[Draw], dro
     indices = [draw.index for draw in draws]
     dropped = [drops.decide(draw.drop) for draw in draws]
     latents = data.latents(indices).float()
-    text = data.text(indices, [each.text for each in dropped])
+    text, area = data.text(indices, [each.text for each in dropped]), data.areas(indices)
     return Batch(
         latents=send(latents, model.device),
         noise=send(torch.stack([draw.noise(tuple(latents.shape[1:])) for draw in draws]), model.device),
         sigma=send(torch.tensor([model.sigma(draw.time) for draw in draws]), model.device),
         features=send(data.features(indices, [each.image for each in dropped]).float(), model.device),
         text={name: send(tensor, model.device) for name, tensor in text.items()},
+        area=None if area is None else send(area.float(), model.device),
     )
 
 
@@ -102,7 +107,8 @@ class AdapterTraining(nn.Module):
         noisy = self.model.add_noise(batch.latents, batch.noise, batch.sigma)
         branches = image_branches(self.adapter, batch.features, self.model.layers)
         denoised = self.model.denoise(noisy, batch.sigma, batch.text, branches)
-        return prediction_loss(self.model.prediction, denoised, batch.latents, batch.sigma, self.min_snr)
+        errors = prediction_errors(self.model.prediction, denoised, batch.latents, batch.sigma, self.min_snr)
+        return (errors if batch.area is None else errors * batch.area).mean()
 
 
 def image_branches(adapter: IPAdapter, features: Tensor, layers: tuple[CrossAttentionLayer, ...]) -> Branches:

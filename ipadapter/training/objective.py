@@ -63,9 +63,9 @@ def error_weight(prediction: Prediction, sigma: Tensor, min_snr: float) -> Tenso
     return weight * MIN_SNR[prediction](sigma, min_snr).sqrt() if min_snr else weight
 
 
-def prediction_loss(
+def prediction_errors(
     prediction: Prediction, denoised: Tensor, clean: Tensor, sigma: Tensor, min_snr: float = 0.0
 ) -> Tensor:
-    """Mean over everything of the squared error of the prediction; (B, C, h, w), (B, C, h, w) and (B,)."""
+    """Squared errors of the prediction, (B, C, h, w), of (B, C, h, w), (B, C, h, w) and (B,)."""
     weight = error_weight(prediction, sigma.float(), min_snr).view(-1, *[1] * (clean.ndim - 1))
-    return ((denoised.float() - clean.float()) * weight).square().mean()
+    return ((denoised.float() - clean.float()) * weight).square()

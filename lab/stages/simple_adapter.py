@@ -13,7 +13,7 @@ from ipadapter.adapters.projection import LinearProjection
 from ipadapter.host.training.frozen import FrozenUNet, frozen_unet
 from ipadapter.training.fresh import new_adapter, new_spec
 from ipadapter.training.module import AdapterTraining, Batch
-from ipadapter.training.objective import prediction_loss
+from ipadapter.training.objective import prediction_errors
 
 from .. import files, store
 from ..adapting import make_lesson, recipe_for, teach
@@ -32,7 +32,7 @@ class SimpleTraining(AdapterTraining):
         tokens = self.adapter(batch.features)
         text = batch.text | {"c_crossattn": torch.cat([batch.text["c_crossattn"], tokens], dim=1)}
         denoised = self.model.denoise(noisy, batch.sigma, text, {})
-        return prediction_loss(self.model.prediction, denoised, batch.latents, batch.sigma)
+        return prediction_errors(self.model.prediction, denoised, batch.latents, batch.sigma).mean()
 
 
 def build(seed: int) -> dict[str, Any]:

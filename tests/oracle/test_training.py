@@ -12,7 +12,7 @@ from diffusers.training_utils import EMAModel
 from pack.ipadapter.adapters.families import BASE, PLUS
 from pack.ipadapter.adapters.writing import file_tensors
 from pack.ipadapter.errors import IPAdapterError
-from pack.ipadapter.host.training.data import encode_pictures, graph_pictures
+from pack.ipadapter.host.training.data import encode_pictures, graph_pictures, learned_places
 from pack.ipadapter.host.training.frozen import frozen_unet
 from pack.ipadapter.training.average import WeightAverage
 from pack.ipadapter.training.batches import Batches
@@ -172,6 +172,21 @@ def test_examples_weigh_by_their_noise_as_min_snr_has_it(prediction):
         plain, _ = one_backward(frozen, BASE, MICRO, replace(recipe, min_snr=0.0), prediction)
     assert relative(ours, theirs) < 1e-5
     assert relative(plain, theirs) > 0.01, "it makes a difference"
+
+
+def test_only_what_a_latents_mask_shows_is_learned_from():
+    recipe = Recipe(BASE, batch_size=4, drops=MANY_DROPS, seed=5)
+    mask = torch.zeros(1, 1, 32, 32)  # twice the latents' size, as a picture's mask is larger
+    mask[..., :16] = 1.0
+    with frozen_unet(make_pair(MICRO).host, None, gradient_checkpointing=False) as frozen:
+        training, plain = start(frozen, BASE, MICRO)
+        masked = replace(plain, places=learned_places(replace(graph(MICRO), areas=[mask] * PICTURES)))
+        reference = reference_training(MICRO, as_file(training.adapter))
+        reference.area = torch.nn.functional.pad(torch.ones(4, 1, 16, 8), (0, 8))
+        training(Batches(masked, frozen, recipe).take(0)).backward()
+        reference.loss(examples_of(plain, recipe, 0)).backward()
+        ours, theirs = gradients(training), reference.public(lambda p: p.grad)
+    assert relative(ours, theirs) < 1e-5
 
 
 def test_min_snr_is_refused_where_it_means_nothing():

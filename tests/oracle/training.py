@@ -40,6 +40,7 @@ class ReferenceTraining:
     unet: UNet2DConditionModel
     forward: Callable[[Examples], tuple[Tensor, Tensor, Tensor]]  # noisy input, timestep, target
     weights: Callable[[Tensor], Tensor] = torch.ones_like  # of the examples, by their timesteps
+    area: float | Tensor = 1.0  # (B, 1, h, w), what is learned from
 
     def loss(self, examples: Examples) -> Tensor:
         """`tutorial_train.py`: the mean squared error of the prediction."""
@@ -51,8 +52,8 @@ class ReferenceTraining:
             pooled = examples.pooled.to(self.unet.dtype)
             added |= {"text_embeds": pooled[:, :POOLED], "time_ids": pooled[:, POOLED:]}
         predicted = self.unet(noisy, timestep, text, added_cond_kwargs=added).sample
-        errors = mse_loss(predicted.float(), target.float(), reduction="none").flatten(1).mean(1)
-        return (errors * self.weights(timestep)).mean()
+        errors = mse_loss(predicted.float(), target.float(), reduction="none") * self.area
+        return (errors.flatten(1).mean(1) * self.weights(timestep)).mean()
 
     @property
     def trained(self) -> list[torch.nn.Parameter]:

@@ -76,6 +76,18 @@ def test_examples_come_back_as_they_were_encoded(data):
     assert torch.equal(told, torch.stack([encoders.text("caption 2")[0], encoders.text("")[0]]))
 
 
+def test_transparent_places_are_kept_where_they_are_to_count(data):
+    whole = Image.open(data / "2.png").convert("RGBA")
+    whole.putalpha(Image.linear_gradient("L").resize(whole.size))
+    whole.save(data / "2.png")
+    for settings in (SETTINGS, replace(SETTINGS, alpha_is_mask=True)):
+        fill(plan := plan_of(data, settings), SmallEncoders())
+        area = open_set(plan).areas([2, 0])
+        assert (area is not None) == settings.alpha_is_mask
+    assert area.shape == (2, 1, 4, 4) and torch.equal(area[1], torch.ones(1, 4, 4))
+    assert area[0, 0, 0].max() < 0.2 and area[0, 0, -1].min() > 0.8
+
+
 def test_a_text_is_encoded_once_and_the_empty_one_is_there(data):
     encoders = Counting()
     fill(plan_of(data), encoders)

@@ -292,6 +292,19 @@ def test_grey_palette_transparent_and_16_bit_pictures_are_read():
     assert open_training_picture(png(deep), 8).pixels.mean() == pytest.approx(0.5, abs=0.01)
 
 
+def test_the_area_is_how_opaque_each_place_of_the_latent_is():
+    image = picture(40, 32).convert("RGBA")
+    alpha = Image.new("L", image.size, 255)
+    alpha.paste(0, (0, 0, 20, 32))  # its left half, of which the crop to 32×32 has 16 columns
+    image.putalpha(alpha)
+    area = open_training_picture(png(image), 32).area
+    assert torch.equal(area, torch.tensor([0.0, 0.0, 1.0, 1.0]).expand(1, 4, 4))
+    palette = picture(32, 32).convert("P")
+    for mode, see_through in (("RGB", {}), ("P", {"transparency": palette.getpixel((0, 0))})):
+        whole = open_training_picture(png(palette.convert(mode), **see_through), 32).area
+        assert (whole.min() < 1) == bool(see_through)
+
+
 @pytest.mark.parametrize(
     ("content", "why"),
     [

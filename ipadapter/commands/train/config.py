@@ -97,6 +97,7 @@ class DataSection(Section):
     caption_extension: Annotated[str, Field(pattern=r"^\.?[A-Za-z0-9_.-]+$")] = "txt"
     missing_captions: Literal["refuse", "empty"] = "refuse"
     skip_bad: Flag = False
+    alpha_is_mask: Flag = False
 
     @model_validator(mode="after")
     def one_source(self) -> DataSection:

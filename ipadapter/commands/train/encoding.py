@@ -45,6 +45,7 @@ class Settings:
     chunk: int = 256
     batch_size: int = 8
     skip_bad: bool = False
+    alpha_is_mask: bool = False
 
 
 @dataclass(frozen=True)
@@ -196,7 +197,8 @@ def encode_group(encoders: Encoders, group: Opened, settings: Settings, rows: di
     """A few pictures at once."""
     entries, pictures = zip(*group, strict=True)
     latents = encoders.latents(torch.stack([picture.pixels for picture in pictures]))
-    return {
+    area = {"area": torch.stack([picture.area for picture in pictures]).to(settings.dtype)}
+    return (area if settings.alpha_is_mask else {}) | {
         "latents": latents.to(settings.dtype),
         "features": encoders.features([picture.whole for picture in pictures]).to(settings.dtype),
         "sizes": torch.tensor([astuple(picture.sizes) for picture in pictures]),  # (N, 4)

@@ -37,6 +37,10 @@ class CachedSet:
         """(B, C, h, w)"""
         return self.pictures.get("latents", indices).float()
 
+    def areas(self, indices: Sequence[int]) -> Tensor | None:
+        """(B, 1, h, w), where transparent places are left out"""
+        return self.pictures.get("area", indices) if self.pictures.has("area") else None
+
     def features(self, indices: Sequence[int], dropped: Sequence[bool]) -> Tensor:
         """(B, E) or (B, S, D)"""
         rows = zip(indices, dropped, strict=True)

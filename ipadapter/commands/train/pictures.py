@@ -12,7 +12,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import avg_pool2d
 
+from ...backbones.unet import UNET
 from ...errors import IPAdapterError
 from ...images.pixels import refuse_unusable
 from ...numbers import shorten
@@ -36,26 +38,34 @@ class TrainingPicture:
 
     whole: Tensor  # (1, H, W, 3) in 0 … 1, for the image encoder
     pixels: Tensor  # (R, R, 3) in 0 … 1, for the VAE
+    area: Tensor  # (1, R / 8, R / 8), how opaque each place of the latent is, in 0 … 1
     sizes: Sizes
 
 
 def open_training_picture(content: bytes, resolution: int) -> TrainingPicture:
     """Decode and crop a picture. Raises IPAdapterError for what is unreadable, tiny or only a line."""
-    image = decode_image(content)
+    image, opacity = decode_image(content)
     whole = to_tensor(image)[None]  # (1, H, W, 3)
     refuse_unusable(whole)
     cropped, top, left = crop(image, resolution)
-    return TrainingPicture(whole, to_tensor(cropped), Sizes(image.height, image.width, top, left))
+    area = latent_area(crop(opacity, resolution)[0])
+    return TrainingPicture(whole, to_tensor(cropped), area, Sizes(image.height, image.width, top, left))
 
 
-def decode_image(content: bytes) -> Any:
-    """A PIL image in RGB, upright."""
+def latent_area(opacity: Any) -> Tensor:
+    """The mean of each latent pixel's square, (1, R / 8, R / 8)."""
+    return avg_pool2d(to_tensor(opacity).movedim(-1, 0), UNET.pixels)
+
+
+def decode_image(content: bytes) -> tuple[Any, Any]:
+    """A PIL image in RGB, upright, and how opaque it is, in L."""
     from PIL import Image, ImageOps, UnidentifiedImageError
 
     try:
         with Image.open(io.BytesIO(content)) as image:
             image.load()
-            return to_rgb(ImageOps.exif_transpose(image))
+            upright = ImageOps.exif_transpose(image)
+            return to_rgb(upright), opacity_of(upright)
     except UnidentifiedImageError as error:
         raise IPAdapterError("not a readable picture: its format is not known") from error
     except Exception as error:  # decoders raise whatever a damaged file leads them to
@@ -69,10 +79,19 @@ def to_rgb(image: Any) -> Any:
     return image.convert("RGB")
 
 
+def opacity_of(image: Any) -> Any:
+    """The alpha channel, whatever it is kept as; white where there is none."""
+    from PIL import Image
+
+    if image.has_transparency_data:
+        return image.convert("RGBA").getchannel("A")
+    return Image.new("L", image.size, 255)
+
+
 def to_tensor(image: Any) -> Tensor:
-    """(H, W, 3) in 0 … 1."""
+    """(H, W, bands) in 0 … 1."""
     pixels = torch.frombuffer(bytearray(image.tobytes()), dtype=torch.uint8)
-    return pixels.view(image.height, image.width, 3).float() / 255.0  # (H, W, 3)
+    return pixels.view(image.height, image.width, -1).float() / 255.0  # (H, W, bands)
 
 
 def crop(image: Any, resolution: int) -> tuple[Any, int, int]:

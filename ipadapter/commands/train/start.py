@@ -110,6 +110,7 @@ def plan_of(config: Config, entries: list[Entry]) -> Plan:
         chunk=config.cache.chunk,
         batch_size=config.cache.batch_size,
         skip_bad=config.data.skip_bad,
+        alpha_is_mask=config.data.alpha_is_mask,
     )
     stamps = [file_stamp(path) for path in files_of(config).of_encoders]
     made_with = (config.model.kind, *config.host.options, *stamps)  # options decide precisions and attentions

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import comfy.clip_vision
@@ -13,6 +13,7 @@ import comfy.model_base
 import comfy.sampler_helpers
 import comfy.samplers
 import torch
+from comfy.utils import reshape_mask
 from torch import Tensor
 
 from ...adapters.family import Family, Unconditional
@@ -44,6 +45,7 @@ class GraphPictures:
     latents: list[Tensor]
     texts: list[list[Any]]  # each a tensor and its options
     empty: list[Any]
+    areas: list[Tensor | None] = field(default_factory=list)  # (1, 1, H, W) each, of the latents' masks
 
     def __len__(self) -> int:
         return len(self.images)
@@ -58,6 +60,7 @@ def graph_pictures(
     """Lists and batches as single pictures. Raises IPAdapterError where the counts do not fit each other."""
     pictures = [picture for batch in images for picture in batch.split(1)]
     samples = [sample for entry in latents for sample in entry["samples"].split(1)]
+    areas = [area for entry in latents for area in areas_of(entry)]
     texts = [text for conditioning in positive for text in conditioning]
     texts = texts * len(pictures) if len(texts) == 1 else texts
     if not (len(pictures) == len(samples) == len(texts)) or not pictures:
@@ -67,7 +70,16 @@ def graph_pictures(
         )
     for text in (*texts, *empty):
         refuse_unlearned(text[1])
-    return GraphPictures(pictures, samples, texts, empty[0])
+    return GraphPictures(pictures, samples, texts, empty[0], areas)
+
+
+def areas_of(latents: dict[str, Tensor]) -> list[Tensor | None]:
+    """The mask of each latent, (1, 1, H, W), as Set Latent Noise Mask leaves it: the last ones repeat the first."""
+    count, mask = len(latents["samples"]), latents.get("noise_mask")
+    if mask is None:
+        return [None] * count
+    rows = mask.reshape(-1, 1, *mask.shape[-2:]).float()
+    return [rows[number % len(rows)][None] for number in range(count)]
 
 
 def refuse_unlearned(options: dict[str, Any]) -> None:
@@ -109,6 +121,7 @@ class EncodedPictures:
     """`TrainingSet` of the trainer."""
 
     clean: list[Tensor]  # (1, C, h, w) each, in the model's own scale
+    places: list[Tensor] | None  # (1, 1, h, w) each: how much of a picture is learned from
     conds: list[ModelConds]
     empty: list[ModelConds]  # the empty prompt, for each picture
     encoded: Tensor  # (N, E) or (N, S, D)
@@ -120,6 +133,9 @@ class EncodedPictures:
 
     def latents(self, indices: Sequence[int]) -> Tensor:
         return torch.cat([self.clean[index] for index in indices])
+
+    def areas(self, indices: Sequence[int]) -> Tensor | None:
+        return None if self.places is None else torch.cat([self.places[index] for index in indices])
 
     def features(self, indices: Sequence[int], dropped: Sequence[bool]) -> Tensor:
         rows = zip(indices, dropped, strict=True)
@@ -151,12 +167,21 @@ def encode_pictures(
 
     return EncodedPictures(
         clean=[model.process_latent_in(latent.clone().float()) for latent in pictures.latents],
+        places=learned_places(pictures),
         conds=[conds(*pair) for pair in zip(pictures.texts, pictures.latents, strict=True)],
         empty=[conds(pictures.empty, latent) for latent in pictures.latents],
         encoded=encoded,
         nothing=nothing,
         empty_text=pictures.empty,
     )
+
+
+def learned_places(pictures: GraphPictures) -> list[Tensor] | None:
+    """Masks at the latents' size, as the host resizes them; all of a picture where only others have one."""
+    if all(area is None for area in pictures.areas):
+        return None
+    pairs = zip(pictures.areas, (latent.shape[-2:] for latent in pictures.latents), strict=True)
+    return [torch.ones(1, 1, *size) if area is None else reshape_mask(area, (1, 1, *size)) for area, size in pairs]
 
 
 def model_conds(model: comfy.model_base.BaseModel, text: list[Any], latent: Tensor) -> ModelConds:
