@@ -1,4 +1,9 @@
-"""Many small runs of training, each in a process of its own, without importing everything in each: they are forked."""
+"""Many small runs of training, each in a process of its own, without importing everything in each: they are forked.
+
+    python -m tests.host.forks
+
+imports once what a run needs, and is asked for runs line by line: a module, and what its `asked` takes.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +11,12 @@ import gc
 import importlib
 import json
 import os
+import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -21,6 +29,7 @@ from ipadapter.host.launch import start_host
 IMPORTED = (
     "accelerate",
     "ipadapter.host.training.frozen",
+    "ipadapter.host.training.models",
     "multiprocessing.synchronize",
     "torch.utils.serialization.config",
 )
@@ -74,3 +83,44 @@ def carry_out_and_tell(action: Callable[[], Mapping[str, Any]], pipe: int) -> No
         told, code = {"error": f"{type(error).__name__}: {error}"}, 1
     os.write(pipe, json.dumps(told).encode())
     os._exit(code)
+
+
+@dataclass(frozen=True)
+class Forker:
+    """The process above, as those see it who ask."""
+
+    process: subprocess.Popen[str]
+    log: Path
+
+    def ask(self, module: str, *asked: Any) -> Any:
+        """What a module of this folder makes of it there."""
+        assert self.process.stdin is not None and self.process.stdout is not None
+        self.process.stdin.write(json.dumps([f"{__package__}.{module}", asked]) + "\n")
+        self.process.stdin.flush()
+        answer = self.process.stdout.readline()
+        assert answer, self.log.read_text()
+        return json.loads(answer)
+
+
+@contextmanager
+def forking(root: Path, log: Path, environment: Mapping[str, str]) -> Iterator[Forker]:
+    """Start it in a folder, and end it in every case."""
+    command = (sys.executable, "-m", __name__)
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with log.open("w") as errors:
+        process = subprocess.Popen(command, cwd=root, env=environment, text=True, stderr=errors, **pipes)
+    try:
+        yield Forker(process, log)
+    finally:
+        process.communicate()
+
+
+def main() -> None:
+    prepare()
+    for line in sys.stdin:
+        module, asked = json.loads(line)
+        print(json.dumps(importlib.import_module(module).asked(*asked)), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -9,7 +9,8 @@ import re
 import shutil
 import subprocess
 import sys
-from dataclasses import replace
+from collections.abc import Iterator
+from dataclasses import asdict, replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -30,7 +31,7 @@ from ipadapter.errors import IPAdapterError
 from ipadapter.files.headers import read_header
 from tests.adapters import random_adapter
 from tests.comfyui import HOST
-from tests.host.forks import REFUSED
+from tests.host.forks import REFUSED, Forker, forking
 from tests.host.train_cli_world import Job, carry_out
 from tests.host.train_every_division import DIVISIONS, STEPS
 from tests.naming import ROOT
@@ -41,9 +42,11 @@ FORKED = pytest.mark.skipif(sys.platform != "linux", reason="forks processes tha
 STAND_IN = ROOT / ".models" / "checkpoints" / "v1-5-pruned-emaonly-fp16.safetensors"
 
 
+ENVIRONMENT = os.environ | {"COMFYUI_PATH": str(HOST), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+
+
 def start(command: tuple[str, ...], timeout: int = 400) -> subprocess.CompletedProcess[str]:
-    environment = os.environ | {"COMFYUI_PATH": str(HOST), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=timeout)
+    return subprocess.run(command, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, timeout=timeout)
 
 
 def succeed(command: tuple[str, ...]) -> str:
@@ -60,6 +63,13 @@ def fresh_accelerate():
 
     AcceleratorState._reset_state(True)
     GradientState._reset_state()
+
+
+@pytest.fixture(scope="module")
+def forker(tmp_path_factory) -> Iterator[Forker]:
+    """For runs that end their process, or that need one to themselves."""
+    with forking(ROOT, tmp_path_factory.mktemp("forks") / "errors.txt", ENVIRONMENT) as made:
+        yield made
 
 
 @pytest.fixture(scope="module")
@@ -104,9 +114,15 @@ def steps_kept(folder: Path) -> list[str]:
     return sorted(path.name for path in (folder / "checkpoints").iterdir())
 
 
-def test_a_killed_run_goes_on_to_the_very_same_bits(pictures, uninterrupted, tmp_path):
+def carry_out_apart(job: Job, forker: Forker) -> dict:
+    """How a run ended in a process of its own."""
+    return forker.ask("train_cli_world", asdict(job))
+
+
+@FORKED
+def test_a_killed_run_goes_on_to_the_very_same_bits(pictures, uninterrupted, tmp_path, forker):
     job = Job(str(pictures), str(tmp_path / "run"), kill_in_save=4)
-    assert start(job.run()).returncode == -9
+    assert carry_out_apart(job, forker)["code"] == -9
     assert steps_kept(tmp_path / "run") == ["step-000002", "step-000004.unfinished"]
     assert carry_out(replace(job, kill_in_save=0)) == 6
     assert_same_bits(tmp_path / "run", uninterrupted)
@@ -178,21 +194,23 @@ def test_a_terminated_run_saves_first_and_goes_on_to_the_very_same_bits(pictures
     assert_same_bits(tmp_path / "run", uninterrupted)
 
 
-def test_mixed_precision_computes_coarsely_and_learns_in_fp32(pictures, uninterrupted, tmp_path):
-    succeed(Job(str(pictures), str(tmp_path / "run"), mixed_precision="bf16").run())  # accelerate: one a process
+@FORKED
+def test_mixed_precision_computes_coarsely_and_learns_in_fp32(pictures, uninterrupted, tmp_path, forker):
+    job = Job(str(pictures), str(tmp_path / "run"), mixed_precision="bf16")  # accelerate: one a process
+    assert carry_out_apart(job, forker) == {"step": 6, "code": 0}
     mine, theirs = (dict(losses(folder)) for folder in (tmp_path / "run", uninterrupted))
     assert mine != theirs
     assert all(float(mine[step]) == pytest.approx(float(theirs[step]), rel=0.03) for step in theirs)
     assert {tensor.dtype for tensor in weights(tmp_path / "run").values()} == {torch.float32}
 
 
-def test_a_full_disk_is_one_sentence_and_leaves_the_checkpoint_before(pictures, uninterrupted, tmp_path):
+@FORKED
+def test_a_full_disk_is_one_sentence_and_leaves_the_checkpoint_before(pictures, uninterrupted, tmp_path, forker):
     job = Job(str(pictures), str(tmp_path / "run"), file_limit_at=4)
-    done = start(job.run())
-    assert done.returncode == 1
-    last = done.stderr.strip().splitlines()[-1]
-    assert last.startswith("error: the checkpoint of step 4 could not be written")
-    assert "the checkpoint of step 2 is unchanged" in last
+    ended = carry_out_apart(job, forker)
+    assert ended["code"] == REFUSED
+    assert ended["sentence"].startswith("the checkpoint of step 4 could not be written")
+    assert "the checkpoint of step 2 is unchanged" in ended["sentence"] and "\n" not in ended["sentence"]
     assert steps_kept(tmp_path / "run") == ["step-000002"]
     assert carry_out(replace(job, file_limit_at=0)) == 6
     assert_same_bits(tmp_path / "run", uninterrupted)
@@ -232,10 +250,9 @@ def test_a_checkpoint_that_is_damaged_is_named_and_the_one_before_is_gone_on_fro
 
 
 @FORKED
-def test_a_run_that_goes_on_divided_otherwise_is_the_run_that_was(pictures, tmp_path):
+def test_a_run_that_goes_on_divided_otherwise_is_the_run_that_was(pictures, tmp_path, forker):
     """The same examples a step, stopped at an odd one, for every pair of batch, accumulation and processes."""
-    command = (sys.executable, "-m", "tests.host.train_every_division", str(pictures), str(tmp_path / "runs"))
-    names = succeed(command).split()
+    names = forker.ask("train_every_division", str(pictures), str(tmp_path / "runs"))
     assert len(names) == len(DIVISIONS) * (1 + len(DIVISIONS))
     for name in names[1:]:
         assert_same_run(tmp_path / "runs" / names[0], tmp_path / "runs" / name, STEPS, Job.learning_rate)
@@ -252,25 +269,25 @@ def assert_same_run(one: Path, other: Path, steps: int, learning_rate: float) ->
     assert all(float(a) == pytest.approx(float(b), rel=1e-5) for (_, a), (_, b) in pairs)
 
 
-def test_a_run_that_was_killed_before_its_last_file_writes_it(pictures, uninterrupted, tmp_path):
+@FORKED
+def test_a_run_that_was_killed_before_its_last_file_writes_it(pictures, uninterrupted, tmp_path, forker):
     folder = tmp_path / "run"
     job = Job(str(pictures), str(folder), steps=4, kill_at_the_end=True)
-    assert start(job.run()).returncode == -9
+    assert carry_out_apart(job, forker)["code"] == -9
     assert steps_kept(folder) == ["step-000002", "step-000004"] and not (folder / "ip-adapter.safetensors").exists()
     assert carry_out(replace(job, kill_at_the_end=False)) == 4
     assert load_file(folder / "ip-adapter.safetensors").keys() == weights(uninterrupted).keys()
 
 
 @pytest.fixture(scope="module")
-def every_write(pictures, tmp_path_factory) -> list[dict]:
+def every_write(pictures, tmp_path_factory, forker) -> list[dict]:
     """What became of a run with three pictures that was ended at each of its writes, and of the same command after."""
     folder = tmp_path_factory.mktemp("writes")
     for name in ("0", "1", "2"):
         for ending in (".png", ".txt"):
             (folder / "data").mkdir(exist_ok=True)
             shutil.copy((pictures / name).with_suffix(ending), folder / "data")
-    command = (sys.executable, "-m", "tests.host.train_every_write", str(folder / "data"), str(folder / "runs"))
-    return [json.loads(line) for line in succeed(command).splitlines()]
+    return forker.ask("train_every_write", str(folder / "data"), str(folder / "runs"))
 
 
 @FORKED

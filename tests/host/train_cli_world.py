@@ -1,8 +1,8 @@
-"""A training run on a very small real UNet, which tests stop, spoil and go on with, and, in a process of its own
+"""A training run on a very small real UNet, which tests stop, spoil and go on with, kill and starve of disk.
 
     python -m tests.host.train_cli_world JOB.json
 
-kill, starve of disk and double.
+is one in a process of its own, or in several as a launcher starts them.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -32,6 +33,7 @@ from ipadapter.errors import IPAdapterError
 from ipadapter.training.fresh import new_adapter, new_spec
 from ipadapter.training.module import AdapterTraining
 from ipadapter.training.recipe import Recipe
+from tests.host.forks import Fork
 
 WIDTH, CONTEXT = 24, 64  # of an encoded picture, and of a text
 POOLED = 16  # of a text that FLUX reads
@@ -225,6 +227,11 @@ def carry_out(job: Job) -> int:
         ended = train_run(run, stop, quiet=True)
         accelerator.end_training()
         return ended.step
+
+
+def asked(job: dict[str, Any]) -> dict[str, Any]:
+    """How a run ended in a forked process."""
+    return Fork.doing(lambda: {"step": carry_out(Job(**job))}).end()
 
 
 def main() -> None:

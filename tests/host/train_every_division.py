@@ -1,21 +1,18 @@
-"""A small training run, divided into micro-batches and processes in one way and gone on with in every other:
+"""A small training run, divided into micro-batches and processes in one way and gone on with in every other.
 
-    python -m tests.host.train_every_division DATA FOLDER
-
-leaves a folder for each unbroken run, `1x4x1`, and for each that was stopped and gone on with, `1x4x1-2x1x2`: examples
-of a micro-batch, micro-batches of a step, processes.
+It leaves a folder for each unbroken run, `1x4x1`, and for each that was stopped and gone on with, `1x4x1-2x1x2`:
+examples of a micro-batch, micro-batches of a step, processes.
 """
 
 from __future__ import annotations
 
 import shutil
 import socket
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from tests.host.forks import Fork, prepare
+from tests.host.forks import Fork
 from tests.host.train_cli_world import Job, carry_out
 
 STEPS, STOPPED_AT = 5, 3
@@ -73,13 +70,7 @@ def every_division(data: str, folder: Path) -> Iterator[str]:
         shutil.rmtree(stopped.folder)
 
 
-def main() -> None:
-    data, folder = sys.argv[1:]
-    prepare()
+def asked(data: str, folder: str) -> list[str]:
+    """The names of all runs."""
     Path(folder).mkdir()
-    for name in every_division(data, Path(folder)):
-        print(name, flush=True)
-
-
-if __name__ == "__main__":
-    main()
+    return list(every_division(data, Path(folder)))

@@ -1,15 +1,12 @@
-"""A small training run that is killed, or finds the disk full, at every single write, and is then run again:
+"""A small training run that is killed, or finds the disk full, at every single write, and is then run again.
 
-    python -m tests.host.train_every_write DATA FOLDER
-
-prints a line of JSON for each. Python's own writes are seen by its audit hook; safetensors and torch write from native
-code, which is wrapped, and leaves half of a file too.
+Python's own writes are seen by its audit hook; safetensors and torch write from native code, which is wrapped, and
+leaves half of a file too.
 """
 
 from __future__ import annotations
 
 import errno
-import json
 import os
 import shutil
 import signal
@@ -23,7 +20,7 @@ import safetensors.torch
 import torch
 from safetensors import SafetensorError
 
-from tests.host.forks import Fork, prepare
+from tests.host.forks import Fork
 from tests.host.train_cli_world import Job, carry_out
 
 WRITES = os.O_WRONLY | os.O_RDWR
@@ -114,14 +111,9 @@ def results(folder: Path) -> dict[str, Any]:
     }
 
 
-def main() -> None:
-    data, folder = sys.argv[1:]
-    prepare()
+def asked(data: str, folder: str) -> list[dict[str, Any]]:
+    """The run as it is, and then each that met with trouble."""
     Path(folder).mkdir()
     job = Job(data, str(Path(folder) / "whole"), steps=2, checkpoint_every=1, keep=1)
-    for number, line in enumerate(every_write(job)):
-        print(json.dumps(line | (results(Path(job.folder)) if number == 0 else {})), flush=True)
-
-
-if __name__ == "__main__":
-    main()
+    whole, *others = every_write(job)
+    return [whole | results(Path(job.folder)), *others]
