@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from .noise import Noise, Shapes, State, fill
-from .unets import CHANNELS, SD15, UNetShape
+from .unets import CHANNELS, SD15, SDXL, UNetShape
 
 FACE_LORA_RANK = 128
+RESAMPLER_DEPTH = 4
+FACE_WIDTH, INSTANTID_TOKENS, INSTANTID_WIDTH = 512, 16, 256  # in place of 1280
 
 
 def image_attention_shapes(shape: UNetShape) -> dict[str, tuple[int, ...]]:
@@ -64,6 +66,12 @@ def face_adapter(noise: Noise) -> State:
     return {name: tensor * 0.1 if "lora.up" in name else tensor for name, tensor in state.items()}
 
 
+def instantid_adapter(noise: Noise) -> State:
+    """An ArcFace embedding (512) -> 16 image tokens of SDXL, through a narrow Resampler."""
+    projection = resampler(SDXL.context, INSTANTID_WIDTH, FACE_WIDTH, INSTANTID_TOKENS)
+    return adapter(SDXL, projection)(noise)
+
+
 def resampler_layer(index: int, width: int) -> dict[str, tuple[int, ...]]:
     attention, feed_forward = f"image_proj.layers.{index}.0.", f"image_proj.layers.{index}.1."
     norms = {f"{attention}norm{n}.{kind}": (width,) for n in (1, 2) for kind in ("weight", "bias")}
@@ -80,18 +88,23 @@ def resampler_layer(index: int, width: int) -> dict[str, tuple[int, ...]]:
 
 
 def resampler_projection(shape: UNetShape, width: int) -> dict[str, tuple[int, ...]]:
-    """Penultimate ViT-H tokens (257 of 1280) -> 16 image tokens, through four perceiver layers of this width."""
+    """Penultimate ViT-H tokens (257 of 1280) -> 16 image tokens."""
+    return resampler(shape.context, width, hidden=1280, tokens=16)
+
+
+def resampler(context: int, width: int, hidden: int, tokens: int) -> dict[str, tuple[int, ...]]:
+    """Hidden states -> so many image tokens `context` wide, through four perceiver layers of this width."""
     layers: dict[str, tuple[int, ...]] = {}
-    for index in range(4):
+    for index in range(RESAMPLER_DEPTH):
         layers |= resampler_layer(index, width)
     ends = {
-        "latents": (1, 16, width),
-        "proj_in.weight": (width, 1280),
+        "latents": (1, tokens, width),
+        "proj_in.weight": (width, hidden),
         "proj_in.bias": (width,),
-        "proj_out.weight": (shape.context, width),
-        "proj_out.bias": (shape.context,),
-        "norm_out.weight": (shape.context,),
-        "norm_out.bias": (shape.context,),
+        "proj_out.weight": (context, width),
+        "proj_out.bias": (context,),
+        "norm_out.weight": (context,),
+        "norm_out.bias": (context,),
     }
     return {**{f"image_proj.{name}": size for name, size in ends.items()}, **layers}
 

@@ -108,10 +108,10 @@ def xlabs_shapes(shape: FluxShape) -> Shapes:
     return {**projection, **weights, **{f"{name}.bias": (shape.width,) for name in names}}
 
 
-def instantx_shapes(shape: FluxShape) -> Shapes:
-    """SigLIP's embedding -> 128 tokens through a narrow perceptron, and keys and values in every block."""
-    first = {"image_proj.proj.0.weight": (NARROW, SIGLIP_EMBED), "image_proj.proj.0.bias": (NARROW,)}
-    projection = linear_tokens("image_proj", "proj.2", NARROW, (INSTANTX_TOKENS, shape.text))
+def instantx_shapes(shape: FluxShape, perceptron: int = NARROW) -> Shapes:
+    """SigLIP's embedding -> 128 tokens through a perceptron so wide, and keys and values in every block."""
+    first = {"image_proj.proj.0.weight": (perceptron, SIGLIP_EMBED), "image_proj.proj.0.bias": (perceptron,)}
+    projection = linear_tokens("image_proj", "proj.2", perceptron, (INSTANTX_TOKENS, shape.text))
     blocks = range(shape.double + shape.single)
     layers = {f"ip_adapter.{n}.to_{kind}_ip.weight": (shape.width, shape.text) for n in blocks for kind in "kv"}
     return {**first, **projection, **layers}

@@ -7,7 +7,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from .adapters import adapter, face_adapter, full_projection, resampler_projection, standard_projection
+from .adapters import (
+    adapter,
+    face_adapter,
+    full_projection,
+    instantid_adapter,
+    resampler_projection,
+    standard_projection,
+)
 from .detector import detector
 from .flux import flux_controlnet, flux_model, flux_vae, instantx_adapter, xlabs_adapter
 from .models import (
@@ -17,12 +24,14 @@ from .models import (
     sd15_lora,
     sd15_t2i_adapter,
     sdxl_checkpoint,
+    sdxl_controlnet,
     siglip,
     vit_h,
     vit_l,
 )
 from .noise import Noise
 from .recogniser import recogniser
+from .sd35 import sd35_adapter, sd35_checkpoint
 from .unets import SD15, SDXL
 
 SEED = 2308
@@ -59,18 +68,25 @@ STAND_INS = (
     StandIn(
         "ipadapter/ip-adapter-plus_sdxl_vit-h.safetensors", ("sdxl",), adapter(SDXL, resampler_projection(SDXL, 1280))
     ),
+    StandIn("ipadapter/instantid-ip-adapter.bin", ("sdxl",), instantid_adapter),
+    StandIn("insightface/models/antelopev2/scrfd_10g_bnkps.onnx", ("sdxl",), lambda noise: detector()),
+    StandIn("insightface/models/antelopev2/glintr100.onnx", ("sdxl",), recogniser),
+    StandIn("controlnet/instantid-controlnet.safetensors", ("sdxl",), sdxl_controlnet),
     StandIn("diffusion_models/flux1-dev.safetensors", ("flux",), flux_model),
     StandIn("text_encoders/clip_l.safetensors", ("flux",), clip_l_state),
     StandIn("vae/ae.safetensors", ("flux",), flux_vae),
     StandIn("clip_vision/clip-vit-large-patch14.safetensors", ("flux",), vit_l),
-    StandIn("clip_vision/sigclip_vision_patch14_384.safetensors", ("flux",), siglip),
+    StandIn("clip_vision/sigclip_vision_patch14_384.safetensors", ("flux", "sd35"), siglip),
     StandIn("ipadapter/flux-ip-adapter-v2.safetensors", ("flux",), xlabs_adapter),
     StandIn("ipadapter/flux-ip-adapter-instantx.bin", ("flux",), instantx_adapter),
     StandIn("controlnet/flux-canny-controlnet-v3.safetensors", ("flux",), flux_controlnet),
+    StandIn("checkpoints/sd3.5_large_fp8_scaled.safetensors", ("sd35",), sd35_checkpoint),
+    StandIn("ipadapter/sd3.5-large-ip-adapter-instantx.bin", ("sd35",), sd35_adapter),
 )
 SETS: dict[str, tuple[StandIn, ...]] = {
     "sd15": tuple(one for one in STAND_INS if "sd15" in one.sets),
     "sdxl": tuple(one for one in STAND_INS if "sdxl" in one.sets),
     "flux": tuple(one for one in STAND_INS if "flux" in one.sets),
+    "sd35": tuple(one for one in STAND_INS if "sd35" in one.sets),
     "all": STAND_INS,
 }

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from .noise import Noise, Shapes, State, fill, shapes_of
-from .unets import SD15, SDXL, unet_shapes
+from .unets import SD15, SDXL, UNetShape, unet_shapes
 
 LORA_RANK = 4
 
@@ -61,10 +61,19 @@ def sdxl_checkpoint(noise: Noise) -> State:
 
 
 def sd15_controlnet(noise: Noise) -> State:
-    """A ControlNet for the UNet above, its zero convolutions made weak instead of zero."""
+    return controlnet(SD15, noise)
+
+
+def sdxl_controlnet(noise: Noise) -> State:
+    """In InstantID's shape: what it reads in the text's place has the text's width."""
+    return controlnet(SDXL, noise)
+
+
+def controlnet(shape: UNetShape, noise: Noise) -> State:
+    """A ControlNet for a UNet above, its zero convolutions made weak instead of zero."""
     from comfy.cldm.cldm import ControlNet
 
-    net = ControlNet(hint_channels=3, device="meta", dtype=torch.float16, **SD15.config())
+    net = ControlNet(hint_channels=3, device="meta", dtype=torch.float16, **shape.config())
     state = fill(shapes_of(net), noise)
     return {name: value * 0.2 if name.startswith(("zero_convs", "middle_block_out")) else value
             for name, value in state.items()}  # fmt: skip

@@ -1,0 +1,80 @@
+"""SD3.5 Large with few blocks, and what goes beside it.
+
+The host makes such a model 64 channels wide a block, so that one with all 38 blocks has its public width, and
+gigabytes. With two it is opened as the same model, of which blocks were taken out.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from .adapters import RESAMPLER_DEPTH, resampler
+from .models import clip_l_state, vae_state
+from .noise import Noise, Shapes, State, fill, shapes_of
+
+BLOCKS, HEAD = 2, 64
+WIDTH = HEAD * BLOCKS
+LATENT_CHANNELS, POOLED, TEXT = 16, 2048, 4096  # of both CLIPs, and of T5-XXL, to which shorter texts are filled up
+PLACES = 96  # of the position embedding along a side
+TOKENS, SIGLIP_HIDDEN = 64, 1152
+DIM, SINES = 128, 320  # of the Resampler, in place of 1280, and its sines of the noise level
+
+
+def sd35_config() -> dict[str, object]:
+    """The host's keyword arguments for its MMDiT, as it reads them from a file."""
+    return {
+        "in_channels": LATENT_CHANNELS,
+        "out_channels": LATENT_CHANNELS,
+        "patch_size": 2,
+        "depth": BLOCKS,
+        "input_size": None,
+        "adm_in_channels": POOLED,
+        "qk_norm": "rms",
+        "context_embedder_config": {
+            "target": "torch.nn.Linear",
+            "params": {"in_features": TEXT, "out_features": WIDTH},
+        },
+        "num_patches": PLACES**2,
+        "pos_embed_max_size": PLACES,
+    }
+
+
+def sd35_checkpoint(noise: Noise) -> State:
+    """What Load Checkpoint opens as SD3.5, with CLIP-L's text alone: the host does without the two others."""
+    from comfy.ldm.modules.diffusionmodules.mmdit import MMDiT
+    from comfy.ops import manual_cast
+
+    model = MMDiT(device="meta", dtype=torch.float16, operations=manual_cast, **sd35_config())
+    transformer = fill(shapes_of(model, "model.diffusion_model."), noise)
+    text = clip_l_state(noise, "text_encoders.clip_l.transformer.")
+    return {**transformer, **text, **vae_state(noise, channels=LATENT_CHANNELS)}
+
+
+def sd35_adapter(noise: Noise) -> State:
+    """InstantX's adapter for the model above."""
+    return fill(sd35_adapter_shapes(), noise)
+
+
+def sd35_adapter_shapes() -> Shapes:
+    """SigLIP's hidden states and the noise level -> 64 tokens, and in each block their keys, values and norms."""
+    timed = {
+        **linear("image_proj.time_embedding.linear_1", DIM, SINES),
+        **linear("image_proj.time_embedding.linear_2", DIM, DIM),
+    }
+    for index in range(RESAMPLER_DEPTH):
+        timed |= linear(f"image_proj.layers.{index}.2.1", 4 * DIM, DIM)
+    for index in range(BLOCKS):
+        timed |= timed_block(f"ip_adapter.{index}.")
+    return {**resampler(WIDTH, DIM, SIGLIP_HIDDEN, TOKENS), **timed}
+
+
+def timed_block(name: str) -> dict[str, tuple[int, ...]]:
+    return {
+        **{f"{name}to_{kind}_ip.weight": (WIDTH, WIDTH) for kind in "kv"},
+        **{f"{name}{norm}.weight": (HEAD,) for norm in ("norm_q", "norm_k", "norm_ip_k")},
+        **linear(f"{name}norm_ip.linear", 2 * WIDTH, DIM),
+    }
+
+
+def linear(name: str, out: int, into: int) -> dict[str, tuple[int, ...]]:
+    return {f"{name}.weight": (out, into), f"{name}.bias": (out,)}
