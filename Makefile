@@ -44,7 +44,7 @@ test: lint  ## every check and every test [ARGS="-k name"; HOST=0.24.0 leaves ou
 	@$(VENV) -m tools.standins all
 	@OMP_NUM_THREADS=1 $(VENV) -m pytest -n $(WORKERS) --dist loadgroup $(LEFT_OUT) $(ARGS)
 
-bench: env  ## what the pack costs beside the bare model [DEVICE=cuda PEER=another pack's checkout ARGS=]
+bench: env  ## what the pack costs beside the bare model [DEVICE=cuda PEER=other packs' checkouts ARGS=]
 	@$(VENV) -m tools.bench $(if $(DEVICE),--device $(DEVICE)) $(if $(PEER),--peer $(PEER)) $(ARGS)
 
 gpu: env  ## everything that only a card shows, in six minutes at most [ARGS="--only equality memory"]

@@ -5,8 +5,10 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 import torch
@@ -16,6 +18,7 @@ from tools.bench.report import Report, Setting, Table, to_json
 from tools.environment import LAYOUT
 
 if TYPE_CHECKING:
+    from tools.bench.flux_packs import FluxPack
     from tools.bench.packs import Pack
 
 # Threads wait for each other after every operation, and for whatever other program has their core meanwhile.
@@ -27,7 +30,12 @@ def read_arguments(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="where to run (default: cpu)")
     parser.add_argument("--only", choices=tuple(TABLES), help="measure this alone (default: all)")
     parser.add_argument(
-        "--peer", type=Path, metavar="PATH", help="a checkout of ComfyUI_IPAdapter_plus to compare with"
+        "--peer",
+        type=Path,
+        nargs="+",
+        default=(),
+        metavar="PATH",
+        help="checkouts to compare with: ComfyUI_IPAdapter_plus, x-flux-comfyui, ComfyUI-IPAdapter-Flux",
     )
     parser.add_argument("--json", type=Path, metavar="OUT", help="write the figures to this file too")
     return parser.parse_args(arguments)
@@ -43,12 +51,26 @@ def refuse_missing(device: str, only: str | None) -> None:
         )
 
 
-def make_packs(peer: Path | None) -> tuple[Pack, ...]:
+@dataclass(frozen=True)
+class Packs:
+    """The packs to measure, this one first."""
+
+    unets: tuple[Pack, ...]
+    flux: tuple[FluxPack, ...]
+
+
+def make_packs(folders: Sequence[Path]) -> Packs:
     """The packs to measure, once the host is started."""
     import_pack()
+    from tools.bench.flux_packs import FluxThisPack
+    from tools.bench.flux_peers import Shakker, XLabs
     from tools.bench.packs import Peer, ThisPack
 
-    return (ThisPack(), Peer(import_peer(peer))) if peer else (ThisPack(),)
+    peers = dict(map(import_peer, folders))
+    kinds: dict[str, Callable[[ModuleType], FluxPack]] = {"xlabs": XLabs, "shakker": Shakker}
+    flux = [kind(peers[name]) for name, kind in kinds.items() if name in peers]
+    unets = [Peer(package) for name, package in peers.items() if name == "plus"]
+    return Packs((ThisPack(), *unets), (FluxThisPack(), *flux))
 
 
 def describe(device: torch.device) -> Setting:
@@ -59,12 +81,13 @@ def describe(device: torch.device) -> Setting:
     return Setting(name, torch.get_num_threads(), torch.__version__, comfyui)
 
 
-def prepare(peer: Path | None, folder: Path) -> tuple[tuple[Pack, ...], torch.device]:
+def prepare(peers: Sequence[Path], folder: Path) -> tuple[Packs, torch.device]:
     """The packs and the device, with adapter files to be written to `folder`."""
     import comfy.model_management
     import folder_paths
 
-    packs = make_packs(peer)
+    folder_paths.models_dir = str(folder)  # where some packs make folders of their own as they are imported
+    packs = make_packs(peers)
     folder_paths.add_model_folder_path("ipadapter", str(folder), is_default=True)
     torch.set_num_threads(THREADS)
     return packs, comfy.model_management.get_torch_device()
@@ -83,36 +106,38 @@ def measured(choice: argparse.Namespace, folder: Path) -> Report:
     return Report(setting, tuple(tables))
 
 
-def sampling_table(packs: tuple[Pack, ...], device: torch.device, folder: Path) -> Table:
+def sampling_table(packs: Packs, device: torch.device, folder: Path) -> Table:
     """Beside the bare model, in inference mode as the host samples."""
     from tools.bench.measure import Bench, all_rows
 
+    names = tuple(pack.name for pack in packs.unets)
     with torch.inference_mode():
-        return Table("bare model", tuple(pack.name for pack in packs), tuple(all_rows(Bench(packs, device, folder))))
+        return Table("bare model", names, tuple(all_rows(Bench(packs.unets, device, folder))))
 
 
-def flux_table(packs: tuple[Pack, ...], device: torch.device, folder: Path) -> Table:
-    """This pack alone, beside the bare model: the other pack has no adapters for FLUX."""
-    from tools.bench.flux import all_flux_rows
-    from tools.bench.measure import Bench
+def flux_table(packs: Packs, device: torch.device, folder: Path) -> Table:
+    """Beside the bare model, with the packs for FLUX."""
+    from tools.bench.flux import FluxBench, all_flux_rows
+    from tools.bench.flux_models import DTYPE
 
-    ours = packs[:1]
+    names = tuple(pack.name for pack in packs.flux)
     with torch.inference_mode():
-        return Table("bare model", (ours[0].name,), tuple(all_flux_rows(Bench(ours, device, folder))))
+        rows = tuple(all_flux_rows(FluxBench(packs.flux, device, DTYPE, folder)))
+    return Table("bare model", names, rows)
 
 
-def compiled_table(packs: tuple[Pack, ...], device: torch.device, folder: Path) -> Table:
+def compiled_table(packs: Packs, device: torch.device, folder: Path) -> Table:
     """This pack alone, beside the bare model, both compiled. On a CPU nobody samples so: it is empty."""
     from tools.bench.compiled import compiled_rows
     from tools.bench.measure import Bench
 
-    ours = packs[:1]
+    ours = packs.unets[:1]
     with torch.inference_mode():
         rows = tuple(compiled_rows(Bench(ours, device, folder))) if device.type == "cuda" else ()
     return Table("bare model, compiled", (ours[0].name,), rows)
 
 
-def training_table(packs: tuple[Pack, ...], device: torch.device, folder: Path) -> Table:
+def training_table(packs: Packs, device: torch.device, folder: Path) -> Table:
     """This pack alone, beside the same step on diffusers."""
     import diffusers
     from diffusers.utils import logging
@@ -120,10 +145,10 @@ def training_table(packs: tuple[Pack, ...], device: torch.device, folder: Path) 
     from tools.bench.training import all_training_rows
 
     logging.set_verbosity_error()
-    return Table(f"diffusers {diffusers.__version__}", (packs[0].name,), tuple(all_training_rows(device)))
+    return Table(f"diffusers {diffusers.__version__}", (packs.unets[0].name,), tuple(all_training_rows(device)))
 
 
-TABLES: dict[str, Callable[[tuple[Pack, ...], torch.device, Path], Table]] = {
+TABLES: dict[str, Callable[[Packs, torch.device, Path], Table]] = {
     "sampling": sampling_table,
     "flux": flux_table,
     "training": training_table,

@@ -4,149 +4,97 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
 from typing import Any
 
-import comfy.model_base
-import comfy.model_management
-import comfy.model_patcher
-import comfy.sample
-import comfy.supported_models
 import torch
-from pack.ipadapter.prompts.prompt import ImageFeatures, ImagePrompt, Part
-from pack.nodes.apply import ApplyIPAdapter
-from safetensors.torch import save_file
 from torch import Tensor
 
 from tools.bench import counting
-from tools.bench.adapters import DEVIATION, Shapes
-from tools.bench.measure import Bench, Case, StepCost, cases, cell, say, tidy
-from tools.bench.models import LATENT_SCALE, META, Model
-from tools.bench.noise import SEED, fill_module, make_noise, tile
-from tools.bench.packs import PLAIN, ThisPack, Use
+from tools.bench.flux_models import DTYPE, NARROW, PIXELS, WIDE, build_flux, call_flux, sample_narrow
+from tools.bench.flux_packs import FLUX_ADAPTERS, FluxAdapter, FluxPack
+from tools.bench.measure import Case, StepCost, cases, cell, say, tidy
+from tools.bench.models import META, Model
+from tools.bench.packs import PLAIN, Use
 from tools.bench.report import Cell, Row, Unit
-from tools.standins.flux import (
-    CLIP_L_EMBED,
-    FLUX_DEV,
-    HEAD,
-    LATENT_CHANNELS,
-    POOLED,
-    SIGLIP_EMBED,
-    FluxShape,
-    instantx_shapes,
-    xlabs_shapes,
-)
+from tools.standins.flux import FLUX_DEV, FluxShape
 
-# K' and V' are as wide as the model, however wide the text is from which they are made.
-SHORT_TEXT = 64
-NARROW, WIDE = FluxShape(HEAD, SHORT_TEXT), replace(FLUX_DEV, text=SHORT_TEXT)
-PIXELS, COUNTED_PIXELS = 1024, 64
-TEXT_ROWS, COUNTED_TEXT_ROWS = 512, 32
-GUIDANCE = 3.5
-COUNTED_STEPS = 4  # so that the last is after half of the sampling
 ATTENTION = "scaled_dot_product"  # in the names of torch's attentions
 
 
 @dataclass(frozen=True)
-class FluxAdapter:
-    """A public adapter: how wide an embedding it reads, the blocks it acts in, its tensors for a FLUX of a shape."""
+class FluxBench:
+    """What is measured, and where. `folder` is one in which the host looks for adapter files."""
 
-    name: str
-    embed: int
-    blocks: int
-    shapes: Callable[[FluxShape], Shapes]
+    packs: tuple[FluxPack, ...]
+    device: torch.device
+    dtype: torch.dtype
+    folder: Path
+
+    def load(self, pack: FluxPack, adapter: FluxAdapter, shape: FluxShape, device: torch.device | None = None) -> Any:
+        """A pack's loader node."""
+        return pack.load(adapter, shape, self.folder, device or self.device)
+
+    def narrow(self, pack: FluxPack, adapter: FluxAdapter, use: Use = PLAIN) -> Model:
+        """A narrow model of its own with a pack's image prompt: some packs change what all models share."""
+        loaded = self.load(pack, adapter, NARROW)
+        return pack.apply(build_flux(NARROW, self.device, self.dtype), loaded, adapter, use)
+
+    def of_readers(self, adapter: FluxAdapter, figure: Callable[[FluxPack], float | None], unit: Unit) -> Columns:
+        """A figure of each pack that reads an adapter."""
+        return tuple(cell(figure(pack), unit) if pack.reads(adapter) else None for pack in self.packs)
 
 
-FLUX_ADAPTERS = (
-    FluxAdapter("FLUX.1 dev, XLabs v2, 16 tokens", CLIP_L_EMBED, FLUX_DEV.double, xlabs_shapes),
-    FluxAdapter("FLUX.1 dev, InstantX, 128 tokens", SIGLIP_EMBED, FLUX_DEV.double + FLUX_DEV.single, instantx_shapes),
-)
+Columns = tuple[Cell | None, ...]
 
 
-def all_flux_rows(bench: Bench) -> Iterator[Row]:
+def all_flux_rows(bench: FluxBench) -> Iterator[Row]:
     """Every measurement, the counts first."""
     for adapter in FLUX_ADAPTERS:
+        mend_packs(bench, adapter)
         yield from block_counts(bench, adapter)
+        yield from distances(bench, adapter)
     say(f"Counting by shapes, FLUX.1 dev at {PIXELS} px")
-    bare = flux_flops(build_flux(FLUX_DEV, META, torch.float16), FLUX_DEV)
-    model = build_flux(WIDE, META, torch.float16)
-    without = flux_flops(model, WIDE)
+    whole = flux_flops(build_flux(FLUX_DEV, META, DTYPE), FLUX_DEV)
     for adapter in FLUX_ADAPTERS:
-        yield from flux_footprints(bench, adapter, model, Counted(bare, without))
+        yield from flux_footprints(bench, adapter, whole)
         tidy()
 
 
-def build_flux(shape: FluxShape, device: torch.device, dtype: torch.dtype) -> Model:
-    """A model as the host's loader wraps it. One on the meta device has shapes only."""
-    config = comfy.supported_models.Flux({"image_model": "flux", **shape.config()})
-    config.set_inference_dtype(dtype, None)
-    config.unet_config["dtype"] = dtype
-    model = comfy.model_base.Flux(config, device=device)
-    if device == META:
-        model.model_sampling.to(META)
-    else:
-        fill_module(model.diffusion_model)
-    offload = torch.device("cpu") if device == META else device
-    return comfy.model_patcher.CoreModelPatcher(
-        model, load_device=comfy.model_management.get_torch_device(), offload_device=offload
-    )
+def mend_packs(bench: FluxBench, adapter: FluxAdapter) -> None:
+    """Say which packs do not run by themselves, with the error, and give them what they miss."""
+    for pack in bench.packs:
+        if pack.reads(adapter) and (error := error_of(partial(sample_with, bench, pack, adapter))):
+            say(f"{pack.name} do not run on this ComfyUI ({error}); they are given what they miss.")
+            pack.mend()
 
 
-def random(*shape: int, seed: int = SEED) -> Tensor:
-    """Numbers from a seed."""
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+def sample_with(bench: FluxBench, pack: FluxPack, adapter: FluxAdapter) -> Tensor:
+    """A small picture with a pack's image prompt."""
+    return sample_narrow(bench.narrow(pack, adapter))
 
 
-def sample_narrow(model: Model) -> Tensor:
-    """Sample one small picture as FLUX.1 dev is, without CFG: one conditioning to a call."""
-    side = COUNTED_PIXELS // LATENT_SCALE
-    latent = torch.zeros(1, LATENT_CHANNELS, side, side)
-    words = random(1, COUNTED_TEXT_ROWS, SHORT_TEXT)
-    text = [[words, {"pooled_output": random(1, POOLED), "guidance": GUIDANCE}]]
-    run = (COUNTED_STEPS, 1.0, "euler", "simple")
-    return comfy.sample.sample(model, random(*latent.shape), *run, text, text, latent, disable_pbar=True, seed=SEED)
+def error_of(work: Callable[[], object]) -> str | None:
+    """What Python has against a piece of work that was written for other classes."""
+    try:
+        work()
+    except (AttributeError, TypeError) as error:
+        return f"{type(error).__name__}: {error}"
+    return None
 
 
-def call_flux(model: Model, shape: FluxShape) -> Tensor:
-    """One call of a model that has shapes only, with its patches and wrappers as a sampler would."""
-    side = PIXELS // LATENT_SCALE
-    options = {
-        **model.model_options["transformer_options"],
-        "wrappers": model.wrappers,
-        "cond_or_uncond": [0],
-    }
-    given = {
-        "c_crossattn": torch.empty(1, TEXT_ROWS, shape.text, device=META, dtype=torch.float16),
-        "y": torch.empty(1, POOLED, device=META, dtype=torch.float16),
-        "guidance": torch.empty(1, device=META),
-    }
-    x, sigma = torch.empty(1, LATENT_CHANNELS, side, side, device=META), torch.full((1,), 0.5, device=META)
-    return model.model.apply_model(x, sigma, transformer_options=options, **given)
-
-
-def load_flux_adapter(bench: Bench, adapter: FluxAdapter, shape: FluxShape) -> Any:
-    """An adapter in fp16, as they are published, through the loader node."""
-    path, noise = bench.folder / "flux.safetensors", make_noise().mul(DEVIATION).half()
-    save_file({name: tile(noise, size).clone() for name, size in adapter.shapes(shape).items()}, path)
-    return ThisPack().load(path.name)
-
-
-def apply_to_flux(model: Model, loaded: Any, adapter: FluxAdapter, use: Use = PLAIN) -> Model:
-    """The apply node, given a random embedding."""
-    nothing = ImageFeatures(torch.zeros(1, adapter.embed))
-    picture, black = (random(1, adapter.embed, seed=seed) for seed in (SEED, SEED + 1))
-    prompt = ImagePrompt((Part(ImageFeatures(picture)),), nothing, "random features", black)
-    return ApplyIPAdapter.execute(model, loaded, prompt, 1.0, 0.0, use.end_at, mask=use.mask).result[0]
-
-
-def block_counts(bench: Bench, adapter: FluxAdapter) -> Iterator[Row]:
+def block_counts(bench: FluxBench, adapter: FluxAdapter) -> Iterator[Row]:
     """Operations and host syncs that one more step of a sampling run costs."""
     say(f"Counting the operations of a step, {adapter.name}")
-    model = build_flux(NARROW, bench.device, bench.dtype)
-    loaded = load_flux_adapter(bench, adapter, NARROW)
-    bare = flux_step_cost(model)
+    bare = flux_step_cost(build_flux(NARROW, bench.device, bench.dtype))
     for case in cases():
-        cost = flux_step_cost(apply_to_flux(model, loaded, adapter, case.use))
-        yield from flux_case_rows(adapter, case, bare, cost)
+        costs = {
+            pack.name: flux_step_cost(bench.narrow(pack, adapter, case.use))
+            for pack in bench.packs
+            if pack.reads(adapter) and pack.can(case.use)
+        }
+        yield from flux_case_rows(adapter, case, bare, [costs.get(pack.name) for pack in bench.packs])
 
 
 def flux_step_cost(model: Model) -> StepCost:
@@ -160,42 +108,84 @@ def attentions(ops: counting.Ops) -> int:
     return sum(count for name, count in ops.items() if ATTENTION in name)
 
 
-def flux_case_rows(adapter: FluxAdapter, case: Case, bare: StepCost, patched: StepCost) -> Iterator[Row]:
+def flux_case_rows(adapter: FluxAdapter, case: Case, bare: StepCost, patched: list[StepCost | None]) -> Iterator[Row]:
     """The rows of one way to use an adapter."""
 
-    def row(measure: str, unit: Unit, bare_figure: float | None, figure: float) -> Row:
-        return Row(adapter.name, measure + case.name, cell(bare_figure, unit), (Cell(figure, unit),))
+    def cells(unit: Unit, figure: Callable[[StepCost], float]) -> Columns:
+        return tuple(None if cost is None else Cell(figure(cost), unit) for cost in patched)
 
-    more = patched.ops.total() - bare.ops.total()
+    def row(measure: str, unit: Unit, figure: Callable[[StepCost], float]) -> Row:
+        return Row(adapter.name, measure + case.name, Cell(figure(bare), unit), cells(unit, figure))
+
+    def extra(cost: StepCost) -> float:
+        return (cost.ops.total() - bare.ops.total()) / adapter.blocks
+
     if case.use == PLAIN:
-        yield row("attentions a step", Unit.COUNT, attentions(bare.ops), attentions(patched.ops))
-        yield row("ATen operations a step", Unit.COUNT, bare.ops.total(), patched.ops.total())
-    yield row("extra ATen operations a block a step", Unit.PER_LAYER, None, more / adapter.blocks)
-    yield row("host syncs a step", Unit.COUNT, counting.syncs(bare.ops), counting.syncs(patched.ops))
+        yield row("attentions a step", Unit.COUNT, lambda cost: attentions(cost.ops))
+        yield row("ATen operations a step", Unit.COUNT, lambda cost: cost.ops.total())
+    yield Row(adapter.name, "extra ATen operations a block a step" + case.name, None, cells(Unit.PER_LAYER, extra))
+    yield row("host syncs a step", Unit.COUNT, lambda cost: counting.syncs(cost.ops))
     if bare.waits is not None:
-        yield row("waits a step that CUDA reports", Unit.COUNT, bare.waits, patched.waits or 0)
+        yield row("waits a step that CUDA reports", Unit.COUNT, lambda cost: cost.waits or 0)
 
 
-@dataclass(frozen=True)
-class Counted:
-    """FLOPs of a call without an image prompt: of the public model, and of the one that reads a narrow text."""
+def distances(bench: FluxBench, adapter: FluxAdapter) -> Iterator[Row]:
+    """How far others' pictures are from this pack's, which the tests hold to the authors' formula."""
+    for words, pictures in (("", 1), (", two pictures at once", 2)):
+        far = bench.of_readers(adapter, partial(distance, bench, adapter, pictures), Unit.PERCENT)[1:]
+        if any(far):
+            yield Row(adapter.name, f"distance from the formula, of its effect{words}", None, (None, *far))
 
-    whole: int
-    short_text: int
+
+def distance(bench: FluxBench, adapter: FluxAdapter, pictures: int, pack: FluxPack) -> float:
+    """Percent of the largest that an image prompt changes, in fp32: its rounding is not meant."""
+    exact = replace(bench, dtype=torch.float32)
+    without = sample_narrow(build_flux(NARROW, bench.device, exact.dtype), pictures)
+    right, theirs = (sample_narrow(exact.narrow(one, adapter), pictures) for one in (bench.packs[0], pack))
+    return 100 * ratio_of_largest(theirs - right, right - without)
+
+
+def ratio_of_largest(one: Tensor, other: Tensor) -> float:
+    """One difference's largest number as a part of another's."""
+    return float(one.abs().max() / other.abs().max())
 
 
 def flux_flops(model: Model, shape: FluxShape) -> int:
     return counting.count_flops(lambda: call_flux(model, shape))
 
 
-def flux_footprints(bench: Bench, adapter: FluxAdapter, model: Model, bare: Counted) -> Iterator[Row]:
-    """FLOPs of a call and bytes held for it in the public width."""
-    loaded = load_flux_adapter(bench, adapter, WIDE)
-    once = apply_to_flux(model, loaded, adapter)
-    extra = Cell(100 * (flux_flops(once, WIDE) - bare.short_text) / bare.whole, Unit.PERCENT)
-    yield Row(adapter.name, f"extra FLOPs of a call at {PIXELS} px", Cell(bare.whole / 1e9, Unit.GFLOP), (extra,))
-    twice = apply_to_flux(once, loaded, adapter)
+@dataclass(frozen=True)
+class FluxFootprint:
+    """FLOPs of a call more than without, and the bytes held on the device for it, applied once and twice."""
+
+    extra: int
+    held: int
+    held_twice: int
+
+
+def flux_footprint(bench: FluxBench, pack: FluxPack, adapter: FluxAdapter) -> FluxFootprint:
+    """Count a pack by shapes."""
+    model = build_flux(WIDE, META, DTYPE)
+    bare = flux_flops(model, WIDE)
+    loaded = bench.load(pack, adapter, pack.counted, META)
+    once = pack.apply(model, loaded, adapter)
+    extra = flux_flops(once, WIDE) - bare
+    held = counting.half_bytes(pack.held(once, loaded))
+    twice = pack.apply(once, loaded, adapter)
     call_flux(twice, WIDE)
-    for words, patched in (("held on the device while sampling, in fp16", once), ("the same, applied twice", twice)):
-        held = Cell(counting.half_bytes(ThisPack().held(patched)), Unit.BYTES)
-        yield Row(adapter.name, words, Cell(0, Unit.BYTES), (held,))
+    return FluxFootprint(extra, held, counting.half_bytes(pack.held(twice, loaded)))
+
+
+def flux_footprints(bench: FluxBench, adapter: FluxAdapter, whole: int) -> Iterator[Row]:
+    """FLOPs of a call, as a part of the public model's, and bytes held for it in the public width."""
+    counted = {pack.name: flux_footprint(bench, pack, adapter) for pack in bench.packs if pack.reads(adapter)}
+
+    def row(measure: str, bare: Cell, unit: Unit, figure: Callable[[FluxFootprint], float]) -> Row:
+        return Row(
+            adapter.name, measure, bare, bench.of_readers(adapter, lambda pack: figure(counted[pack.name]), unit)
+        )
+
+    calls, nothing = Cell(whole / 1e9, Unit.GFLOP), Cell(0, Unit.BYTES)
+    yield row(f"extra FLOPs of a call at {PIXELS} px", calls, Unit.PERCENT, lambda each: 100 * each.extra / whole)
+    yield row("held on the device while sampling, in fp16", nothing, Unit.BYTES, lambda each: each.held)
+    yield row("the same, applied twice", nothing, Unit.BYTES, lambda each: each.held_twice)

@@ -10,8 +10,9 @@ from types import ModuleType
 from ipadapter.host import launch
 from tools.environment import LAYOUT
 
-PACK = "pack"  # as what the packs are imported, so that their relative imports work
-PEER = "peer"
+PACK = "pack"  # as what this pack is imported, so that its relative imports work
+# What of a checkout tells which pack it is, and as what it is imported.
+PEERS = {"IPAdapterPlus.py": "plus", "xflux/src/flux": "xlabs", "ipadapter_flux.py": "shakker"}
 
 # As ComfyUI's own command line has them. One attention function everywhere, so that runs compare.
 HOST_OPTIONS = {
@@ -48,8 +49,12 @@ def import_pack() -> ModuleType:
     return import_package(PACK, LAYOUT.root)
 
 
-def import_peer(folder: Path) -> ModuleType:
-    """The other pack. Raises BenchError for a folder that is not ComfyUI_IPAdapter_plus."""
-    if not (folder / "IPAdapterPlus.py").is_file():
-        raise BenchError(f"--peer {folder} is no checkout of ComfyUI_IPAdapter_plus (it has no IPAdapterPlus.py).")
-    return import_package(PEER, folder)
+def import_peer(folder: Path) -> tuple[str, ModuleType]:
+    """Another pack, and which of PEERS it is. Raises BenchError for a folder that is none of them."""
+    name = next((name for mark, name in PEERS.items() if (folder / mark).exists()), None)
+    if name is None:
+        raise BenchError(
+            f"--peer {folder} is no checkout of ComfyUI_IPAdapter_plus, x-flux-comfyui or ComfyUI-IPAdapter-Flux "
+            f"(it has none of {', '.join(PEERS)})."
+        )
+    return name, import_package(f"peer_{name}", folder)

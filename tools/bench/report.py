@@ -53,14 +53,18 @@ class Cell:
         return show(self.figure)
 
 
+def shown(cell: Cell | None) -> str:
+    return "" if cell is None else str(cell)
+
+
 @dataclass(frozen=True)
 class Row:
-    """One measurement: of what the others are compared with where it has one, and of each of them."""
+    """One measurement: of what the others are compared with, and of each of them, where they have one."""
 
     subject: str
     measure: str
     reference: Cell | None
-    others: tuple[Cell, ...]
+    others: tuple[Cell | None, ...]
 
 
 @dataclass(frozen=True)
@@ -75,7 +79,7 @@ class Table:
         """A column for what is compared with, and one for each of the others."""
         titles = ["", "", self.reference, *self.others]
         lines = [titles, ["---", "---", *["--:"] * (len(titles) - 2)]]
-        lines += [[row.subject, row.measure, str(row.reference or ""), *map(str, row.others)] for row in self.rows]
+        lines += [[row.subject, row.measure, *map(shown, (row.reference, *row.others))] for row in self.rows]
         return "\n".join(map(line, lines))
 
 
