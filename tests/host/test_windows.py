@@ -10,6 +10,7 @@ import comfy.samplers
 import pytest
 import torch
 from comfy.patcher_extension import WrappersMP
+from pack.ipadapter.host.sampling.calls import RUN_KEY
 from pack.ipadapter.host.sampling.patching import APPLY_KEY, apply_image_prompt
 from pack.ipadapter.host.sampling.step_clock import StepClock
 from pack.ipadapter.host.sampling.windows import SigmaWindow, Timing, acting, position_of
@@ -41,6 +42,7 @@ class Decided:
     sigma: float
     level: float
     reported: int
+    told: float | None  # the noise level, as far as the sampler's loop tells it
 
 
 @dataclass
@@ -66,7 +68,8 @@ def watch(sampler, strength: Strength, sigmas=None, steps: int = 6) -> Watch:
 
     def levels(model, t, options):
         made = make_levels(model, t.as_subclass(Watched), options)
-        seen.decided.append(Decided(float(t[0]), dict(made).get(0, 0.0), seen.reported))
+        told = options[RUN_KEY].sigma
+        seen.decided.append(Decided(float(t[0]), dict(made).get(0, 0.0), seen.reported, told))
         return made
 
     rows.levels = levels
@@ -160,6 +163,17 @@ def last(calls: list[Decided]) -> Decided:
 def own_and_used(sampler, starts=last, sigmas=None):
     seen = watch(sampler, Strength(curves=(RAMP,)), sigmas)
     return own_levels(seen, starts), [call.level for call in seen.decided]
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_the_loop_tells_the_noise_level_of_every_steps_first_call_but_the_runs(name):
+    """Samplers that compute their way back to a noise level come within rounding of it."""
+    seen = watch(comfy.samplers.sampler_object(name), Strength(curves=(RAMP,)))
+    told = [(call.told, call.sigma) for call in seen.decided if call.told is not None]
+    assert [said for said, _ in told] == pytest.approx([sigma for _, sigma in told], rel=1e-5)
+    steps = {call.reported for call in seen.decided if 0 < call.reported < seen.reported}
+    assert len(told) == (0 if name in OWN_LEVELS else len(steps))
 
 
 @pytest.mark.filterwarnings("ignore")

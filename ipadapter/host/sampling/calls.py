@@ -44,6 +44,12 @@ class Run:
     latent: Size
     pictures: int
     watch: RunWatch
+    as_asked: bool = True  # whether the model is called at the noise level that the sampler asks for
+
+    @property
+    def sigma(self) -> float | None:
+        """The noise level of a call, where the sampler's loop tells it."""
+        return self.clock.sigma if self.clock and self.as_asked else None
 
 
 @dataclass(frozen=True)
@@ -114,7 +120,7 @@ class CallRows:
         **kwargs: Any,
     ) -> Tensor:
         options = transformer_options or {}
-        moment = Moment(self.levels(executor.class_obj, t, options), lambda: float(t.flatten()[0]))
+        moment = Moment(self.levels(executor.class_obj, t, options), lambda: sigma_of(t, options.get(RUN_KEY)))
         call = self.shape(executor.class_obj, x, c_crossattn, options, tuple(index for index, _ in moment.levels))
         arrange = self.arranging(call, moment, c_crossattn, options)
         made, compiled = self.branches(call, moment), is_compiled(executor.class_obj, options)
@@ -281,6 +287,12 @@ class CallRows:
     def release(self) -> None:
         """Drop what was made for a run."""
         self.made, self.placed, self.told, self.orders = {}, {}, {}, {}
+
+
+def sigma_of(t: Tensor, run: Run | None) -> float:
+    """The noise level of a call, read from the device only where nothing else tells it."""
+    known = run.sigma if run else None
+    return float(t.flatten()[0]) if known is None else known
 
 
 def sources_of(app: Application, call: CallShape) -> tuple[list[tuple[int, int]], int]:

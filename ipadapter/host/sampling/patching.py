@@ -32,6 +32,7 @@ from .watch import RunCounter, RunWatch, tell
 from .windows import timings_of
 
 APPLY_KEY = "ip_adapter"
+FUNCTION_WRAPPER = "model_function_wrapper"  # of the host's model options: it may call the model at another noise level
 
 
 def apply_image_prompt(
@@ -120,7 +121,8 @@ def sample_run(applications: tuple[Application, ...]) -> Callable[..., Any]:
         timings = timings_of(applications, guider.inner_model.model_sampling, sigmas_known)
         latent = (noise.shape[-2], noise.shape[-1])
         watch = RunWatch(attachment.displaced, pieces=counter.is_second() and masked)
-        options[RUN_KEY] = Run(Roles.of(guider.conds, latent), timings, clock, latent, noise.shape[0], watch)
+        as_asked = FUNCTION_WRAPPER not in extra_args["model_options"]
+        options[RUN_KEY] = Run(Roles.of(guider.conds, latent), timings, clock, latent, noise.shape[0], watch, as_asked)
         callback = clock.listen(callback) if clock else callback
         sampled = executor(guider, sigmas, extra_args, callback, noise, *args, **kwargs)
         tell(watch.sentences())
@@ -139,4 +141,4 @@ def count_call(executor: Any, x: Tensor, timestep: Tensor, options: dict[str, An
 
 def needs_clock(applications: tuple[Application, ...]) -> bool:
     """Whether calls differ with the time."""
-    return any(not app.strength.always or app.strength.curves for app in applications)
+    return any(not app.strength.always or app.strength.curves or app.packed.models for app in applications)

@@ -97,6 +97,16 @@ class StepClock:
         return min(self.reported + (0 if again else 1), len(self.sigmas) - 2)
 
     @property
+    def sigma(self) -> float | None:
+        """The noise level of the call that is being made, where it is a step's first; None where it has to be read.
+
+        That of the run's first step is: models of flows have samplers that begin a little lower.
+        """
+        if not self.keeps or self.calls is None or self.reported < 0 or self.step == self.reported:
+            return None
+        return self.sigmas[self.step]
+
+    @property
     def due(self) -> int | None:
         """Calls between the last report and the next: the other ones of its step, and the first of the next."""
         if self.calls is None:
