@@ -66,3 +66,24 @@ FLUX_CANNY = ModelFile(
     f"{HUB}/XLabs-AI/flux-controlnet-collections/resolve/main/flux-canny-controlnet-v3.safetensors",
     "controlnet",
 )
+SD35_LARGE = ModelFile(
+    "sd3.5_large_fp8_scaled.safetensors",
+    f"{HUB}/Comfy-Org/stable-diffusion-3.5-fp8/resolve/main/sd3.5_large_fp8_scaled.safetensors",
+    "checkpoints",
+)
+SD35_INSTANTX = ModelFile(
+    "sd3.5-large-ip-adapter-instantx.bin",
+    f"{HUB}/InstantX/SD3.5-Large-IP-Adapter/resolve/main/ip-adapter.bin",
+    "ipadapter",
+)
+SIGLIP = ModelFile(
+    "sigclip_vision_patch14_384.safetensors",
+    f"{HUB}/Comfy-Org/sigclip_vision_384/resolve/main/sigclip_vision_patch14_384.safetensors",
+    "clip_vision",
+)
+INSTANTID = ModelFile("instantid-ip-adapter.bin", f"{HUB}/InstantX/InstantID/resolve/main/ip-adapter.bin", "ipadapter")
+INSTANTID_CONTROLNET = ModelFile(
+    "instantid-controlnet.safetensors",
+    f"{HUB}/InstantX/InstantID/resolve/main/ControlNetModel/diffusion_pytorch_model.safetensors",
+    "controlnet",
+)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from .graph import Note
 from .models import FACE_ID as FACE_FILE
+from .models import INSTANTID as INSTANTID_FILE
+from .models import SD35_INSTANTX as SD35_FILE
 
 IMAGE_PROMPT = Note(
     "An image prompt",
@@ -275,4 +277,40 @@ FLUX_CONTROLNET = Note(
         "the VAE to Apply ControlNet, too.",
     ),
     height=800,
+)
+SD35 = Note(
+    "An image prompt for SD3.5 Large",
+    "In every block of SD3.5 Large the picture attends to the image prompt beside itself. What the model reads of the "
+    "reference follows the noise: its layout first, its details in the end.",
+    (
+        f"**IP-Adapter**: [{SD35_FILE.name}]({SD35_FILE.url}), into models/ipadapter.",
+        "**weight**: 0.5 to 0.7. Higher follows the reference closely and soon loses the words.",
+        "**Positive prompt**: whole sentences, and of the same subject as the reference, or short.",
+        "**cfg**: 3.5 to 5. The negative prompt counts as ever; a **negative** image of Encode Image Prompt, too.",
+        "**end_at**: 0.7, say, leaves the last steps to the words.",
+        "It takes about a fifth more time, for each block attends once more, and the adapter, 1.6 GB, has to be on "
+        "the card while sampling.",
+        "The checkpoint has its three text encoders in it. Those of Load Diffusion Model and TripleCLIPLoader do as "
+        "well; SD3.5 Medium does not, nor does SD3.",
+    ),
+    height=820,
+)
+INSTANTID = Note(
+    "InstantID: a person, where you want them",
+    "Two things of InstantID for SDXL say who it is: its adapter, as with other faces, and its ControlNet, which also "
+    "reads where the face is to be and how it is turned. Both read one face prompt.",
+    (
+        f"**IP-Adapter**: [{INSTANTID_FILE.name}]({INSTANTID_FILE.url}), into models/ipadapter.",
+        "It needs the Python package insightface and the model pack "
+        "[antelopev2](https://github.com/deepinsight/insightface/releases/download/model-zoo/antelopev2.zip), unpacked "
+        "into models/insightface/models/antelopev2. The pack may be used for research that is not commercial only.",
+        "**Picture of a person**: the largest face counts; **face** of Encode Face Prompt chooses another.",
+        "**Picture of the pose**: any picture in which a face has the place, the size and the turn that are wanted: "
+        "the same one, or somebody else's.",
+        "**weight** of Apply IP-Adapter and **strength** of Apply InstantID ControlNet: 0.8 each. Lower the strength "
+        "for a pose that is freer, the weight for words that count more.",
+        "**cfg**: 4 to 5. More, and pictures burn.",
+        "Another image prompt, such as a style, goes between the model and this Apply IP-Adapter.",
+    ),
+    height=900,
 )

@@ -16,6 +16,7 @@ SD15_MEGAPIXELS = 0.25  # as many as 512 x 512
 NARROW, WIDE, RESULT = 330, 400, 540  # widths of columns
 IMAGE_HEIGHT, TEXT_HEIGHT = 330, 160
 NOTHING: Inputs = {}  # no further inputs
+ENCODER_OUTPUTS = {"CLIPVisionLoader": "CLIP_VISION", "LoadSigLIPVision": "clip_vision"}  # the host's, this pack's
 TRAINING_HEIGHT, EVALUATION_HEIGHT = 800, 520
 
 
@@ -155,7 +156,8 @@ def image_prompt(
     encoder: Node, adapter: Node, model: Output, weight: float, title: str = "Reference image", more: Inputs = NOTHING
 ) -> ImagePrompt:
     reference = load_image(title)
-    prompt = Node("EncodeImagePrompt", {"clip_vision": encoder["CLIP_VISION"], "image": reference["IMAGE"]})
+    seen = encoder[ENCODER_OUTPUTS[encoder.class_type]]
+    prompt = Node("EncodeImagePrompt", {"clip_vision": seen, "image": reference["IMAGE"]})
     inputs: Inputs = {
         "model": model,
         "ip_adapter": adapter["ip_adapter"],

@@ -8,6 +8,7 @@ from . import notes
 from .control import CONTROL
 from .flux import FLUX
 from .graph import Block, Column, Node, Workflow
+from .instantid import instantid
 from .models import BASE, CANNY, PLUS, SD15, SDXL, SDXL_PLUS
 from .parts import (
     NARROW,
@@ -37,6 +38,7 @@ from .parts import (
     text_prompt,
     train,
 )
+from .sd35 import sd35
 
 SMALL, LARGE = 512, 1024  # pixels a side: what SD1.5 and SDXL were made for
 SHOWN = (("text", "Result"), ("json", "Each picture's numbers"))  # outputs of EvaluateImagePrompt
@@ -188,5 +190,7 @@ DECLARED: dict[str, Callable[[str], Workflow]] = {
     "evaluate_image_prompt": evaluate_image_prompt,
     **CONTROL,
     **FLUX,
+    "sd35": sd35,
+    "instantid": instantid,
 }
 SHIPPED = tuple(declare(name) for name, declare in DECLARED.items())

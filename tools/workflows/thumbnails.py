@@ -104,6 +104,8 @@ IDEAS = {
     "faceid": Idea("A person", (Tile.FACE, Tile.WORDS)),
     "flux": Idea("FLUX", (Tile.REFERENCE, Tile.WORDS)),
     "flux_controlnet": Idea("FLUX + ControlNet", (Tile.REFERENCE, Tile.EDGES)),
+    "sd35": Idea("SD3.5", (Tile.REFERENCE, Tile.WORDS)),
+    "instantid": Idea("InstantID", (Tile.FACE, Tile.WORDS)),
     "attention_map": Idea("Attention map", (Tile.REFERENCE, Tile.WORDS), Result.HEAT),
 }
 
