@@ -16,7 +16,7 @@ export PYTHONPYCACHEPREFIX ?= $(CURDIR)/.run/pycache
 export CHECKPOINT ADAPTER ENCODER IMAGE DEVICE PORT PEER
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo serve lint quick test bench gpu fuzz soak lab evidence screenshot lock clean
+.PHONY: help env demo serve lint quick standins test bench gpu fuzz soak lab evidence screenshot lock clean
 
 help:  ## show this list
 	@echo "make TARGET [VARIABLE=value ...]"
@@ -40,8 +40,11 @@ lint: env  ## ruff, mypy, and what may import what
 quick: lint  ## lint, and the tests that need no server and little time [ARGS=; HOST=none does without ComfyUI]
 	@OMP_NUM_THREADS=1 $(VENV) -m pytest -n $(WORKERS) --dist loadgroup $(QUICK) $(ARGS)
 
-test: lint  ## every check and every test [ARGS="-k name"; HOST=0.24.0 leaves out the browser's]
+standins: env  ## make the stand-in models that are not there yet
 	@$(VENV) -m tools.standins all
+
+test: env  ## every check and every test [ARGS="-k name"; HOST=0.24.0 leaves out the browser's]
+	@$(MAKE) --no-print-directory --jobs=2 lint standins
 	@OMP_NUM_THREADS=1 $(VENV) -m pytest -n $(WORKERS) --dist loadgroup $(LEFT_OUT) $(ARGS)
 
 bench: env  ## what the pack costs beside the bare model [DEVICE=cuda PEER=other packs' checkouts ARGS=]
