@@ -45,6 +45,23 @@ def base_for(context_dim: int) -> str:
     return BASES.get(context_dim, f"a UNet with {context_dim}-wide text context")
 
 
+def one_of(base: str) -> str:
+    """A model of a base, as in "use … "."""
+    if is_unknown(base):
+        return base
+    return f"{'an' if base.startswith('S') else 'a'} {base} model"  # an SD1.5 model, an SDXL model
+
+
+def all_of(base: str) -> str:
+    """The models of a base."""
+    return f"UNets{base.removeprefix('a UNet')}" if is_unknown(base) else f"{base} models"
+
+
+def is_unknown(base: str) -> bool:
+    """Whether a base is called by its width, for want of a name."""
+    return base.startswith("a UNet")
+
+
 def base_model(base: str, context_dim: int, layers: int, channels: int) -> BaseModel:
     """What a UNet of a base is, by its number of cross-attention layers and the channels of its latents."""
     if context_dim == REFINER:
@@ -60,6 +77,6 @@ def base_model(base: str, context_dim: int, layers: int, channels: int) -> BaseM
 def other_model(model: BaseModel, wanted: str) -> str:
     """What to do where an adapter is for another model than this."""
     if model.published:
-        return f"use an adapter made for {model.base}, or a {wanted} model"
+        return f"use an adapter made for {model.base}, or {one_of(wanted)}"
     whole = " as it was published" * (model.base == wanted)
-    return f"no adapter is published for {model.name}, so use a {wanted} model{whole}"
+    return f"no adapter is published for {model.name}, so use {one_of(wanted)}{whole}"

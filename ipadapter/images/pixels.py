@@ -106,10 +106,8 @@ def counting_part(pixels: Tensor, mask: Tensor | None) -> Tensor | None:
 def fit_mask(mask: Tensor, images: int, size: tuple[int, int]) -> Tensor:
     """A mask (1 or N, h, w) at the pictures' size, (1 or N, 1, H, W)."""
     if mask.ndim != 3 or mask.shape[0] not in (1, images):
-        raise IPAdapterError(
-            f"mask has shape {list(mask.shape)} for {images} image(s), where [1, height, width] or "
-            f"[{images}, height, width] is needed."
-        )
+        fitting = " or ".join(f"[{count}, height, width]" for count in sorted({1, images}))
+        raise IPAdapterError(f"mask has shape {list(mask.shape)} for {images} image(s), where {fitting} is needed.")
     if is_blank(mask):
         raise IPAdapterError("mask is empty: nothing of the reference image would count; paint what should.")
     refuse_not_finite("mask", mask)

@@ -13,6 +13,7 @@ from ..adapters.family import Unconditional
 from ..adapters.fit import match_layers
 from ..adapters.provenance import Provenance
 from ..adapters.spec import AdapterSpec
+from ..backbones.bases import all_of
 from ..backbones.known import model_of
 from ..errors import IPAdapterError
 from ..prompts.prompt import Feature
@@ -102,7 +103,7 @@ def origin(provenance: Provenance) -> str:
 
 def fits(spec: AdapterSpec) -> str:
     """The models it was made for."""
-    return f"{spec.base} models with {len(spec.channels)} cross-attention layers and {spec.context_dim}-wide context"
+    return f"{all_of(spec.base)}, {len(spec.channels)} cross-attention layers, {spec.context_dim}-wide context"
 
 
 def verdict(spec: AdapterSpec, unet: nn.Module) -> str:

@@ -111,12 +111,12 @@ def test_an_adapter_fits_or_is_refused_with_advice_that_leads_somewhere(name, ba
         assert len(match_layers(spec, unet)) == len(spec.channels)
         assert f"It is {name}," in verdict(spec, unet)
         return
-    text = refusal(match_layers, spec, unet)
+    text, article = refusal(match_layers, spec, unet), "a" if base == "Kolors" or base.startswith("FLUX") else "an"
     assert f"the model is {name} (" in text
     if own in PUBLISHED:
-        assert f"use an adapter made for {own}, or a {base} model" in text
+        assert f"use an adapter made for {own}, or {article} {base} model" in text
     else:
-        assert f"no adapter is published for {name}, so use a {base} model" in text
+        assert f"no adapter is published for {name}, so use {article} {base} model" in text
         assert "made for" not in text
 
 

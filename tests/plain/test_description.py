@@ -28,7 +28,7 @@ def test_a_public_file_is_described_by_its_spec_alone(name):
     tokens = f"{kind.tokens} image tokens" if kind.tokens else "an image token for every patch"
     version = f" {spec.face.version.value}" if kind.family == "FaceID Plus" else ""
     assert said["Kind"].startswith(f"{kind.family}{version}, {tokens} {kind.token_dim or kind.context} wide, reads ")
-    assert said["Fits"] == f"{kind.base} models with {len(kind.channels)} cross-attention layers and {kind.context}" + (
+    assert said["Fits"] == f"{kind.base} models, {len(kind.channels)} cross-attention layers, {kind.context}" + (
         "-wide context"
     )
     encoder = encoder_for(spec)
