@@ -12,9 +12,12 @@ Point = tuple[float, float]
 Span = tuple[float, float]  # from, to
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
-PAPER, INK, FAINT, GRID = (255, 255, 255), (32, 32, 32), (150, 175, 205), (225, 225, 225)
-LINE, MARK = (20, 90, 170), (200, 60, 30)
+PAPER, INK = (255, 255, 255), (32, 32, 32)  # of sheets and heat maps
+# Charts are looked at on nodes, which are dark and some 300 pixels wide.
+GROUND, CHALK, GRID = (27, 29, 34), (222, 224, 230), (62, 66, 76)
+LINE, FAINT, MARK = (96, 170, 255), (70, 98, 138), (255, 88, 72)
 SMALLEST_FONT = 8  # pixels; below it nothing can be read
+CHART_FONT = 15  # pixels of a chart's letters at least
 SMOOTHING = 0.02  # of the values, how many the smoothed line looks back
 
 
@@ -41,7 +44,7 @@ def font(size: float) -> Font:
 
 def font_for(width: int, height: int) -> Font:
     """Text in proportion to a chart."""
-    return font(min(width, height) / 24)
+    return font(max(CHART_FONT, min(width, height) / 24))
 
 
 def text_size(text: str, face: Font) -> tuple[int, int]:
@@ -88,12 +91,12 @@ def tick_label(value: float) -> str:
 
 def line_plot(values: Sequence[float], width: int, height: int, title: str) -> Image.Image:
     """Values over steps 1, 2, …: a faint line as they are, a strong one smoothed, axes with numbers."""
-    image = Image.new("RGB", (width, height), PAPER)
+    image = Image.new("RGB", (width, height), GROUND)
     draw, face = ImageDraw.Draw(image), font_for(width, height)
     x, y = (1.0, float(max(2, len(values)))), limits(values)
     box = chart_box(width, height, face, [tick_label(tick) for tick in ticks(*y)])
     draw_axes(draw, box, x, y, face)
-    draw.text((box.left, box.top / 2), title, fill=INK, font=face, anchor="lm")
+    draw.text((box.left, box.top / 2), title, fill=CHALK, font=face, anchor="lm")
     for series, colour, thick in ((values, FAINT, 1), (smooth(values), LINE, max(2, height // 200))):
         draw_line(draw, [box.place(x, y, point) for point in enumerate(series, 1)], colour, thick)
     return image
@@ -118,7 +121,7 @@ def draw_rows(draw: ImageDraw.ImageDraw, box: ChartArea, y: Span, face: Font) ->
     for tick in ticks(*y):
         at = box.place((0, 1), y, (0, tick))[1]
         draw.line((box.left, at, box.right, at), fill=GRID)
-        draw.text((box.left - gap, at), tick_label(tick), fill=INK, font=face, anchor="rm")
+        draw.text((box.left - gap, at), tick_label(tick), fill=CHALK, font=face, anchor="rm")
 
 
 def draw_columns(draw: ImageDraw.ImageDraw, box: ChartArea, x: Span, face: Font) -> None:
@@ -127,7 +130,7 @@ def draw_columns(draw: ImageDraw.ImageDraw, box: ChartArea, x: Span, face: Font)
     for tick in ticks(*x):
         at = box.place(x, (0, 1), (tick, 0))[0]
         draw.line((at, box.top, at, box.bottom), fill=GRID)
-        draw.text((at, box.bottom + gap), tick_label(tick), fill=INK, font=face, anchor="mt")
+        draw.text((at, box.bottom + gap), tick_label(tick), fill=CHALK, font=face, anchor="mt")
 
 
 def draw_line(draw: ImageDraw.ImageDraw, points: Sequence[Point], colour: tuple[int, int, int], thick: int) -> None:
@@ -152,12 +155,12 @@ class Strip:
 
 def strip_plot(strips: Sequence[Strip], width: int, height: int, title: str) -> Image.Image:
     """A row of dots for each strip on one axis, with the mean as a bar and its interval as a line."""
-    image = Image.new("RGB", (width, height), PAPER)
+    image = Image.new("RGB", (width, height), GROUND)
     draw, face = ImageDraw.Draw(image), font_for(width, height)
     x = limits([value for strip in strips for value in strip.values])
     box = chart_box(width, height, face, [strip.label for strip in strips])
     draw_columns(draw, box, x, face)
-    draw.text((box.left, box.top / 2), title, fill=INK, font=face, anchor="lm")
+    draw.text((box.left, box.top / 2), title, fill=CHALK, font=face, anchor="lm")
     row = (box.bottom - box.top) / max(1, len(strips))
     for index, strip in enumerate(strips):
         top = box.top + index * row
@@ -173,8 +176,8 @@ def draw_strip(
     face: Font,
 ) -> None:
     """One strip: dots scattered evenly over the middle of its row, mean and interval over them."""
-    radius, gap = max(1.5, (box.bottom - box.top) / 60), text_size("0", face)[1] / 2
-    draw.text((box.left - gap, (box.top + box.bottom) / 2), strip.label, fill=INK, font=face, anchor="rm")
+    radius, gap = max(2.5, (box.bottom - box.top) / 60), text_size("0", face)[1] / 2
+    draw.text((box.left - gap, (box.top + box.bottom) / 2), strip.label, fill=CHALK, font=face, anchor="rm")
     for index, value in enumerate(strip.values):
         at, up = box.place(x, (0, 1), (value, 0.15 + 0.45 * (index * 0.618 % 1)))
         draw.ellipse((at - radius, up - radius, at + radius, up + radius), fill=FAINT)

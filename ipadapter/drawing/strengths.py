@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from PIL import Image, ImageDraw
@@ -12,10 +12,10 @@ from ..backbones.known import backbone_of
 from ..strength.curve import WeightCurve
 from ..strength.layers import LayerWeights, transformers_of
 from .plots import (
-    INK,
+    CHALK,
+    GROUND,
     LINE,
     MARK,
-    PAPER,
     ChartArea,
     Font,
     Span,
@@ -23,15 +23,16 @@ from .plots import (
     draw_axes,
     draw_line,
     draw_rows,
-    font,
     font_for,
     text_size,
     tick_label,
     ticks,
 )
 
-WIDTH, HEIGHT = 960, 360
-PART_COLOURS = (LINE, (120, 80, 160), (20, 140, 100))  # in the order in which a model runs its parts
+WIDTH, HEIGHT = 480, 220  # pixels, about what a node has for a picture
+PART_COLOURS = (LINE, (190, 140, 255), (84, 205, 150))  # in the order in which a model runs its parts
+INVERTED = "inverted"
+RGB = tuple[int, int, int]
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class Bar:
     """One bar: its height, its colour, the group it stands in."""
 
     value: float
-    colour: tuple[int, int, int]
+    colour: RGB
     group: str
 
 
@@ -67,30 +68,42 @@ def layer_bars(layers: Sequence[CrossAttentionLayer], weights: LayerWeights) -> 
 
 def draw_layers(layers: Sequence[CrossAttentionLayer], weights: LayerWeights) -> Image.Image:
     """What each layer's strength is multiplied by."""
-    inverted = any(weight.inverted for weight in weights)
-    title = "Weight of each cross-attention layer, first to last" + (", red ones inverted" if inverted else "")
-    return draw_bars(layer_bars(layers, weights), title)
+    parts = backbone_of(layers).parts
+    legend = dict(zip(parts, PART_COLOURS, strict=False)) if len(parts) > 1 else {}
+    inverted = {INVERTED: MARK} if any(weight.inverted for weight in weights) else {}
+    return draw_bars(layer_bars(layers, weights), "Weight by layer", legend | inverted)
 
 
 def draw_frames(weights: Sequence[float]) -> Image.Image:
     """The weight of each frame."""
     every = max(1, len(weights) // 16)
     bars = [Bar(weight, LINE, str(index // every * every)) for index, weight in enumerate(weights)]
-    return draw_bars(bars, "Weight of each frame")
+    return draw_bars(bars, "Weight by frame", {})
 
 
-def draw_bars(bars: Sequence[Bar], title: str) -> Image.Image:
-    """Bars from zero, with the names of their groups below."""
-    image = Image.new("RGB", (WIDTH, HEIGHT), PAPER)
+def draw_bars(bars: Sequence[Bar], title: str, legend: Mapping[str, RGB]) -> Image.Image:
+    """Bars from zero, with the names of their groups below and those of their colours above."""
+    image = Image.new("RGB", (WIDTH, HEIGHT), GROUND)
     draw, face, y = ImageDraw.Draw(image), font_for(WIDTH, HEIGHT), span_of([bar.value for bar in bars])
     box = chart_box(WIDTH, HEIGHT, face, [tick_label(tick) for tick in ticks(*y)])
     x: Span = (0.0, float(len(bars)))
     draw_rows(draw, box, y, face)
     for index, bar in enumerate(bars):
         draw_weight(draw, box, x, y, index, bar)
-    draw_groups(draw, box, x, [bar.group for bar in bars], font(HEIGHT / 28))
-    draw.text((box.left, box.top / 2), title, fill=INK, font=face, anchor="lm")
+    draw_groups(draw, box, x, [bar.group for bar in bars], face)
+    draw.text((box.left, box.top / 2), title, fill=CHALK, font=face, anchor="lm")
+    draw_legend(draw, box, legend, face)
     return image
+
+
+def draw_legend(draw: ImageDraw.ImageDraw, box: ChartArea, legend: Mapping[str, RGB], face: Font) -> None:
+    """A patch of each colour with its name, above the chart on the right."""
+    right, middle, side = box.right, box.top / 2, text_size("0", face)[1]
+    for name, colour in reversed([*legend.items()]):
+        draw.text((right, middle), name, fill=CHALK, font=face, anchor="rm")
+        left = right - text_size(name, face)[0] - side * 1.4
+        draw.rectangle((left, middle - side / 2, left + side, middle + side / 2), fill=colour)
+        right = left - side
 
 
 def draw_weight(draw: ImageDraw.ImageDraw, box: ChartArea, x: Span, y: Span, index: int, bar: Bar) -> None:
@@ -100,26 +113,29 @@ def draw_weight(draw: ImageDraw.ImageDraw, box: ChartArea, x: Span, y: Span, ind
 
 
 def draw_groups(draw: ImageDraw.ImageDraw, box: ChartArea, x: Span, groups: Sequence[str], face: Font) -> None:
-    """Each group's name, or only its number where there is little room, and a tick where it begins."""
+    """A tick where a group begins, and its name; only its number, or no name, where there is little room."""
     starts = [index for index, group in enumerate(groups) if index == 0 or groups[index - 1] != group]
+    free = box.left
     for start, end in zip(starts, [*starts[1:], len(groups)], strict=True):
-        edge, middle = (box.place(x, (0, 1), (at, 0.0))[0] for at in (start, (start + end) / 2))
-        draw.line((edge, box.bottom, edge, box.bottom + 4), fill=INK)
-        width = box.place(x, (0, 1), (end, 0.0))[0] - edge
-        text = groups[start] if text_size(groups[start], face)[0] < width else groups[start].split()[-1]
-        draw.text((middle, box.bottom + text_size("0", face)[1] / 2), text, fill=INK, font=face, anchor="mt")
+        edge, middle, after = (box.place(x, (0, 1), (at, 0.0))[0] for at in (start, (start + end) / 2, end))
+        draw.line((edge, box.bottom, edge, box.bottom + 4), fill=CHALK)
+        text = groups[start] if text_size(groups[start], face)[0] < after - edge else groups[start].split()[-1]
+        half = text_size(text, face)[0] / 2
+        if middle - half >= free:
+            draw.text((middle, box.bottom + text_size("0", face)[1] / 2), text, fill=CHALK, font=face, anchor="mt")
+            free = middle + half + text_size(" ", face)[0]
 
 
 def draw_curves(curves: Sequence[WeightCurve]) -> Image.Image:
     """The product of the curves over the sampling."""
     positions = [index / 400 for index in range(401)]
     values = [product([curve.value(at) for curve in curves]) for at in positions]
-    image = Image.new("RGB", (WIDTH, HEIGHT), PAPER)
+    image = Image.new("RGB", (WIDTH, HEIGHT), GROUND)
     draw, face, y = ImageDraw.Draw(image), font_for(WIDTH, HEIGHT), span_of(values)
     box = chart_box(WIDTH, HEIGHT, face, [tick_label(tick) for tick in ticks(*y)])
     draw_axes(draw, box, (0.0, 1.0), y, face)
-    draw_line(draw, [box.place((0.0, 1.0), y, point) for point in zip(positions, values, strict=True)], LINE, 4)
-    draw.text((box.left, box.top / 2), "Weight over the sampling, first step to last", fill=INK, font=face, anchor="lm")
+    draw_line(draw, [box.place((0.0, 1.0), y, point) for point in zip(positions, values, strict=True)], LINE, 3)
+    draw.text((box.left, box.top / 2), "Weight from first step to last", fill=CHALK, font=face, anchor="lm")
     return image
 
 

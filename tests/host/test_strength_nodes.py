@@ -38,7 +38,7 @@ def red(image: torch.Tensor) -> int:
 @pytest.mark.parametrize("layout", [SD15, SDXL], ids=["sd15", "sdxl"])
 def test_layers_are_drawn_as_bars_and_inverted_ones_are_red(layout):
     (_, plain), (_, precise) = layers(layout), layers(layout, "style transfer precise")
-    assert plain.shape == precise.shape == (1, 360, 960, 3)
+    assert plain.shape == precise.shape == (1, 220, 480, 3)
     assert red(plain) == 0 < red(precise)
 
 
@@ -69,7 +69,7 @@ def test_a_curve_of_the_editor_takes_the_place_of_the_keyframes():
     strength, drawn = curve(curve=LinearCurve([(0.0, 1.0), (1.0, 0.0)]), low=0.2, high=1.2)
     (made,) = strength.curves
     assert made.value(0.0) == pytest.approx(1.2) and made.value(1.0) == pytest.approx(0.2)
-    assert made.value(0.5) == pytest.approx(0.7) and drawn.shape == (1, 360, 960, 3)
+    assert made.value(0.5) == pytest.approx(0.7) and drawn.shape == (1, 220, 480, 3)
 
 
 def test_frames_hold_their_ends():

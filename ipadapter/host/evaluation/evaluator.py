@@ -33,7 +33,7 @@ from ..encoders.open_clip import tower_dtype
 from ..files import HOST_ENCODERS, find_file
 from ..pictures import from_pil
 
-PLOT_SIZE = (768, 384)
+PLOT_SIZE = (480, 240)
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ from ..sampling.patching import apply_image_prompt
 from .data import EncodedPictures
 from .frozen import FrozenUNet
 
-PLOT = (720, 480)  # pixels
+PLOT = (480, 320)  # pixels
 SAMPLES = 8  # pictures a run, at most
 FEWEST = 25  # steps between two of them, at least
 SAMPLING_STEPS, SEED = 12, 0
