@@ -10,6 +10,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from ..files.replacing import write_whole
+from ..progress import Progress, no_progress
 from .module import IPAdapter
 from .provenance import FORMAT, Provenance
 
@@ -41,9 +42,15 @@ def metadata(adapter: IPAdapter, provenance: Provenance) -> dict[str, str]:
     } | ({"face_version": provenance.face_version} if provenance.face_version else {})
 
 
-def write_adapter(path: Path, adapter: IPAdapter, provenance: Provenance, dtype: torch.dtype | None = None) -> Path:
+def write_adapter(
+    path: Path,
+    adapter: IPAdapter,
+    provenance: Provenance,
+    dtype: torch.dtype | None = None,
+    progress: Progress = no_progress,
+) -> Path:
     """Write a safetensors file. Raises IPAdapterError where the disk does not take it; nothing is replaced then."""
-    return write_whole(path, save(file_tensors(adapter, dtype), readable(metadata(adapter, provenance))))
+    return write_whole(path, save(file_tensors(adapter, dtype), readable(metadata(adapter, provenance))), progress)
 
 
 def readable(notes: Mapping[str, str]) -> dict[str, str]:

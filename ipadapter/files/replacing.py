@@ -10,14 +10,21 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ..errors import IPAdapterError
+from ..progress import Progress, no_progress
 
+PIECE = 2**26  # bytes written at once
 PART_ENDING = ".part"  # the ending of a file that is not complete
 
 
-def write_whole(path: Path, content: bytes) -> Path:
-    """Write a file that is either all there or not at all. Raises IPAdapterError where the disk does not take it."""
-    with replacing(path) as temporary:
-        temporary.write_bytes(content)
+def write_whole(path: Path, content: bytes, progress: Progress = no_progress) -> Path:
+    """Write a file that is either all there or not at all, telling the bytes that are written.
+
+    Raises IPAdapterError where the disk does not take it.
+    """
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        for start in range(0, len(content), PIECE):
+            file.write(memoryview(content)[start : start + PIECE])
+            progress(min(start + PIECE, len(content)), len(content))
     return path
 
 

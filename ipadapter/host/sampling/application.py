@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import comfy.model_management
+import comfy.utils
 import torch
 from torch import Tensor
 
@@ -25,6 +26,7 @@ def make_applications(
     """
     refuse_mask(mask)
     made, store = [], comfy.model_management.intermediate_device()
+    progress = comfy.utils.ProgressBar(len(prompt.parts))
     for part, where in zip(prompt.parts, masks_of(prompt.parts, mask), strict=True):
         features = features_for(adapter.spec, prompt, part)
         if target.acting and target.strength.weight and not part.silent:
@@ -32,6 +34,7 @@ def make_applications(
             read = (on_device(adapter, features[0]), on_device(adapter, features[1]))
             making = Making(adapter.patcher.model, adapter.spec, part, read, target)
             made.append(make_part(adapter, making, where, store))
+        progress.update(1)
     return tuple(made)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import comfy.utils
 import torch
 from torch import Tensor
 
@@ -39,8 +40,8 @@ def picture_attention(record: AttentionRecord, image: Tensor, choice: MapChoice,
     size = (image.shape[1], image.shape[2])
     refuse_other_pictures(maps, len(pictures), size)
     mask = resize(select(maps, choice), size)
-    drawn = [
-        draw_heat_map(to_pil(picture), values.double().numpy(), span, look.opacity)
-        for picture, values, span in zip(pictures, mask, SCALES[look.scale](mask), strict=True)
-    ]
+    drawn, progress = [], comfy.utils.ProgressBar(len(pictures))
+    for picture, values, span in zip(pictures, mask, SCALES[look.scale](mask), strict=True):
+        drawn.append(draw_heat_map(to_pil(picture), values.double().numpy(), span, look.opacity))
+        progress.update(1)
     return Pictured(torch.cat([from_pil(one) for one in drawn]), mask, describe(maps, choice))
