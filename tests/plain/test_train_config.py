@@ -50,6 +50,12 @@ def test_the_example_in_the_documentation_is_a_configuration():
     assert config.recipe.kind is PLUS
 
 
+def test_the_configuration_for_few_pictures_goes_on_from_an_adapter_gently():
+    usual, few = (read_config(ROOT / "docs" / name) for name in ("training.toml", "training-few.toml"))
+    assert few.model.init_from is not None and few.training.ema_decay > 0
+    assert max(map(few.recipe.rate, range(few.training.steps))) <= usual.training.learning_rate / 10
+
+
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
