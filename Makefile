@@ -16,7 +16,7 @@ export PYTHONPYCACHEPREFIX ?= $(CURDIR)/.run/pycache
 export CHECKPOINT ADAPTER ENCODER IMAGE DEVICE PORT PEER
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo serve lint quick standins test bench gpu fuzz soak lab evidence screenshot lock clean
+.PHONY: help env demo serve lint quick standins test bench gpu fuzz soak lab evidence pictures screenshot lock clean
 
 help:  ## show this list
 	@echo "make TARGET [VARIABLE=value ...]"
@@ -64,6 +64,9 @@ lab: env  ## make the laboratory's models that are not there yet, from a seed
 
 evidence: env  ## measure the paper's claims in the laboratory and write docs/evidence.md
 	@OMP_NUM_THREADS=1 $(VENV) -m lab.evidence $(ARGS)
+
+pictures: env  ## draw the pictures of README and docs with the laboratory's models [ARGS="result icon"]
+	@OMP_NUM_THREADS=1 $(VENV) -m tools.pictures $(ARGS)
 
 screenshot: env  ## take the README's picture anew from the real front end
 	@$(VENV) -m tools.screenshot

@@ -95,10 +95,10 @@ def test_every_family_has_an_oracle(name):
     assert function in {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
 
 
-def test_every_family_has_rows_in_the_readme_and_is_told_of_in_the_help(name, family):
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+def test_every_family_has_rows_on_the_page_on_models_and_is_told_of_in_the_help(name, family):
+    models = (ROOT / "docs" / "models.md").read_text(encoding="utf-8")
     assert bool(family.published) is (name not in SELF_TRAINED)
-    assert all(file.name in readme for file in family.published)
+    assert all(file.name in models for file in family.published)
     assert all(word.lower() in HELP for word in family.title.removesuffix(" unnorm").split())
 
 

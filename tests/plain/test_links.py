@@ -16,7 +16,7 @@ from tests.schema.texts import shipped_files
 
 FILES = frozenset(shipped_files())
 FOLDERS = frozenset(str(folder) for file in FILES for folder in PurePosixPath(file).parents)
-DOCUMENTS = sorted(file for file in FILES if re.fullmatch(r"(docs/|lab/)?\w+[\w-]*\.md", file))
+DOCUMENTS = sorted(file for file in FILES if re.fullmatch(r"(docs/|docs/zh/|lab/)?\w+[\w.-]*\.md", file))
 ELSEWHERE = re.compile(r"[a-z][a-z+.-]*:")
 
 # Code is no text: what looks like a link or a heading in it is none.

@@ -25,7 +25,7 @@ from tests.adapters import random_adapter
 from tests.plain.headers import LAYOUTS, SIZES, siglip_shapes, write_sparse
 from tests.plain.public import KINDS, SD15_CHANNELS, SDXL_CHANNELS, Kind, write_safetensors, write_torch
 
-README = Path(__file__).resolve().parents[2] / "README.md"
+MODELS = Path(__file__).resolve().parents[2] / "docs" / "models.md"
 FILES = {  # published names -> a layout of tests/plain/public.py
     **{
         f"{name}.{'bin' if 'faceid' in name else 'safetensors'}": kind
@@ -436,13 +436,13 @@ def test_a_word_is_looked_for_at_the_end_of_the_names_words():
 
 
 def reads(adapter: PublicAdapter) -> str:
-    """What an adapter reads, as the README says it."""
+    """What an adapter reads, as the page on models says it."""
     encoder = [adapter.encoder.short] if adapter.encoder else []
     return " and ".join(encoder + ["face"] * (Feature.FACE in adapter.family.reads))
 
 
-def test_the_tables_of_the_readme_and_of_the_code_are_one():
-    text = README.read_text(encoding="utf-8")
+def test_the_tables_of_the_page_on_models_and_of_the_code_are_one():
+    text = MODELS.read_text(encoding="utf-8")
     for public in (*ADAPTERS, *ENCODERS):
         row = next(line for line in text.splitlines() if line.startswith(f"| {public.name} |"))
         assert f"({public.address})" in row

@@ -1,4 +1,4 @@
-"""Help pages, locales and the README say what the code says."""
+"""Help pages, locales and the pages on nodes and graphs say what the code says."""
 
 from __future__ import annotations
 
@@ -96,21 +96,21 @@ def test_the_page_on_troubleshooting_quotes_errors_that_exist(source):
     assert [quote for quote in quotes if not all(piece in source for piece in quote.split(" … "))] == []
 
 
-def test_every_workflow_is_in_the_readme():
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
+def test_every_workflow_is_among_the_recipes():
+    text = (ROOT / "docs" / "recipes.md").read_text(encoding="utf-8")
     names = [path.name for path in (ROOT / "workflows").glob("*.json")]
     assert names
     assert [name for name in names if f"workflows/{quote(name)}" not in text] == []
 
 
-def test_every_node_and_input_is_in_the_readme(info):
-    text, nodes = (ROOT / "README.md").read_text(encoding="utf-8"), [info[name] for name in CURRENT]
+def test_every_node_and_input_is_on_the_page_on_nodes(info):
+    text, nodes = (ROOT / "docs" / "nodes.md").read_text(encoding="utf-8"), [info[name] for name in CURRENT]
     missing = [node["display_name"] for node in nodes if node["display_name"] not in text]
     missing += [name for node in nodes for name in inputs_of(node) if f"`{name}`" not in text]
     assert missing == []
 
 
 def test_pictures_are_small():
-    pictures = [*Path(ROOT / "docs" / "images").glob("*"), *Path(ROOT / "workflows").glob("*.jpg")]
+    pictures = [*Path(ROOT / "docs" / "images").rglob("*.*"), *Path(ROOT / "workflows").glob("*.jpg")]
     assert pictures
     assert [path.name for path in pictures if path.stat().st_size > 400_000] == []
