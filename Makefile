@@ -16,7 +16,7 @@ export PYTHONPYCACHEPREFIX ?= $(CURDIR)/.run/pycache
 export CHECKPOINT ADAPTER ENCODER IMAGE DEVICE PORT PEER
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo serve lint quick standins test bench gpu fuzz soak lab evidence pictures screenshot lock clean
+.PHONY: help env demo serve lint quick standins test bench gpu fuzz soak lab evidence pictures screenshot release lock clean
 
 help:  ## show this list
 	@echo "make TARGET [VARIABLE=value ...]"
@@ -70,6 +70,9 @@ pictures: env  ## draw the pictures of README and docs with the laboratory's mod
 
 screenshot: env  ## take the README's picture anew from the real front end
 	@$(VENV) -m tools.screenshot
+
+release: env  ## write publisher, address and version everywhere, and check [PUBLISHER= REPOSITORY= VERSION=]
+	@$(VENV) -m tools.release --publisher "$(PUBLISHER)" --repository "$(REPOSITORY)" $(if $(filter command line,$(origin VERSION)),--version "$(VERSION)")
 
 lock:  ## renew the exact versions beside the pinned ComfyUI [HOST=0.24.0]
 	@$(ENVIRONMENT) lock

@@ -9,8 +9,10 @@ import subprocess
 import sys
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
+from PIL import Image
 
 from tests.schema.texts import ROOT, shipped_files
 
@@ -19,6 +21,10 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
+FORBIDDEN = re.compile(
+    r"\.cuda\s*\(|\.to\s*\(\s*(torch\.device\s*\(\s*)?[\"']cuda|torch\.(cuda\.amp|amp)?\.?autocast"
+    r"|(?<![\w.])(torch\.)?nn\.(Linear|Conv(Transpose)?[123]d|LayerNorm|GroupNorm|Embedding)\s*\("
+)
 OFFLINE = {"DO_NOT_TRACK": "1", "COMFY_CLI_NO_REMOTE_REFRESH": "1"}
 ACCELERATORS = ("NVIDIA CUDA", "AMD ROCm", "Intel Arc", "Apple Metal")
 KNOWN_CLASSIFIERS = {"Operating System :: OS Independent", *(f"Environment :: GPU :: {name}" for name in ACCELERATORS)}
@@ -30,6 +36,11 @@ def config():
     from comfy_config import config_parser
 
     return config_parser.extract_node_configuration(str(ROOT))
+
+
+def read_pyproject() -> dict[str, Any]:
+    """All of pyproject.toml."""
+    return tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 
 
 def comfy(*arguments: str, folder: Path = ROOT) -> subprocess.CompletedProcess[str]:
@@ -63,8 +74,31 @@ def test_the_metadata_is_complete(config):
     assert config.tool_comfy.display_name == "Image Prompt Adapter (IP-Adapter)"
 
 
+@pytest.mark.parametrize(("name", "size"), [("icon", (400, 400)), ("banner", (1260, 540))])
+def test_the_registry_finds_pictures_of_its_sizes(config, name, size):
+    address = read_pyproject()["tool"]["comfy"][name.title()]  # the host's reader knows no banner
+    raw = config.project.urls.repository.replace("https://github.com", "https://raw.githubusercontent.com")
+    assert address == f"{raw}/main/docs/images/{name}.png"
+    with Image.open(ROOT / "docs" / "images" / f"{name}.png") as picture:
+        assert picture.size == size
+
+
+def test_no_code_is_bound_to_a_device_or_past_the_hosts_layers():
+    """What comfy-test 0.4 forbids in a pack."""
+    files = [name for name in shipped_files() if re.match(r"(ipadapter/|nodes/|__init__).*\.py$", name)]
+    assert len(files) > 100
+    assert [name for name in files if FORBIDDEN.search((ROOT / name).read_text(encoding="utf-8"))] == []
+
+
+@pytest.mark.parametrize(
+    "code", ["x.cuda()", "x.to('cuda:0')", "torch.autocast(", "nn.Linear(3, 4)", "torch.nn.Conv2d("]
+)
+def test_what_is_forbidden_is_known(code):
+    assert FORBIDDEN.search(code) and not FORBIDDEN.search("operations.Linear(3, 4); x.to(device); mynn.Linear(3)")
+
+
 def test_one_bad_classifier_would_void_all():
-    classifiers = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["classifiers"]
+    classifiers = read_pyproject()["project"]["classifiers"]
     assert set(classifiers) == KNOWN_CLASSIFIERS
 
 
@@ -88,18 +122,40 @@ def test_the_licence_is_apache():
 
 
 @pytest.fixture(scope="module")
-def archive(tmp_path_factory) -> set[str]:
-    """What comfy-cli packs out of a repository with the files of this checkout."""
+def checkout(tmp_path_factory) -> Path:
+    """The files of this checkout."""
     folder = tmp_path_factory.mktemp("pack")
     for name in shipped_files():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, folder / name)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def release(checkout) -> tuple[subprocess.CompletedProcess[str], Path]:
+    """What `make release` says in a checkout, and the checkout after it."""
+    owner = ("--publisher", "somebody", "--repository", "https://github.com/some/where")
+    command = [sys.executable, "-m", "tools.release", *owner]
+    return subprocess.run(command, cwd=checkout, capture_output=True, text=True, timeout=300, check=False), checkout
+
+
+@pytest.fixture(scope="module")
+def archive(release) -> set[str]:
+    """What comfy-cli packs out of a repository with the files of this checkout."""
+    _, folder = release
     for command in (("git", "init", "--quiet"), ("git", "add", "--all")):
         subprocess.run(command, cwd=folder, check=True)
     answer = comfy("node", "pack", folder=folder)
     assert answer.returncode == 0, answer.stdout + answer.stderr
     with zipfile.ZipFile(folder / "node.zip") as packed:
         return set(packed.namelist())
+
+
+def test_a_release_is_named_what_it_lacks(release):
+    answer, folder = release
+    assert 'PublisherId = "somebody"' in (folder / "pyproject.toml").read_text(encoding="utf-8")
+    assert "comfy node validate" not in answer.stderr
+    assert "git tag v" in answer.stdout and '"reference": "https://github.com/some/where"' in answer.stdout
 
 
 def test_everything_a_user_needs_is_packed(archive):
