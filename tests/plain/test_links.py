@@ -90,6 +90,11 @@ def test_every_page_is_found_from_the_readme():
     assert set(DOCUMENTS) - found_from("README.md") == set()
 
 
+@pytest.mark.parametrize("document", ["README.md", "README.zh.md"])
+def test_the_readme_stays_short(document):
+    assert len(read(document).splitlines()) <= 150
+
+
 def test_links_are_known_from_what_only_looks_like_one():
     text = '[a](b.md) ![c](<d.png> "e") [![f](g.jpg)](h.md#i)\n[k]: l.md\n<img alt="m" src="n.png">\n'
     assert links(text) == ["b.md", "d.png", "g.jpg", "h.md#i", "l.md", "n.png"]
