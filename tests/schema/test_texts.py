@@ -20,6 +20,7 @@ from tests.schema.texts import (
     key_paths,
     listed,
     locale,
+    names_listed,
     quoted_errors,
     sections,
     sentences_of_the_source,
@@ -62,6 +63,14 @@ def test_a_help_page_names_every_input_and_output(info, node_id, language):
     inputs, outputs, *_ = map(listed, sections(help_page(node_id, language).read_text(encoding="utf-8")))
     assert inputs == list(inputs_of(info[node_id]))
     assert outputs == info[node_id]["output_name"]
+
+
+@pytest.mark.parametrize("node_id", NODE_IDS)
+def test_a_chinese_help_page_lists_what_the_node_shows(node_id):
+    inputs, outputs, *_ = sections(help_page(node_id, "zh").read_text(encoding="utf-8"))
+    texts = locale("zh")[node_id]
+    assert names_listed(inputs) == [texts["inputs"][name]["name"] for name in listed(inputs)]
+    assert names_listed(outputs) == [text["name"] for text in texts["outputs"].values()]
 
 
 @pytest.mark.parametrize(("node_id", "language"), PAGES)

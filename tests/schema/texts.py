@@ -137,8 +137,13 @@ def sections(markdown: str) -> list[str]:
 
 
 def listed(section: str) -> list[str]:
-    """The names that a section's list items begin with: - **`name`**."""
-    return re.findall(r"^- \*\*`(\w+)`\*\*", section, flags=re.MULTILINE)
+    """The ids that a section's list items begin with: - **`id`**, or - **name** `id` where the node shows a name."""
+    return re.findall(r"^- \*\*(?:`|[^*`]+\*\* `)(\w+)`", section, flags=re.MULTILINE)
+
+
+def names_listed(section: str) -> list[str]:
+    """The names that a section's list items begin with, where they have one: - **name** `id`."""
+    return re.findall(r"^- \*\*([^*`]+)\*\* `\w+`", section, flags=re.MULTILINE)
 
 
 def quoted_errors(markdown: str) -> list[str]:
