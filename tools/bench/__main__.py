@@ -126,6 +126,16 @@ def flux_table(packs: Packs, device: torch.device, folder: Path) -> Table:
     return Table("bare model", names, rows)
 
 
+def sd35_table(packs: Packs, device: torch.device, folder: Path) -> Table:
+    """This pack alone, beside the bare model."""
+    from tools.bench.measure import Bench
+    from tools.bench.sd35 import sd35_rows
+
+    ours = packs.unets[:1]
+    with torch.inference_mode():
+        return Table("bare model", (ours[0].name,), tuple(sd35_rows(Bench(ours, device, folder))))
+
+
 def compiled_table(packs: Packs, device: torch.device, folder: Path) -> Table:
     """This pack alone, beside the bare model, both compiled. On a CPU nobody samples so: it is empty."""
     from tools.bench.compiled import compiled_rows
@@ -151,6 +161,7 @@ def training_table(packs: Packs, device: torch.device, folder: Path) -> Table:
 TABLES: dict[str, Callable[[Packs, torch.device, Path], Table]] = {
     "sampling": sampling_table,
     "flux": flux_table,
+    "sd35": sd35_table,
     "training": training_table,
     "compiled": compiled_table,
 }

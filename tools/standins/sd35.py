@@ -12,27 +12,26 @@ from .adapters import RESAMPLER_DEPTH, resampler
 from .models import clip_l_state, vae_state
 from .noise import Noise, Shapes, State, fill, shapes_of
 
-BLOCKS, HEAD = 2, 64
-WIDTH = HEAD * BLOCKS
+BLOCKS, HEAD = 2, 64  # HEAD channels of width a block
 LATENT_CHANNELS, POOLED, TEXT = 16, 2048, 4096  # of both CLIPs, and of T5-XXL, to which shorter texts are filled up
 PLACES = 96  # of the position embedding along a side
 TOKENS, SIGLIP_HIDDEN = 64, 1152
 DIM, SINES = 128, 320  # of the Resampler, in place of 1280, and its sines of the noise level
 
 
-def sd35_config() -> dict[str, object]:
+def sd35_config(blocks: int = BLOCKS) -> dict[str, object]:
     """The host's keyword arguments for its MMDiT, as it reads them from a file."""
     return {
         "in_channels": LATENT_CHANNELS,
         "out_channels": LATENT_CHANNELS,
         "patch_size": 2,
-        "depth": BLOCKS,
+        "depth": blocks,
         "input_size": None,
         "adm_in_channels": POOLED,
         "qk_norm": "rms",
         "context_embedder_config": {
             "target": "torch.nn.Linear",
-            "params": {"in_features": TEXT, "out_features": WIDTH},
+            "params": {"in_features": TEXT, "out_features": HEAD * blocks},
         },
         "num_patches": PLACES**2,
         "pos_embed_max_size": PLACES,
@@ -55,7 +54,7 @@ def sd35_adapter(noise: Noise) -> State:
     return fill(sd35_adapter_shapes(), noise)
 
 
-def sd35_adapter_shapes() -> Shapes:
+def sd35_adapter_shapes(blocks: int = BLOCKS) -> Shapes:
     """SigLIP's hidden states and the noise level -> 64 tokens, and in each block their keys, values and norms."""
     timed = {
         **linear("image_proj.time_embedding.linear_1", DIM, SINES),
@@ -63,16 +62,17 @@ def sd35_adapter_shapes() -> Shapes:
     }
     for index in range(RESAMPLER_DEPTH):
         timed |= linear(f"image_proj.layers.{index}.2.1", 4 * DIM, DIM)
-    for index in range(BLOCKS):
-        timed |= timed_block(f"ip_adapter.{index}.")
-    return {**resampler(WIDTH, DIM, SIGLIP_HIDDEN, TOKENS), **timed}
+    width = HEAD * blocks
+    for index in range(blocks):
+        timed |= timed_block(f"ip_adapter.{index}.", width)
+    return {**resampler(width, DIM, SIGLIP_HIDDEN, TOKENS), **timed}
 
 
-def timed_block(name: str) -> dict[str, tuple[int, ...]]:
+def timed_block(name: str, width: int) -> dict[str, tuple[int, ...]]:
     return {
-        **{f"{name}to_{kind}_ip.weight": (WIDTH, WIDTH) for kind in "kv"},
+        **{f"{name}to_{kind}_ip.weight": (width, width) for kind in "kv"},
         **{f"{name}{norm}.weight": (HEAD,) for norm in ("norm_q", "norm_k", "norm_ip_k")},
-        **linear(f"{name}norm_ip.linear", 2 * WIDTH, DIM),
+        **linear(f"{name}norm_ip.linear", 2 * width, DIM),
     }
 
 
