@@ -169,6 +169,19 @@ def test_keys_and_values_are_made_once_for_a_noise_level(sampler, steps, monkeyp
     assert len(levels) == len({*levels}) == steps <= len(calls)
 
 
+def test_where_another_node_calls_the_model_the_noise_level_is_the_one_it_calls_it_at(monkeypatch):
+    levels, model, called = counted(monkeypatch), apply(), []
+
+    def halve(call, given):
+        half = given["timestep"] * 0.5
+        called.append(float(half[0]))
+        return call(given["input"], half, **given["c"])
+
+    model.set_model_unet_function_wrapper(halve)
+    sd3_picture(model, replace(SD3, steps=3))
+    assert levels == called and len(called) == 3
+
+
 def test_no_more_than_the_latest_noise_levels_are_held(monkeypatch):
     held = []
     take = following.NoiseLevels.at
