@@ -29,7 +29,8 @@ Nodes that begin with *Legacy* have the old inputs and options and call the same
 are for old graphs; new ones read better with the new nodes, which the last column names. The group nodes of old \
 front ends are named in the report and left alone. Nodes that hand an adapter, embeds or the like to one another \
 move together. A value that does not fit its widget is reported; in a workflow the usual value stands in its place. \
-A node that needs more room than the old one pushes down what it would cover. Words of other programs are in \
+No node is larger than the one it replaces: where there is no room for what the old one had not, that is hidden until \
+you choose *Show All Inputs* in the node's menu. Words of other programs are in \
 [coming-from.md](coming-from.md).
 
 ## Version 2

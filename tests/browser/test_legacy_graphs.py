@@ -2,39 +2,40 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from pack.ipadapter.legacy.migration.api_format import migrate_prompt
+from pack.ipadapter.legacy.migration.forms import Form
 from pack.ipadapter.legacy.migration.legacy_nodes import LEGACY_FORMS
 from pack.ipadapter.legacy.migration.new_nodes import NEW_FORMS
-from pack.ipadapter.legacy.migration.room import GAP, TITLE, box_of, height_of, unfolded
+from pack.ipadapter.legacy.migration.room import HIDDEN, height_of, unfolded
 from pack.ipadapter.legacy.migration.ui_format import migrate_workflow
-from playwright.sync_api import Page
+from playwright.sync_api import Page, expect
 
 from tests.browser.graphs import nodes, prompt
-from tests.legacy_graphs import LegacyGraph, form_of
+from tests.legacy_graphs import FIRST_FORMS, FIRST_MAKERS, LegacyGraph, form_of
 from tools.browser import open_workflow
 
 
 def every_legacy_node() -> LegacyGraph:
     """One of each, linked among themselves."""
-    graph = LegacyGraph()
-    for kind in sorted(LEGACY_FORMS):
+    return only_legacy(LegacyGraph(), LEGACY_FORMS)
+
+
+def only_legacy(graph: LegacyGraph, forms: Mapping[str, Form]) -> LegacyGraph:
+    """A graph with one of each, without the nodes that the tests make up."""
+    for kind in sorted(forms):
         graph.add_legacy(kind)
-    return graph
-
-
-def only_legacy(graph: LegacyGraph) -> LegacyGraph:
-    """Without the nodes that the tests make up."""
-    kept = {number for number, (kind, _, _) in graph.nodes.items() if kind in LEGACY_FORMS}
-    return LegacyGraph(
-        {
-            number: (kind, values, {name: link for name, link in links.items() if link[0] in kept})
-            for number, (kind, values, links) in graph.nodes.items()
-            if number in kept
-        }
-    )
+    kept = {number for number, (kind, _, _) in graph.nodes.items() if kind in forms}
+    nodes = {
+        number: (kind, values, {name: link for name, link in links.items() if link[0] in kept})
+        for number, (kind, values, links) in graph.nodes.items()
+        if number in kept
+    }
+    return replace(graph, nodes=nodes)
 
 
 HEIGHTS = """kinds => Object.fromEntries(kinds.map(kind => {
@@ -49,31 +50,92 @@ def test_the_heights_that_migration_counts_on_are_the_canvas_own(page: Page) -> 
     assert page.evaluate(HEIGHTS, sorted(NEW_FORMS)) == {kind: height_of(form) for kind, form in NEW_FORMS.items()}
 
 
-SIZES = "() => Object.fromEntries(window.app.graph.nodes.map(node => [node.id, node.size[1]]))"
+HEIGHTS_BY_ID = "() => Object.fromEntries(window.app.graph.nodes.map(node => [node.id, node.size[1]]))"
+SLOTS = """() => {
+    const [node] = window.app.graph.nodes;
+    return [node.inputs.filter(slot => !slot.widget).length, node.outputs.length];
+}"""
+SHOW_ALL = """() => {
+    const items = window.app.collectNodeMenuItems(window.app.graph.nodes[0]);
+    items.find(item => item?.content === 'Show All Inputs').callback();
+}"""
+NODES_2 = "is => window.app.extensionManager.setting.set('Comfy.VueNodes.Enabled', is)"
 MORE = """() => window.app.graph.nodes.map(node => {
     const before = node.computeSize()[1];
     node.toggleAdvanced();
     return [node.type, node.computeSize()[1] - before];
 })"""
+TITLE, GAP = 30, 10
 
 
-def stacked() -> dict[str, Any]:
+def stacked(graph: LegacyGraph) -> dict[str, Any]:
     """Every old node at its least height, one below the other."""
-    workflow, top = only_legacy(every_legacy_node()).ui, 0
+    workflow, top = graph.ui, 0
     for node in workflow["nodes"]:
-        height = height_of(form_of(node["type"]))
+        height = height_of(form_of(node["type"], graph.forms))
         node |= {"pos": [0, top], "size": [400, height]}
         top += height + TITLE + GAP
     return workflow
 
 
-def test_a_migrated_workflow_is_drawn_in_the_room_that_was_made_for_it(page: Page) -> None:
-    workflow, _, _ = migrate_workflow(stacked())
-    boxes = [box for box in map(box_of, workflow["nodes"]) if box is not None]
-    assert not [one for one in boxes for other in boxes if one is not other and one.covers(other)]
-    open_workflow(page, workflow)
-    page.wait_for_timeout(500)  # the canvas makes nodes larger as it draws them
-    assert page.evaluate(SIZES) == {str(node["id"]): node["size"][1] for node in workflow["nodes"]}
+def heights(workflow: dict[str, Any]) -> dict[str, float]:
+    return {str(node["id"]): node["size"][1] for node in workflow["nodes"]}
+
+
+def every_first_node() -> LegacyGraph:
+    """One of each of the first version that needs no other, in its last form."""
+    return only_legacy(LegacyGraph(forms=FIRST_FORMS, makers=FIRST_MAKERS), FIRST_FORMS)
+
+
+GRAPHS = {"version 2": every_legacy_node, "version 1": every_first_node}
+
+
+@pytest.mark.parametrize("version", GRAPHS)
+def test_a_migrated_workflow_is_drawn_in_the_room_of_the_old_one(version: str, page: Page) -> None:
+    """With what is linked, and opened again after it was saved."""
+    given = stacked(GRAPHS[version]())
+    workflow, changes, _ = migrate_workflow(given)
+    assert len(changes) == len(given["nodes"]) and heights(workflow) == heights(given)
+    asked = []
+    for _ in range(2):
+        open_workflow(page, workflow)
+        page.wait_for_timeout(500)  # the canvas makes nodes larger as it draws them
+        assert page.evaluate(HEIGHTS_BY_ID) == heights(given)
+        asked.append(prompt(page))
+        workflow = page.evaluate("() => window.app.graph.serialize()")
+    assert asked[0] == asked[1]
+
+
+CRAMPED = {
+    **{"id": 1, "type": "LegacyIPAdapter", "pos": [0, 0], "size": [300, 190]},
+    "properties": {HIDDEN: ["insightface", "face_image", "noise"]},
+}
+
+
+def test_all_inputs_are_shown_on_demand(page: Page) -> None:
+    form = NEW_FORMS["LegacyIPAdapter"]
+    open_workflow(page, {"nodes": [CRAMPED], "links": []})
+    assert page.evaluate(SLOTS) == [len(form.sockets) - 1, len(form.outputs) - 1]
+    page.evaluate(SHOW_ALL)
+    assert page.evaluate(SLOTS) == [len(form.sockets), len(form.outputs)]
+
+
+@pytest.fixture
+def nodes_2(page: Page) -> Iterator[Page]:
+    page.evaluate(NODES_2, True)
+    yield page
+    page.evaluate(NODES_2, False)
+
+
+def test_nodes_2_hides_the_same_and_has_no_button_for_it(nodes_2: Page) -> None:
+    open_workflow(nodes_2, {"nodes": [CRAMPED], "links": []})
+    node = nodes_2.locator("[data-node-id='1']")
+    expect(node).to_contain_text("attn_mask")
+    seen = ("weight_type", "noise", "insightface", "advanced")
+    assert [word in node.inner_text() for word in seen] == [True, False, False, False]
+    nodes_2.evaluate(SHOW_ALL)
+    expect(node).to_contain_text("insightface")
+    expect(node).to_contain_text("noise")
 
 
 def test_hidden_inputs_are_shown_on_demand(page: Page) -> None:
@@ -85,14 +147,16 @@ def test_hidden_inputs_are_shown_on_demand(page: Page) -> None:
 
 
 @pytest.fixture(scope="module")
-def replaced(page: Page) -> tuple[LegacyGraph, dict[str, dict[str, Any]]]:
-    """The graph, and what the front end would queue of it after its button was pressed."""
-    graph = only_legacy(every_legacy_node())
-    open_workflow(page, graph.ui)
+def replaced(page: Page) -> tuple[LegacyGraph, dict[str, dict[str, Any]], dict[str, float]]:
+    """The graph, what the front end would queue of it after its button was pressed, and heights before that."""
+    graph = every_legacy_node()
+    open_workflow(page, stacked(graph))
+    page.wait_for_timeout(500)
+    before = page.evaluate(HEIGHTS_BY_ID)
     page.get_by_test_id("error-overlay-see-errors").click()
     page.get_by_test_id("error-group-swap-nodes").get_by_role("button", name="Replace All").click()
     page.wait_for_function("() => !window.app.graph.nodes.some(node => node.type.startsWith('IPA'))")
-    return graph, prompt(page)
+    return graph, prompt(page), before
 
 
 def test_no_old_node_is_left_and_none_is_unknown(page: Page, replaced) -> None:
@@ -101,8 +165,13 @@ def test_no_old_node_is_left_and_none_is_unknown(page: Page, replaced) -> None:
     assert all(node["known"] for node in found)
 
 
+def test_no_node_is_larger_than_the_one_it_replaces(page: Page, replaced) -> None:
+    page.wait_for_timeout(500)  # the canvas makes nodes larger as it draws them
+    assert page.evaluate(HEIGHTS_BY_ID) == replaced[2]
+
+
 def test_it_is_the_graph_that_the_command_makes(replaced) -> None:
-    graph, made = replaced
+    graph, made, _ = replaced
     expected, _, _ = migrate_prompt(graph.api)
     assert made.keys() == expected.keys()
     for number, node in expected.items():

@@ -1,45 +1,42 @@
-"""A canvas after migration: what grew covers nobody that it did not cover before."""
+"""A canvas after migration: no node is larger than the one it replaces."""
 
 from __future__ import annotations
 
 import copy
+import json
+import re
+from pathlib import Path
 
 import pytest
 from pack.ipadapter.legacy.migration.forms import Form, sockets
 from pack.ipadapter.legacy.migration.new_nodes import NEW_FORMS
 from pack.ipadapter.legacy.migration.recognise import CANDIDATES
-from pack.ipadapter.legacy.migration.room import GAP, TITLE, box_of, height_of, two_numbers, unfolded
+from pack.ipadapter.legacy.migration.room import HIDDEN, STAND_IN, WIDGET, button_of, height_of
 from pack.ipadapter.legacy.migration.rules import MigrationRule
 from pack.ipadapter.legacy.migration.ui_format import migrate_workflow
 
 from tests.legacy_graphs import LegacyGraph
 
 RULES = [one for known in CANDIDATES.values() for one in known if isinstance(one, MigrationRule)]
-MAY_GROW = {  # old nodes whose new ones have more sockets or widgets than they had
-    *("IPAdapter", "IPAdapterUnifiedLoader", "IPAdapterUnifiedLoaderCommunity", "IPAdapterWeightsFromStrategy"),
-    *("IPAdapterNoise", "PrepImageForClipVision", "PrepImageForInsightFace", "IPAdapterSaveEmbeds"),
-    *("InsightFaceLoader", "IPAdapterApplyEncoded", "IPAdapterTilesMasked", "IPAdapterBatchEmbeds"),
-    *("IPAdapterEncoder",),  # its earliest form had one picture
-}
+SCRIPT = Path(__file__).resolve().parents[2] / "web" / "js" / "legacy.js"
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: f"{rule.legacy}-{len(rule.legacy_form.inputs)}")
-def test_a_new_node_is_no_higher_than_the_old_one(rule):
-    assert height_of(rule.new_form) <= height_of(rule.legacy_form) or rule.legacy in MAY_GROW
+def test_a_new_node_fits_where_the_old_one_was(rule):
+    """All of it, or without what the old one had not."""
+    heights = [height_of(form) for form in (rule.new_form, rule.new_form.without(rule.lacking))]
+    assert min(heights) <= height_of(rule.legacy_form)
 
 
-def node(number: int, kind: str, x: float, y: float, height: float, as_object: bool = False) -> dict:
-    size = {"0": 300, "1": height} if as_object else [300, height]
-    return {"id": number, "type": kind, "pos": {"0": x, "1": y} if as_object else [x, y], "size": size}
+def test_the_script_knows_every_node_that_may_have_to_hide_something():
+    needs = [(rule, height_of(rule.new_form) + button_of(rule.new_form)) for rule in RULES]
+    larger = {rule.new for rule, height in needs if height > height_of(rule.legacy_form)}
+    (listed,) = re.findall(r"^const OTHERS = (.+);$", SCRIPT.read_text(encoding="utf-8"), re.MULTILINE)
+    assert {name for name in larger if not name.startswith(STAND_IN)} == set(json.loads(listed))
 
 
-def column(as_object: bool = False) -> list[dict]:
-    """An old node that will grow, two others right below it, and one beside."""
-    kinds = ("IPAdapter", "KSampler", "VAEDecode", "Note")
-    places = ((0, 0, 190), (20, 230, 100), (0, 400, 50), (330, 100, 300))
-    return [
-        node(number, kind, *place, as_object) for number, (kind, place) in enumerate(zip(kinds, places, strict=True))
-    ]
+def node(number: int, kind: str, x: float, y: float, height: float) -> dict:
+    return {"id": number, "type": kind, "pos": [x, y], "size": [300, height]}
 
 
 def migrated(nodes: list[dict]) -> list[dict]:
@@ -50,52 +47,44 @@ def migrated(nodes: list[dict]) -> list[dict]:
     return made
 
 
-@pytest.mark.parametrize("as_object", [False, True])
-def test_what_would_be_covered_is_pushed_down_and_nothing_else_moves(as_object):
-    given = column(as_object)
+def test_a_node_hides_what_the_old_one_had_not_and_nothing_moves():
+    given = [node(1, "IPAdapter", 0, 0, 190), node(2, "KSampler", 20, 230, 100)]
     made = migrated(given)
-    boxes = [box_of(one) for one in made]
-    assert made[0]["type"] == "LegacyIPAdapter" and boxes[0].height - TITLE == 250
-    assert not any(one.covers(other) for one in boxes for other in boxes if one is not other)
-    assert boxes[1].top == boxes[0].bottom + GAP and boxes[2].top == boxes[1].bottom + GAP
-    assert made[3] == given[3] and made[1]["pos"].keys() == {"0", "1"} if as_object else made[3] == given[3]
+    assert made[0]["type"] == "LegacyIPAdapter" and made[0]["size"] == [300, 190] and made[1] == given[1]
+    hidden = made[0]["properties"][HIDDEN]
+    assert {"image_negative", "clip_vision", "insightface", "noise", "face_image"} <= set(hidden)
+    assert not {"model", "ipadapter", "image", "attn_mask", "weight", "weight_type", "MODEL"} & set(hidden)
 
 
-def test_nodes_that_lay_over_each_other_before_stay():
-    given = [node(1, "IPAdapter", 0, 0, 190), node(2, "Note", 0, 100, 50)]
-    assert migrated(given)[1] == given[1]
+@pytest.mark.parametrize("size", [[300, 274], {"0": 300, "1": 274.5}])
+def test_a_node_with_room_for_all_hides_nothing(size):
+    (made,) = migrated([node(1, "IPAdapter", 0, 0, 0) | {"size": size}])
+    assert HIDDEN not in made["properties"] and made["size"] == size
 
 
-def test_two_nodes_that_grow_one_below_the_other_stay_apart():
-    given = [node(1, "IPAdapter", 0, 0, 190), node(2, "IPAdapter", 0, 225, 190)]
-    first, second = (box_of(one) for one in migrated(given))
-    assert second.top == first.bottom + GAP and second.height - TITLE == 250
+def test_a_collapsed_node_stays_so():
+    collapsed = node(1, "IPAdapter", 0, 500, 190) | {"flags": {"collapsed": True}}
+    (made,) = migrated([collapsed])
+    assert made["flags"] == {"collapsed": True} and made["size"] == [300, 190]
 
 
-def test_a_node_with_room_to_spare_keeps_its_size_and_a_collapsed_one_its_title():
-    roomy, collapsed = node(1, "IPAdapter", 0, 0, 400), node(2, "IPAdapter", 0, 500, 190)
-    collapsed["flags"] = {"collapsed": True}
-    below = node(3, "Note", 0, 545, 50)
-    made = migrated([roomy, collapsed, below])
-    assert [one["size"] for one in made] == [one["size"] for one in (roomy, collapsed, below)]
-    assert made[2] == below
-
-
-@pytest.mark.parametrize("broken", [{"pos": None}, {"size": [1]}, {"pos": ["a", "b"]}, {"size": "wide"}])
+@pytest.mark.parametrize(
+    "broken", [{"pos": None}, {"size": [1]}, {"size": {"0": 1}}, {"size": [1, "b"]}, {"size": "wide"}]
+)
 def test_a_node_that_does_not_say_where_it_is_is_left_there(broken):
     made = migrated([{**node(1, "IPAdapter", 0, 0, 190), **broken}, node(2, "Note", 0, 230, 50)])
     assert made[1]["pos"] == [0, 230] and made[0]["type"] == "LegacyIPAdapter"
 
 
-def test_a_link_into_a_hidden_input_shows_it():
+def test_an_advanced_input_with_a_link_is_shown_and_no_other():
     graph = LegacyGraph()
     weights = graph.add_legacy("IPAdapterWeights")
     apply = graph.add_legacy("IPAdapterFaceID")
     graph.nodes[apply][2]["weight_faceidv2"] = (weights, 0)
     made = next(one for one in migrate_workflow(graph.ui)[0]["nodes"] if one["id"] == apply)
-    assert made["showAdvanced"] is True and two_numbers(made["size"])[1] == height_of(
-        unfolded(NEW_FORMS["LegacyIPAdapter"])
-    )
+    form = NEW_FORMS["LegacyIPAdapter"]
+    assert height_of(form, {"weight_faceidv2"}) == height_of(form) + WIDGET
+    assert not set(made["properties"].get(HIDDEN, ())) & {"weight_faceidv2", "image_negative"}
 
 
 def test_heights_are_those_of_slots_and_widgets():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -118,6 +118,15 @@ class Form:
     def defaults(self) -> dict[str, Value]:
         """Widget values where nothing was chosen."""
         return {widget.name: widget.default for widget in self.widgets}
+
+    def without(self, names: Collection[str]) -> Form:
+        """The node without some of its inputs and outputs."""
+        return Form(
+            self.id,
+            tuple(socket for socket in self.sockets if socket.name not in names),
+            tuple(widget for widget in self.widgets if widget.name not in names),
+            tuple(output for output in self.outputs if output.name not in names),
+        )
 
     def kind_of(self, name: str) -> str:
         """Type of an input."""

@@ -69,6 +69,13 @@ class MigrationRule:
         """Old input -> new one, of all that are carried over."""
         return {name: self.renamed.get(name, name) for name in self.legacy_form.inputs if name not in self.dropped}
 
+    @property
+    def lacking(self) -> tuple[str, ...]:
+        """New inputs and outputs that the old node had not."""
+        carried, kept = self.inputs.values(), len(self.legacy_form.outputs)
+        inputs = [name for name in self.new_form.inputs if name not in carried]
+        return (*inputs, *(output.name for output in self.new_form.outputs[kept:]))
+
     def untold(self, links: Collection[str]) -> dict[str, str]:
         """Linked inputs that cannot keep their link, since their values mean something else here; and why."""
         return {

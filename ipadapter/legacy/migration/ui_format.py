@@ -15,7 +15,7 @@ from .forms import GraphJson, Socket, Value
 from .moving import HANDED_ON, left_behind, moving
 from .recognise import CANDIDATES, OURS, Recognised, Shape, recognise
 from .report import Change, describe_change, misfits, with_misfits
-from .room import CanvasBox, grow, make_room
+from .room import fit
 from .rules import PACK_ID, RENAMED_KINDS, Chosen, MigrationRule
 
 FIELDS = ("id", "origin_id", "origin_slot", "target_id", "target_slot", "type")
@@ -126,12 +126,8 @@ def migrate_ui_graph(graph: Graph, warnings: list[str]) -> Iterator[Moved]:
     ends = ((link["origin_id"], link["target_id"]) for link in graph.links if link["type"] in HANDED_ON)
     rules = moving(found, ((places.get(one, -1), places.get(other, -1)) for one, other in ends))
     warnings += [f"node {nodes[place].get('id')} {why}" for place, why in left_behind(found, rules)]
-    grown: dict[int, CanvasBox] = {}
     for place, rule in rules.items():
         yield Moved(graph, rule, replace(migrate_ui_node(graph, nodes[place], rule), subgraph=graph.name))
-        box = grow(nodes[place], rule.legacy_form, rule.new_form)
-        grown |= {} if box is None else {id(nodes[place]): box}
-    make_room(nodes, grown)
 
 
 def recognise_ui_node(node: GraphJson) -> Recognised | None:
@@ -157,17 +153,10 @@ def migrate_ui_node(graph: Graph, node: GraphJson, rule: MigrationRule) -> Chang
     node["outputs"] = list(new_outputs(rule, node.get("outputs") or []))
     node["properties"] = new_properties(rule, node.get("properties") or {})
     node["widgets_values"] = [CONTROL if name is None else made[name] for name in rule.new_form.widget_slots]
+    fit(node, rule)
     renumber(graph, node)
     rename_primitives(graph, node)
-    if has_hidden_link(rule, node):
-        node["showAdvanced"] = True
     return change
-
-
-def has_hidden_link(rule: MigrationRule, node: GraphJson) -> bool:
-    """Whether a link ends in an input that the front end would hide."""
-    hidden = {widget.name for widget in rule.new_form.widgets if widget.advanced}
-    return any(slot["name"] in hidden and slot["link"] is not None for slot in node["inputs"])
 
 
 def carried_values(rule: MigrationRule, values: Mapping[str, Value]) -> dict[str, Value]:
