@@ -1,7 +1,8 @@
-"""Model files of the tests' own: a small open_clip encoder, an adapter for it, and files that are no adapter."""
+"""Model files of the tests' own: small open_clip encoders, an adapter for one, and files that are no adapter."""
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -14,8 +15,15 @@ from tools.standins.adapters import image_attention_shapes
 from tools.standins.noise import Noise, fill
 from tools.standins.unets import SD15
 
+VIT_H = "CLIP-ViT-H-14-laion2B-s32B-b79K.safetensors"  # a stand-in
 TOWER, TOWER_WIDTH = "ViT-S-32-alt", 256  # the smallest of open_clip's own, and how wide its embedding is
 SMALL_ENCODER, SMALL_ADAPTER = "small_tower.pt", "small_tower.safetensors"
+# As wide as ViT-H and of as many patches, so that every adapter for it can read it, in two layers instead of 32.
+SHALLOW_ENCODER = "shallow_vit_h.safetensors"
+SHALLOW = {
+    "embed_dim": 1024,
+    "vision_cfg": {"image_size": 224, "layers": 2, "width": 1280, "head_width": 80, "patch_size": 14},
+}
 FULL_ADAPTER = "ip-adapter_sd15.safetensors"  # a stand-in
 RAN = "the pickle ran code"
 
@@ -38,6 +46,20 @@ def write_tower(path: Path) -> None:
         torch.manual_seed(2308)
         model = open_clip.create_model(TOWER)
         torch.save(model.state_dict(), path)
+
+
+def write_shallow_tower(path: Path) -> None:
+    """An image tower of fixed noise, which the file beside it describes."""
+    from open_clip.model import _build_vision_tower
+
+    with torch.random.fork_rng(), torch.inference_mode(False):
+        torch.manual_seed(2308)
+        tower = _build_vision_tower(SHALLOW["embed_dim"], SHALLOW["vision_cfg"], False)
+        save_file({f"visual.{name}": tensor.half() for name, tensor in tower.state_dict().items()}, path)
+
+
+def write_description(path: Path) -> None:
+    path.write_text(json.dumps({"model_cfg": SHALLOW}))
 
 
 def write_adapter_for_tower(path: Path, seed: int = 1) -> None:
@@ -74,6 +96,8 @@ def write_composition(path: Path) -> None:
 
 WRITERS: dict[str, Callable[[Path], None]] = {
     f"clip_vision/{SMALL_ENCODER}": write_tower,
+    f"clip_vision/{SHALLOW_ENCODER}": write_shallow_tower,
+    f"clip_vision/{Path(SHALLOW_ENCODER).with_suffix('.json')}": write_description,
     f"ipadapter/{SMALL_ADAPTER}": write_adapter_for_tower,
     "ipadapter/cut_short.safetensors": write_cut_short,
     "ipadapter/empty.safetensors": write_empty,

@@ -1,10 +1,10 @@
-"""The shipped workflows as the tests send them: small, in few steps, measured with a small encoder."""
+"""The shipped workflows as the tests send them: small, in few steps, most of them with an encoder of few layers."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tests.live.files import SMALL_ENCODER
+from tests.live.files import SHALLOW_ENCODER, SMALL_ENCODER, VIT_H
 from tests.live.graph import Graph
 from tests.live.studio import Pixels, Studio
 from tests.live.training_pictures import quick_training
@@ -19,19 +19,44 @@ def base_model(name: str) -> str:
     return next(graph.inputs(loader)[file] for loader, file in LOADERS.items() if graph.ids(loader))
 
 
-NAMES = sorted((workflow.name for workflow in SHIPPED), key=base_model)  # one after the other, to be loaded once
+# Those that are sent with ViT-H itself: the last of its base model, and the first.
+WHOLE = {"sdxl_plus": 1, "image_prompt": -1}
+# One after the other as they load the same, so that it is loaded once.
+NAMES = sorted((workflow.name for workflow in SHIPPED), key=lambda name: (base_model(name), WHOLE.get(name, 0)))
 FRAMES = {"animation": 2}
 LEAST = {"attention_map": 0.01}  # what is recorded needs an image prompt, however weak
 
 
 def quick(name: str, studio: Studio) -> Graph:
-    """A shipped graph small and in few steps, measured with a small encoder."""
+    """A shipped graph small and in few steps, with small encoders, and with texts that others have too."""
     graph = quick_training(studio.quick(name)).change("EvaluateImagePrompt", clip_name=SMALL_ENCODER)
+    graph = with_few_texts(graph if name in WHOLE else with_few_layers(graph))
     if name == "inpainting":
         graph.nodes[graph.inputs("SetLatentNoiseMask")["mask"][0]]["inputs"]["image"] = studio.hole
     if name in FRAMES:
         graph = graph.change("EmptyLatentImage", batch_size=FRAMES[name])
     return graph.change("ImagePromptFrames", frames=FRAMES.get(name, 1))
+
+
+def with_few_layers(graph: Graph) -> Graph:
+    """A graph with the shallow encoder in the place of ViT-H."""
+    shallow = graph.copy()
+    for node in shallow.ids("CLIPVisionLoader"):
+        if shallow.nodes[node]["inputs"]["clip_name"] == VIT_H:
+            inputs = {"clip_name": SHALLOW_ENCODER, "architecture": "auto"}
+            shallow.nodes[node] |= {"class_type": "LoadOpenCLIPVision", "inputs": inputs}
+    return shallow
+
+
+def with_few_texts(graph: Graph) -> Graph:
+    """A graph whose first text is that of every other graph, and so on: none is encoded twice in a row."""
+    told = graph.copy()
+    texts = [told.nodes[node]["inputs"] for node in told.ids("CLIPTextEncode")]
+    known = list(dict.fromkeys(inputs["text"] for inputs in texts if isinstance(inputs["text"], str)))
+    for inputs in texts:
+        if inputs["text"] in known:
+            inputs["text"] = f"text {known.index(inputs['text'])}"
+    return told
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from pack.ipadapter.legacy.migration.rules import MigrationRule
 from pack.ipadapter.server.client import ExecutionFailedError
 
 from tests.legacy_graphs import FIRST_FORMS, FIRST_MAKERS, LegacyGraph, graph_of, looked_at
-from tests.live.files import SMALL_ADAPTER, SMALL_ENCODER
+from tests.live.files import SMALL_ADAPTER, SMALL_ENCODER, VIT_H
 from tests.live.graph import Graph, Link
 from tests.live.studio import SIDE, Studio
 
@@ -21,7 +21,6 @@ pytestmark = pytest.mark.live
 
 CHECKPOINT = "v1-5-pruned-emaonly-fp16.safetensors"
 BASE, PLUS = "ip-adapter_sd15.safetensors", "ip-adapter-plus_sd15.safetensors"  # stand-ins
-VIT_H = "CLIP-ViT-H-14-laion2B-s32B-b79K.safetensors"
 KEPT = {PLUS: "kept.ipadpt", BASE: "kept_base.ipadpt"}
 STANDARD = {"preset": "STANDARD (medium strength)"}
 VALUES = {  # of presets whose files are there

@@ -17,10 +17,10 @@ from safetensors.torch import save_file
 from lab.store import path_of
 from tests.legacy_graphs import LegacyGraph
 from tests.live.conftest import KEEP, studio_of
-from tests.live.files import SMALL_ADAPTER, SMALL_ENCODER, make_files
+from tests.live.files import SMALL_ADAPTER, SMALL_ENCODER, VIT_H, make_files
 from tests.live.graph import Graph, Link
 from tests.live.studio import SIDE, Studio
-from tests.live.test_legacy_nodes import BASE, CHECKPOINT, KEPT, VIT_H, keep_embeds
+from tests.live.test_legacy_nodes import BASE, CHECKPOINT, KEPT, keep_embeds
 from tests.schema.old_contract import CONTRACT, MENUS
 from tests.soak.files import FACES
 from tools.lab import NODES
