@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from ..ipadapter.errors import refusal
 from ..ipadapter.host.adapters.adapter import Adapter
 from ..ipadapter.host.adapters.describing import describe_loaded
 from ..ipadapter.host.api import ModelPatcher, io, ui
-from ..ipadapter.host.files import HOST_ADAPTERS, HOST_ENCODERS, HOST_LORAS
+from ..ipadapter.host.files import HOST_ADAPTERS, HOST_ENCODERS, HOST_LORAS, nothing_to_find
 from ..ipadapter.host.library.finding import FINDER, folders_fingerprint, load_found
 from ..ipadapter.host.node import Node
 from ..ipadapter.host.notes import show_text
-from ..ipadapter.library.kinds import TITLES
+from ..ipadapter.library.kinds import TITLES, preset_of
 from .sockets import CATEGORY, InsightFaceSocket, IPAdapterSocket
 
 
@@ -58,6 +59,10 @@ class FindIPAdapter(Node):
             outputs=found_outputs(),
             hidden=[io.Hidden.unique_id],
         )
+
+    @classmethod
+    def validate_inputs(cls, preset: str | None = None) -> bool | str:
+        return nothing_to_find() or (preset is not None and refusal(lambda: preset_of(preset))) or True
 
     @classmethod
     def fingerprint_inputs(cls, model: None = None, preset: str | None = None) -> str:

@@ -8,6 +8,7 @@ from ..ipadapter.host.encoders.open_clip import open_encoder
 from ..ipadapter.host.encoders.siglip import open_siglip
 from ..ipadapter.host.files import HOST_ADAPTERS, HOST_ENCODERS, file_fingerprint, file_names, missing_file
 from ..ipadapter.host.node import Node
+from ..ipadapter.library.beginning import menu, usual
 from . import inputs
 from .sockets import CATEGORY, IPAdapterSocket
 
@@ -17,6 +18,7 @@ class LoadIPAdapter(Node):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
+        names = file_names(HOST_ADAPTERS)
         return io.Schema(
             node_id="LoadIPAdapter",
             display_name="Load IP-Adapter",
@@ -27,7 +29,8 @@ class LoadIPAdapter(Node):
             inputs=[
                 io.Combo.Input(
                     "ip_adapter_name",
-                    options=file_names(HOST_ADAPTERS),
+                    options=menu(names),
+                    default=usual(names),
                     tooltip="A file in models/ipadapter (or a folder of that name in extra_model_paths.yaml).",
                 )
             ],

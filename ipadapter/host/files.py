@@ -9,10 +9,12 @@ import folder_paths
 
 from ..errors import IPAdapterError, refusal
 from ..files.opening import refuse_name
+from ..library.beginning import what_to_get
 
 HOST_ADAPTERS = "ipadapter"
 HOST_ENCODERS = "clip_vision"
 HOST_LORAS = "loras"
+IF_EMPTY = {HOST_ADAPTERS: f"the folder is empty; {what_to_get()}"}  # what to do about it
 WEIGHT_ENDINGS = {".safetensors", ".sft", ".bin", ".pt", ".pth", ".ckpt"}
 
 
@@ -82,8 +84,16 @@ def missing_file_advice(folder: str) -> str:
     """What to do about a missing file."""
     there = file_names(folder)
     if not there:
-        return "the folder is empty; put the file there and press R to refresh."
+        return IF_EMPTY.get(folder, "the folder is empty; put the file there and press R to refresh.")
     return f"choose one of {', '.join(there[:6])}{' …' if len(there) > 6 else ''}, or put the file there and press R."
+
+
+def nothing_to_find() -> str | None:
+    """The sentence for a machine without any adapter, or None where there is one."""
+    if file_names(HOST_ADAPTERS):
+        return None
+    folders = ", ".join(searched(HOST_ADAPTERS))
+    return f"The model folder '{HOST_ADAPTERS}' is empty (searched: {folders}): {what_to_get()}"
 
 
 def next_path(prefix: str) -> Path:

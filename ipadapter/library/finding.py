@@ -21,7 +21,7 @@ from ..prompts.prompt import Feature
 from .catalogue import ListedFile, Survey, listed
 from .encoders import identify_encoder
 from .kinds import Preset, public_file
-from .published import ADAPTER_FOLDER, ENCODER_FOLDER, Traits, encoder_for
+from .published import ADAPTER_FOLDER, ENCODER_FOLDER, PublicAdapter, Traits, encoder_for
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,13 @@ def adapter_advice(preset: Preset, model: BaseModel) -> str:
         return f"no such adapter is published for {model.base}, so choose another preset"
     word = preset.offer.word
     rename = f", or give yours a name with '{word}' if it is one" if word else ""
-    return f"put {public.name} there, from {public.address}{rename}"
+    return f"put {public.name} there, from {public.address}{rename}{with_encoder(public)}"
+
+
+def with_encoder(adapter: PublicAdapter) -> str:
+    """What a published adapter needs besides; nothing where only a face is read."""
+    needed = adapter.encoder
+    return f", and {needed.name} into {ENCODER_FOLDER}, from {needed.address}" if needed else ""
 
 
 def encoder_to_get(spec: AdapterSpec) -> bool:

@@ -27,6 +27,7 @@ from pack.ipadapter.host.adapters.describing import describe_loaded
 from pack.ipadapter.host.adapters.lora import add_lora, load_lora
 from pack.ipadapter.host.files import WEIGHT_ENDINGS
 from pack.ipadapter.host.library.finding import Finder, LateProgress, find_files, folders_fingerprint, load_found
+from pack.ipadapter.library.beginning import NONE_YET
 from pack.nodes.faces import LoadInsightFace
 from pack.nodes.find import DescribeIPAdapter, FindIPAdapter
 from pack.nodes.load import LoadIPAdapter, LoadOpenCLIPVision, LoadSigLIPVision
@@ -399,3 +400,19 @@ def test_an_adapter_without_its_lora_is_described_as_such_and_said_when_it_is_lo
         adapter = open_adapter("x.safetensors")
     assert "'x.safetensors' was trained with a LoRA that its file does not hold" in caplog.text
     assert "LoRA: not in this file: take the adapter from Find IP-Adapter" in describe_loaded(adapter)
+
+
+def test_a_machine_without_any_adapter_is_told_what_to_get_before_a_run(models):
+    words = ("ip-adapter_sd15.safetensors into models/ipadapter", "into models/clip_vision", "https://huggingface.co/")
+    assert [word for word in words if word not in FindIPAdapter.validate_inputs(PLUS)] == []
+    assert [word for word in words if word not in LoadIPAdapter.validate_inputs(NONE_YET)] == []
+    put(models, "ipadapter/mine.safetensors")
+    assert FindIPAdapter.validate_inputs(PLUS) is True
+    assert "choose one of" in FindIPAdapter.validate_inputs("none")
+
+
+def test_a_fresh_loader_names_the_adapter_for_pictures(models):
+    for name in ("faceid.safetensors", "ip-adapter_sd15.safetensors"):
+        put(models, f"ipadapter/{name}")
+    (menu,) = LoadIPAdapter.define_schema().inputs
+    assert (menu.options, menu.default) == (["faceid.safetensors", "ip-adapter_sd15.safetensors"], menu.options[1])
