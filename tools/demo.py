@@ -21,7 +21,7 @@ from tools.chosen import ChoiceError, Chosen, read_choice
 from tools.environment import LAYOUT
 from tools.server import ServerError, Settings, running
 
-PROMPT = LAYOUT.root / "tests" / "prompts" / "image_prompt.json"
+PROMPT = LAYOUT.root / "tests" / "prompts" / "image_and_text_prompt.json"
 DIRECTORY = LAYOUT.runs / "demo"
 PICTURE = DIRECTORY / "image_prompt.png"
 

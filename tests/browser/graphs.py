@@ -23,6 +23,17 @@ NODES = """() => window.app.graph.nodes.map(node => ({
 }))"""
 
 
+# Nodes whose boxes, title bars included, lie over each other.
+OVERLAPS = """() => {
+    const boxes = window.app.graph.nodes.map(node => [node.title, ...node.getBounding()])
+    const apart = (a, b, axis) => a[axis] + a[axis + 2] <= b[axis] + 1 || b[axis] + b[axis + 2] <= a[axis] + 1
+    return boxes.flatMap((one, index) => boxes.slice(index + 1)
+        .filter(other => !apart(one, other, 1) && !apart(one, other, 2))
+        .map(other => [one[0], other[0]]))
+}"""
+AS_TEMPLATE = "async graph => { await window.app.loadGraphData(graph, true, true, null, { openSource: 'template' }) }"
+
+
 def workflow(name: str) -> dict[str, Any]:
     """A shipped workflow, as its file has it."""
     found: dict[str, Any] = json.loads(graph_file(name).read_text(encoding="utf-8"))
@@ -44,6 +55,18 @@ def open_clean(page: Page, name: str) -> None:
     open_workflow(page, workflow(name))
     page.wait_for_function("count => window.app.graph.nodes.length === count", arg=expected)
     page.wait_for_timeout(500)
+
+
+def open_template(page: Page, name: str) -> None:
+    """Open a shipped workflow as choosing it among the templates does."""
+    page.evaluate(AS_TEMPLATE, workflow(name))
+    page.wait_for_timeout(500)
+
+
+def overlaps(page: Page) -> list[list[str]]:
+    """Titles of nodes that lie over each other, in pairs."""
+    found: list[list[str]] = page.evaluate(OVERLAPS)
+    return found
 
 
 def nodes(page: Page) -> list[dict[str, Any]]:

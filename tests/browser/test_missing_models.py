@@ -12,16 +12,18 @@ from tests.browser.graphs import nodes, open_clean, workflow
 from tools.browser import open_front_end, open_workflow, write_user_settings
 from tools.server import Settings, running
 
+BY_NAME = "image_and_text_prompt"
+
 
 @pytest.fixture(scope="module")
 def page(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
-    """The front end of a server that has no models at all, with image_prompt open."""
+    """The front end of a server that has no models at all, with a workflow open that loads files by name."""
     settings = Settings(tmp_path_factory.mktemp("server"), models=tmp_path_factory.mktemp("no_models"))
     write_user_settings(settings)
     with running(settings) as server:
         page = open_front_end(browser, server.url)
         page.context.grant_permissions(["clipboard-read", "clipboard-write"])
-        open_workflow(page, workflow("image_prompt"))
+        open_workflow(page, workflow(BY_NAME))
         page.get_by_test_id("error-overlay-see-errors").click()
         yield page
         page.close()
@@ -29,7 +31,7 @@ def page(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
 def needed() -> list[dict[str, Any]]:
     """The files that the workflow's nodes name, with address and folder."""
-    return [file for node in workflow("image_prompt")["nodes"] for file in node["properties"].get("models", ())]
+    return [file for node in workflow(BY_NAME)["nodes"] for file in node["properties"].get("models", ())]
 
 
 def row(page: Page, name: str) -> Locator:
@@ -53,9 +55,9 @@ def test_a_missing_model_is_listed_with_folder_and_address(page: Page, file: dic
 
 
 def test_the_check_of_opened_workflows_would_see_missing_models(page: Page) -> None:
-    open_clean(page, "image_prompt")
+    open_clean(page, BY_NAME)
     faulty = {node["type"] for node in nodes(page) if node["errors"]}
-    assert faulty == {"CheckpointLoaderSimple", "CLIPVisionLoader", "LoadIPAdapter", "LoadImage"}
+    assert faulty == {"CheckpointLoaderSimple", "CLIPVisionLoader", "LoadIPAdapter"}
 
 
 def test_no_node_is_missing(page: Page) -> None:

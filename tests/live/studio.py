@@ -17,6 +17,7 @@ from PIL import Image
 from tests.live.files import SMALL_ADAPTER, SMALL_ENCODER
 from tests.live.graph import Graph
 from tools.server import Server
+from tools.workflows.models import BASE
 
 SIDE = 64  # pixels of a quick picture: eight latent cells
 STEPS = 2
@@ -68,7 +69,12 @@ class Studio:
 
     def light(self, architecture: str = "auto") -> Graph:
         """The image prompt's quick graph with an image encoder thirty times smaller than ViT-H."""
-        return lightened(self.quick("image_prompt"), architecture)
+        return lightened(self.loaded(), architecture)
+
+    def loaded(self) -> Graph:
+        """A quick graph whose base adapter and encoder are loaded by name."""
+        graph = self.quick("image_and_text_prompt").change("ApplyIPAdapter", weight=1.0)
+        return graph.change("LoadIPAdapter", ip_adapter_name=BASE.name)
 
     def ask(self, action: Callable[[Client], Awaitable[T]]) -> T:
         """What an action gives with a client of its own."""

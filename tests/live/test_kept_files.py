@@ -27,7 +27,7 @@ def with_preset(graph: Graph, preset: str) -> Graph:
 
 
 def test_what_a_preset_finds_draws_what_the_loaders_draw_and_is_found_once(studio: Studio) -> None:
-    graph = studio.quick("image_prompt")
+    graph = studio.loaded()
     found = with_preset(graph, STANDARD)
     found.add("DescribeIPAdapter", ip_adapter=found.output("FindIPAdapter", 1), model=found.output("FindIPAdapter"))
     first = studio.run(found)
@@ -64,7 +64,7 @@ def test_it_looks_again_when_a_file_has_come(studio: Studio) -> None:
 )
 def test_what_is_missing_reaches_the_person_in_a_sentence(preset: str, words: tuple[str, ...], studio: Studio) -> None:
     with pytest.raises(ExecutionFailedError) as failure:
-        studio.run(with_preset(studio.quick("image_prompt"), preset))
+        studio.run(with_preset(studio.loaded(), preset))
     assert failure.value.class_type == "FindIPAdapter"
     assert [word for word in words if word not in str(failure.value)] == []
 

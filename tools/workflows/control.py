@@ -12,6 +12,7 @@ from .graph import Block, Column, Inputs, Node, Output, Workflow
 from .models import FACE_ID, PLUS, SD15, SDXL, SDXL_PLUS
 from .parts import (
     NARROW,
+    PICTURE_HEIGHT,
     RESULT,
     WIDE,
     Models,
@@ -67,7 +68,7 @@ def style_and_composition(name: str) -> Workflow:
 
 def weight_curve(name: str) -> Workflow:
     models = load_models(SD15, PLUS)
-    curve = Node("ImagePromptCurve", {"keyframes": "0: 1, 0.4: 1, 0.8: 0.1", "interpolation": "smooth"}, height=420)
+    curve = Node("ImagePromptCurve", {"keyframes": "0: 1, 0.4: 1, 0.8: 0.1", "interpolation": "smooth"}, height=360)
     image = only_image_prompt(models, 0.9, {"strength": curve["strength"]})
     text = text_prompt(models, "in deep winter, snow on the ground, warm evening light, oil painting")
     latent = empty_latent(SMALL)
@@ -85,14 +86,14 @@ def wide_reference(name: str) -> Workflow:
     models = load_models(SD15, PLUS)
     reference = load_image("Reference image, not square")
     sharp = Node("PrepareReferenceImage", {"image": reference["IMAGE"], "crop": "none", "size": 0, "sharpening": 0.4})
-    inputs: Inputs = {"clip_vision": models.encoder["CLIP_VISION"], "image": sharp["image"], "fit": "tiles"}
+    inputs: Inputs = {"clip_vision": models.encoder, "image": sharp["image"], "fit": "tiles"}
     prompt = Node("EncodeImagePrompt", inputs)
     applied = apply(models, models.model, prompt["image_prompt"], 0.9)
     text, latent = text_prompt(models), empty_latent(SMALL)
     sampler = sample_prompted(applied["model"], text, Start(latent))
     columns = (
         models.column,
-        Column(NARROW, (Block("Image prompt", (reference, sharp, prompt, applied)),)),
+        Column(NARROW, (Block("Reference", (reference, sharp)), Block("Image prompt", (prompt, applied)))),
         text.column,
         *finish(name, models, sampler, (latent,)),
     )
@@ -102,10 +103,10 @@ def wide_reference(name: str) -> Workflow:
 def faceid(name: str) -> Workflow:
     models, faces = load_models(SD15, FACE_ID), load_insightface()
     reference = load_image("Picture of a person")
-    seen: Inputs = {"image": reference["IMAGE"], "clip_vision": models.encoder["CLIP_VISION"]}
+    seen: Inputs = {"image": reference["IMAGE"], "clip_vision": models.encoder}
     prompt = Node("EncodeFacePrompt", {"insightface": faces["insightface"], **seen})
     preview = Node("PreviewImage", {"images": prompt["face_image"]}, "The face that is read", height=260)
-    settings = Node("FaceIDSettings", {"ip_adapter": models.adapter["ip_adapter"], "structure": 1.0})
+    settings = Node("FaceIDSettings", {"ip_adapter": models.adapter, "structure": 1.0})
     inputs: Inputs = {"model": models.model, "ip_adapter": settings["ip_adapter"]}
     applied = Node("ApplyIPAdapter", {**inputs, "image_prompt": prompt["image_prompt"], "weight": 0.8})
     text = text_prompt(models, "portrait of a person in a library, soft window light, photograph")
@@ -132,16 +133,16 @@ def attention_map(name: str) -> Workflow:
     latent = empty_latent(SMALL)
     sampler = sample_prompted(recorder["model"], text, Start(latent))
     decoded = decode(models, sampler)
-    shown = Node("ImagePromptAttention", {"record": recorder["record"], "image": decoded["IMAGE"]}, height=560)
-    told = Node("PreviewAny", {"source": shown["text"]}, "Shares", height=260)
-    saved = Node("SaveImage", {"images": decoded["IMAGE"], "filename_prefix": name}, height=RESULT + 60)
+    shown = Node("ImagePromptAttention", {"record": recorder["record"], "image": decoded["IMAGE"]}, height=500)
+    told = Node("PreviewAny", {"source": shown["text"]}, height=220)
+    saved = Node("SaveImage", {"images": decoded["IMAGE"], "filename_prefix": name}, height=PICTURE_HEIGHT)
     columns = (
         models.column,
         image.column(),
         text.column,
-        Column(NARROW, (Block("Sampling", (recorder, latent, sampler, decoded)),)),
+        Column(NARROW, (Block("Sampling", (recorder, latent, sampler)),)),
+        Column(RESULT, (Block("Result", (decoded, saved)),)),
         Column(RESULT, (Block("Where it acted", (shown, told)),)),
-        Column(RESULT, (Block("Result", (saved,)),)),
     )
     return Workflow(name, notes.ATTENTION_MAP, columns)
 
@@ -169,7 +170,7 @@ def animation(name: str) -> Workflow:
 
 def frames(title: str, ends: str) -> Node:
     inputs: Inputs = {"weights": ends, "timing": "ease_in_out", "frames": FRAMES}
-    return Node("ImagePromptFrames", inputs, title, height=400, after_run="fixed")
+    return Node("ImagePromptFrames", inputs, title, height=360, after_run="fixed")
 
 
 @dataclass(frozen=True)
@@ -209,7 +210,7 @@ def three_regions(name: str) -> Workflow:
 def region(models: Models, empty: Node, who: str, index: int, before: Node | None) -> Region:
     """One third of the picture."""
     reference = load_image(f"Person on the {who}" if who != "middle" else "Person in the middle")
-    prompt = Node("EncodeImagePrompt", {"clip_vision": models.encoder["CLIP_VISION"], "image": reference["IMAGE"]})
+    prompt = Node("EncodeImagePrompt", {"clip_vision": models.encoder, "image": reference["IMAGE"]})
     third = SMALL // 2
     solid = Node("SolidMask", {"value": 1.0, "width": third, "height": SMALL})
     soft = Node("FeatherMask", {"mask": solid["MASK"], "left": FADE, "right": FADE})
@@ -231,7 +232,7 @@ def join_texts(texts: list[Output]) -> tuple[Node, ...]:
 
 
 def apply(models: Models, model: Output, prompt: Output, weight: float) -> Node:
-    inputs: Inputs = {"model": model, "ip_adapter": models.adapter["ip_adapter"], "image_prompt": prompt}
+    inputs: Inputs = {"model": model, "ip_adapter": models.adapter, "image_prompt": prompt}
     return Node("ApplyIPAdapter", {**inputs, "weight": weight})
 
 

@@ -26,6 +26,7 @@ from .parts import (
     only_image_prompt,
     sample,
     sample_prompted,
+    with_base,
 )
 
 SIDE = 1024  # pixels
@@ -43,7 +44,7 @@ def load_flux() -> Base:
 
 
 def load_flux_models(*others: Node) -> Models:
-    return Models(load_flux(), load_ip_adapter(FLUX_XLABS), load_image_encoder(VIT_L), others)
+    return with_base(load_flux(), load_ip_adapter(FLUX_XLABS), load_image_encoder(VIT_L), others)
 
 
 def guided_text(models: Models, words: str = WORDS) -> TextPrompt:

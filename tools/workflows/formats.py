@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from .graph import ModelFile, Node, Output, Value, Workflow, links_of
-from .layout import Box, Placed, place
+from .layout import Box, Placed, View, place
 from .schema import Input, NodeSchema, Schemas, WorkflowError
 
 Json = dict[str, Any]
 
-CORE = ("comfy-core", "0.30.0")
+CORE, PACK = ("comfy-core", "0.30.0"), "image-prompt-adapter"
 FRONT_END = "1.47.12"
 GROUP_COLOR = "#3f789e"
 NOTE_COLORS = {"color": "#432", "bgcolor": "#653"}
@@ -128,7 +128,7 @@ def to_ui(workflow: Workflow, schemas: Schemas, version: str) -> Json:
     orders = run_orders(graph)
     nodes = [ui_node(node, graph, placed.nodes[node], orders[graph.numbers[node]], version) for node in workflow.nodes]
     return {
-        "id": str(uuid.uuid5(uuid.NAMESPACE_URL, f"image-prompt-adapter/{workflow.name}")),
+        "id": str(uuid.uuid5(uuid.NAMESPACE_URL, f"{PACK}/{workflow.name}")),
         "revision": 0,
         "last_node_id": len(nodes) + 1,
         "last_link_id": len(graph.links),
@@ -136,7 +136,7 @@ def to_ui(workflow: Workflow, schemas: Schemas, version: str) -> Json:
         "links": [link.row for link in graph.links],
         "groups": ui_groups(placed),
         "config": {},
-        "extra": {"workflowRendererVersion": "LG", "frontendVersion": FRONT_END},
+        "extra": ui_extra(placed.view),
         "version": 0.4,
     }
 
@@ -175,10 +175,13 @@ def ui_outputs(node: Node, graph: Numbered) -> list[Json]:
     return [{"name": one.name, "type": one.kind, "links": graph.out_of(node, slot) or None} for slot, one in outputs]
 
 
-def widget_values(node: Node, schema: NodeSchema) -> Iterator[Value]:
-    """Every widget's value in order, those that the front end adds by itself included."""
+def widget_values(node: Node, schema: NodeSchema) -> Iterator[Value | None]:
+    """Every widget's value in order, those that the front end adds by itself included.
+
+    No picture is named: the front end takes the first that the user has, and complains of none that they have not.
+    """
     for widget in schema.widgets:
-        yield value_of(node, widget)
+        yield None if widget.has_upload else value_of(node, widget)
         if widget.has_control:
             yield node.after_run
     if any(widget.has_upload for widget in schema.widgets):
@@ -187,7 +190,7 @@ def widget_values(node: Node, schema: NodeSchema) -> Iterator[Value]:
 
 def properties(node: Node, schema: NodeSchema, version: str) -> Json:
     """What tells the front end which pack and which files a node needs."""
-    pack, pack_version = CORE if schema.is_core else ("image-prompt-adapter", version)
+    pack, pack_version = CORE if schema.is_core else (PACK, version)
     models = [model_property(model) for model in node.models]
     return {
         "Node name for S&R": node.class_type,
@@ -217,6 +220,12 @@ def ui_note(workflow: Workflow, box: Box) -> Json:
         "widgets_values": [workflow.note.text(workflow.models)],
         **NOTE_COLORS,
     }
+
+
+def ui_extra(view: View) -> Json:
+    """How it was drawn, and where to look at it; `opens` tells web/js/opening_view.js that the view counts."""
+    seen = {"scale": view.scale, "offset": [*view.offset]}
+    return {"workflowRendererVersion": "LG", "frontendVersion": FRONT_END, "opens": PACK, "ds": seen}
 
 
 def ui_groups(placed: Placed) -> list[Json]:

@@ -28,6 +28,7 @@ class Node:
     title: str | None = None
     models: tuple[ModelFile, ...] = ()
     height: int = 0  # at least, in canvas units; 0 for what its slots and widgets need
+    grows: int = 0  # what a run adds to its height, in canvas units
     after_run: str = "randomize"  # what the front end does with its seed when the run is queued
 
     def __getitem__(self, output: str) -> Output:
@@ -68,7 +69,7 @@ class Note:
     title: str
     what: str
     change: tuple[str, ...]
-    height: int = 600
+    height: int = 440
 
     def text(self, files: tuple[ModelFile, ...]) -> str:
         advice = "\n".join(f"- {sentence}" for sentence in self.change)

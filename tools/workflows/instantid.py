@@ -5,7 +5,7 @@ from __future__ import annotations
 from ipadapter.adapters.families.instantid import INSTANTID as FAMILY
 
 from . import notes
-from .graph import Block, Column, Inputs, Node, Workflow
+from .graph import Block, Column, Inputs, Node, Output, Workflow
 from .models import INSTANTID, INSTANTID_CONTROLNET, SDXL
 from .parts import (
     NARROW,
@@ -22,6 +22,7 @@ from .parts import (
     load_ip_adapter,
     sample,
     text_prompt,
+    with_base,
 )
 
 SIDE = 1024  # pixels
@@ -33,15 +34,15 @@ WORDS = "portrait of a person in a library, soft window light, photograph"
 def load_instantid_models(controlnet: Node) -> Models:
     """InsightFace is what reads the picture here."""
     faces = Node("LoadInsightFace", {"model_name": FAMILY.face_pack})
-    return Models(load_checkpoint(SDXL), load_ip_adapter(INSTANTID), faces, (controlnet,))
+    return with_base(load_checkpoint(SDXL), load_ip_adapter(INSTANTID), faces["insightface"], (controlnet,))
 
 
-def control(text: TextPrompt, controlnet: Node, adapter: Node, face: Node, key_points: Node) -> Node:
+def control(text: TextPrompt, controlnet: Node, adapter: Output, face: Node, key_points: Node) -> Node:
     inputs: Inputs = {
         "positive": text.positive["CONDITIONING"],
         "negative": text.negative["CONDITIONING"],
         "control_net": controlnet["CONTROL_NET"],
-        "ip_adapter": adapter["ip_adapter"],
+        "ip_adapter": adapter,
         "image_prompt": face["image_prompt"],
         "image": key_points["key_points"],
     }
@@ -51,13 +52,12 @@ def control(text: TextPrompt, controlnet: Node, adapter: Node, face: Node, key_p
 def instantid(name: str) -> Workflow:
     controlnet = load_controlnet(INSTANTID_CONTROLNET)
     models = load_instantid_models(controlnet)
-    faces = models.encoder["insightface"]
     person, pose = load_image("Picture of a person"), load_image("Picture of the pose")
-    face = Node("EncodeFacePrompt", {"insightface": faces, "image": person["IMAGE"]})
+    face = Node("EncodeFacePrompt", {"insightface": models.encoder, "image": person["IMAGE"]})
     size: Inputs = {"width": SIDE, "height": SIDE}
-    key_points = Node("DrawFaceKeyPoints", {"insightface": faces, "image": pose["IMAGE"], **size})
+    key_points = Node("DrawFaceKeyPoints", {"insightface": models.encoder, "image": pose["IMAGE"], **size})
     preview = Node("PreviewImage", {"images": key_points["key_points"]}, "Where the face is to be", height=260)
-    inputs: Inputs = {"model": models.model, "ip_adapter": models.adapter["ip_adapter"]}
+    inputs: Inputs = {"model": models.model, "ip_adapter": models.adapter}
     applied = Node("ApplyIPAdapter", {**inputs, "image_prompt": face["image_prompt"], "weight": WEIGHT})
     text, latent = text_prompt(models, WORDS), empty_latent(SIDE)
     guided = control(text, controlnet, models.adapter, face, key_points)

@@ -15,7 +15,8 @@ IMAGE_PROMPT = Note(
         "**Reference image**: choose your own. The encoder sees a square, and **fit** says how a picture becomes one.",
         "**weight**: 1 follows the image alone; lower leaves more to the checkpoint.",
         "**Checkpoint**: any SD1.5 model will do.",
-        "**IP-Adapter**: ip-adapter-plus_sd15 stays closer to the reference.",
+        "**preset**: *PLUS* stays closer to the reference. **Find IP-Adapter** looks into your files, whatever "
+        "they are called, and says what it took.",
     ),
 )
 IMAGE_AND_TEXT_PROMPT = Note(
@@ -40,7 +41,7 @@ IMAGE_PROMPT_WITH_CONTROLNET = Note(
         "**weight** of Apply IP-Adapter: lower leaves more to the checkpoint and the words.",
         "Any other ControlNet or T2I-Adapter for SD1.5 works in the same place.",
     ),
-    height=680,
+    height=520,
 )
 IMAGE_TO_IMAGE = Note(
     "One image made more like another",
@@ -63,7 +64,7 @@ INPAINTING = Note(
         "**weight**: how closely the new part follows the reference.",
         "**Positive prompt**: name what shall be there where the reference alone is not clear.",
     ),
-    height=640,
+    height=480,
 )
 TWO_ADAPTERS = Note(
     "Two adapters at once",
@@ -75,7 +76,7 @@ TWO_ADAPTERS = Note(
         "**mask** of Apply IP-Adapter: give each image prompt its own part of the picture.",
         "One adapter can serve both: link it twice.",
     ),
-    height=660,
+    height=500,
 )
 SDXL_PLUS = Note(
     "An image prompt for SDXL",
@@ -104,7 +105,7 @@ TRAIN_IP_ADAPTER = Note(
         "a million steps) to follow any image; thousands of steps on one subject give a rough adapter for that.",
         "Cancel at any time: what was learned is kept in output/ipadapter.",
     ),
-    height=860,
+    height=640,
 )
 EVALUATE_IMAGE_PROMPT = Note(
     "Look and measure",
@@ -121,7 +122,7 @@ EVALUATE_IMAGE_PROMPT = Note(
         "CLIP metrics favour methods that are conditioned on CLIP: connect a DINOv2 encoder to **dino** as a second "
         "opinion.",
     ),
-    height=820,
+    height=620,
 )
 
 FACE_ID = Note(
@@ -138,7 +139,7 @@ FACE_ID = Note(
         "**lora_weight**: lower follows the words more.",
         "**weight**: 0.7 to 1.",
     ),
-    height=760,
+    height=560,
 )
 STYLE_TRANSFER = Note(
     "The style of an image",
@@ -152,7 +153,7 @@ STYLE_TRANSFER = Note(
         "pushes the reference's composition away.",
         "With SD1.5 it works too, less cleanly: there style is spread over many layers.",
     ),
-    height=660,
+    height=500,
 )
 COMPOSITION = Note(
     "The composition of an image",
@@ -165,7 +166,7 @@ COMPOSITION = Note(
         "**end_at**: 0.6 lets the last steps go their own way; composition is settled early.",
         "An edge ControlNet holds outlines more exactly; this holds the arrangement.",
     ),
-    height=640,
+    height=480,
 )
 STYLE_AND_COMPOSITION = Note(
     "Style from one image, composition from another",
@@ -177,7 +178,7 @@ STYLE_AND_COMPOSITION = Note(
         "**Positive prompt**: say what it is where the two images leave it open.",
         "For one image in both roles, a single Apply IP-Adapter with *style and composition* is enough.",
     ),
-    height=620,
+    height=460,
 )
 THREE_REGIONS = Note(
     "Three people, each from an image of their own",
@@ -192,7 +193,7 @@ THREE_REGIONS = Note(
         "**Positive prompt**: the scene as a whole.",
         "**weight** of a region: lower where one person takes over.",
     ),
-    height=760,
+    height=560,
 )
 ANIMATION = Note(
     "A batch from one image to another",
@@ -205,7 +206,7 @@ ANIMATION = Note(
         "A reference for each frame: load a batch of images, and set **order** of Encode Image Prompt to *frame by "
         "frame*.",
     ),
-    height=620,
+    height=460,
 )
 WEIGHT_CURVE = Note(
     "A weight that changes while sampling",
@@ -217,7 +218,7 @@ WEIGHT_CURVE = Note(
         "**curve**: connect a Curve Editor to draw it by hand instead.",
         "Other layers, another curve: apply the prompt once more with other **layers**.",
     ),
-    height=600,
+    height=440,
 )
 WIDE_REFERENCE = Note(
     "A reference that is wide, and not quite sharp",
@@ -230,7 +231,7 @@ WIDE_REFERENCE = Note(
         "smaller.",
         "**crop** of Prepare Reference Image: *to mask* cuts out what is painted on the image.",
     ),
-    height=620,
+    height=460,
 )
 ATTENTION_MAP = Note(
     "See where the image prompt acted",
@@ -242,7 +243,7 @@ ATTENTION_MAP = Note(
         "**mask**: the map itself, for other nodes.",
         "Without these two nodes nothing is recorded and sampling is as fast as ever.",
     ),
-    height=600,
+    height=440,
 )
 FLUX = Note(
     "An image prompt for FLUX",
@@ -261,7 +262,7 @@ FLUX = Note(
         "CLIP Vision. **Find IP-Adapter** finds either with its encoder.",
         "t5xxl_fp8_e4m3fn.safetensors from the same page does with half the memory.",
     ),
-    height=900,
+    height=680,
 )
 FLUX_CONTROLNET = Note(
     "FLUX: what from one image, where from another",
@@ -276,7 +277,7 @@ FLUX_CONTROLNET = Note(
         "Other ControlNets for FLUX.1 dev work in the same place. Those of InstantX and Shakker read latents: connect "
         "the VAE to Apply ControlNet, too.",
     ),
-    height=800,
+    height=600,
 )
 SD35 = Note(
     "An image prompt for SD3.5 Large",

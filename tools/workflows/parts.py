@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from .graph import Block, Column, Inputs, ModelFile, Node, Output
 from .models import VIT_H, VIT_L
@@ -13,10 +13,10 @@ GOOD = "high quality, sharp focus, fine detail"
 BAD = "blurry, low quality, distorted, text, watermark"
 SD15_MEGAPIXELS = 0.25  # as many as 512 x 512
 
-NARROW, WIDE, RESULT = 330, 400, 540  # widths of columns
-IMAGE_HEIGHT, TEXT_HEIGHT = 330, 160
+NARROW, WIDE, RESULT = 300, 340, 420  # widths of columns
+IMAGE_HEIGHT, TEXT_HEIGHT, PICTURE_HEIGHT = 290, 130, 480
+PREVIEW, SHOWN_TEXT = 220, 110  # what a run adds to nodes that show a picture of the sampling, or a text
 NOTHING: Inputs = {}  # no further inputs
-ENCODER_OUTPUTS = {"CLIPVisionLoader": "CLIP_VISION", "LoadSigLIPVision": "clip_vision"}  # the host's, this pack's
 TRAINING_HEIGHT, EVALUATION_HEIGHT = 800, 520
 
 
@@ -35,9 +35,9 @@ class Models:
     """Loaders of what every image prompt needs, and of what a workflow needs besides."""
 
     base: Base
-    adapter: Node
-    encoder: Node
-    others: tuple[Node, ...] = ()
+    adapter: Output
+    encoder: Output
+    nodes: tuple[Node, ...]  # all of them, in reading order
 
     @property
     def model(self) -> Output:
@@ -53,7 +53,7 @@ class Models:
 
     @property
     def column(self) -> Column:
-        return Column(NARROW, (Block("Models", (*self.base.nodes, self.adapter, *self.others, self.encoder)),))
+        return Column(NARROW, (Block("Models", self.nodes),))
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,21 @@ class Settings:
 
 
 def load_models(checkpoint: ModelFile, adapter: ModelFile, *others: Node) -> Models:
-    return Models(load_checkpoint(checkpoint), load_ip_adapter(adapter), load_image_encoder(), others)
+    return with_base(load_checkpoint(checkpoint), load_ip_adapter(adapter), load_image_encoder(), others)
+
+
+def with_base(base: Base, adapter: Node, encoder: Output, others: tuple[Node, ...] = ()) -> Models:
+    """A base model with an adapter and its encoder, each loaded by name."""
+    nodes = (*base.nodes, adapter, *others, encoder.node)
+    return Models(base, adapter["ip_adapter"], encoder, nodes)
+
+
+def find_models(checkpoint: ModelFile, preset: str, files: tuple[ModelFile, ...]) -> Models:
+    """A checkpoint, and what Find IP-Adapter has for it among the user's files; `files` are those to get."""
+    base = load_checkpoint(checkpoint)
+    found = Node("FindIPAdapter", {"model": base.model, "preset": preset}, models=files, grows=SHOWN_TEXT)
+    followed = replace(base, model=found["model"])
+    return Models(followed, found["ip_adapter"], found["clip_vision"], (*base.nodes, found))
 
 
 def load_checkpoint(file: ModelFile) -> Base:
@@ -140,8 +154,8 @@ def offered(file: ModelFile) -> tuple[ModelFile, ...]:
     return (file,) if file.name.endswith(".safetensors") else ()
 
 
-def load_image_encoder(file: ModelFile = VIT_H) -> Node:
-    return Node("CLIPVisionLoader", {"clip_name": file.name}, models=(file,))
+def load_image_encoder(file: ModelFile = VIT_H) -> Output:
+    return Node("CLIPVisionLoader", {"clip_name": file.name}, models=(file,))["CLIP_VISION"]
 
 
 def load_controlnet(file: ModelFile) -> Node:
@@ -153,14 +167,18 @@ def load_image(title: str) -> Node:
 
 
 def image_prompt(
-    encoder: Node, adapter: Node, model: Output, weight: float, title: str = "Reference image", more: Inputs = NOTHING
+    encoder: Output,
+    adapter: Output,
+    model: Output,
+    weight: float,
+    title: str = "Reference image",
+    more: Inputs = NOTHING,
 ) -> ImagePrompt:
     reference = load_image(title)
-    seen = encoder[ENCODER_OUTPUTS[encoder.class_type]]
-    prompt = Node("EncodeImagePrompt", {"clip_vision": seen, "image": reference["IMAGE"]})
+    prompt = Node("EncodeImagePrompt", {"clip_vision": encoder, "image": reference["IMAGE"]})
     inputs: Inputs = {
         "model": model,
-        "ip_adapter": adapter["ip_adapter"],
+        "ip_adapter": adapter,
         "image_prompt": prompt["image_prompt"],
         "weight": weight,
         **more,
@@ -177,7 +195,7 @@ def image_prompts(models: Models, prompt: Node, weights: tuple[float, ...]) -> t
     """One reference's prompt on as many models as weights."""
     inputs: Inputs = {
         "model": models.model,
-        "ip_adapter": models.adapter["ip_adapter"],
+        "ip_adapter": models.adapter,
         "image_prompt": prompt["image_prompt"],
     }
     return tuple(Node("ApplyIPAdapter", {**inputs, "weight": weight}, f"Weight {weight:g}") for weight in weights)
@@ -234,7 +252,7 @@ def sample(model: Output, positive: Output, negative: Output, start: Start, sett
         "scheduler": settings.scheduler,
         "denoise": start.denoise,
     }
-    return Node("KSampler", inputs, after_run=settings.after_run)
+    return Node("KSampler", inputs, grows=PREVIEW, after_run=settings.after_run)
 
 
 def sample_prompted(model: Output, text: TextPrompt, start: Start, settings: Settings = Settings()) -> Node:
@@ -264,12 +282,12 @@ def train(models: Models, pictures: TrainingPictures, steps: int, batch_size: in
     """Training that goes on from the loaded adapter."""
     inputs: Inputs = {
         "model": models.model,
-        "clip_vision": models.encoder["CLIP_VISION"],
+        "clip_vision": models.encoder,
         "images": pictures.scaled["IMAGE"],
         "latents": pictures.encoded["latents"],
         "positive": pictures.encoded["conditioning"],
         "negative": pictures.empty["CONDITIONING"],
-        "ip_adapter": models.adapter["ip_adapter"],
+        "ip_adapter": models.adapter,
         "steps": steps,
         "batch_size": batch_size,
     }
@@ -290,8 +308,8 @@ def evaluate(pictures: Node, reference: Node, caption: str) -> Node:
 def finish(name: str, models: Models, sampler: Node, before: tuple[Node, ...] = ()) -> tuple[Column, Column]:
     """The columns in which a picture is sampled (with what comes right before), decoded and saved under a name."""
     decoded = decode(models, sampler)
-    saved = Node("SaveImage", {"images": decoded["IMAGE"], "filename_prefix": name}, height=RESULT + 60)
+    saved = Node("SaveImage", {"images": decoded["IMAGE"], "filename_prefix": name}, height=PICTURE_HEIGHT)
     return (
-        Column(NARROW, (Block("Sampling", (*before, sampler, decoded)),)),
-        Column(RESULT, (Block("Result", (saved,)),)),
+        Column(NARROW, (Block("Sampling", (*before, sampler)),)),
+        Column(RESULT, (Block("Result", (decoded, saved)),)),
     )

@@ -16,6 +16,7 @@ from .parts import (
     only_image_prompt,
     sample_prompted,
     text_prompt,
+    with_base,
 )
 
 WEIGHT = 0.6
@@ -25,7 +26,7 @@ WORDS = "A photograph in soft evening light, with fine detail."
 
 def load_sd35_models() -> Models:
     encoder = Node("LoadSigLIPVision", {"clip_name": SIGLIP.name}, models=(SIGLIP,))
-    return Models(load_checkpoint(SD35_LARGE), load_ip_adapter(SD35_INSTANTX), encoder)
+    return with_base(load_checkpoint(SD35_LARGE), load_ip_adapter(SD35_INSTANTX), encoder["clip_vision"])
 
 
 def sd35(name: str) -> Workflow:

@@ -9,10 +9,11 @@ from .control import CONTROL
 from .flux import FLUX
 from .graph import Block, Column, Node, Workflow
 from .instantid import instantid
-from .models import BASE, CANNY, PLUS, SD15, SDXL, SDXL_PLUS
+from .models import BASE, CANNY, PLUS, SD15, SDXL, SDXL_PLUS, VIT_H
 from .parts import (
     NARROW,
     RESULT,
+    SHOWN_TEXT,
     WIDE,
     Settings,
     Start,
@@ -23,6 +24,7 @@ from .parts import (
     encode_latent,
     evaluate,
     find_edges,
+    find_models,
     finish,
     image_prompt,
     image_prompts,
@@ -41,11 +43,11 @@ from .parts import (
 from .sd35 import sd35
 
 SMALL, LARGE = 512, 1024  # pixels a side: what SD1.5 and SDXL were made for
-SHOWN = (("text", "Result"), ("json", "Each picture's numbers"))  # outputs of EvaluateImagePrompt
+MEASURES = (("text", "Result"), ("json", "Each picture's numbers"))  # outputs of EvaluateImagePrompt
 
 
 def image_prompt_alone(name: str) -> Workflow:
-    models = load_models(SD15, BASE)
+    models = find_models(SD15, "STANDARD (medium strength)", (BASE, VIT_H))
     image, text = only_image_prompt(models, 1.0), text_prompt(models)
     latent = empty_latent(SMALL)
     sampler = sample_prompted(image.model, text, Start(latent))
@@ -112,7 +114,7 @@ def two_adapters(name: str) -> Workflow:
     base = load_ip_adapter(BASE)
     models = load_models(SD15, PLUS, base)
     subject = image_prompt(models.encoder, models.adapter, models.model, 0.7, "Subject")
-    mood = image_prompt(models.encoder, base, subject.model, 0.4, "Mood")
+    mood = image_prompt(models.encoder, base["ip_adapter"], subject.model, 0.4, "Mood")
     text = text_prompt(models)
     latent = empty_latent(SMALL)
     sampler = sample_prompted(mood.model, text, Start(latent))
@@ -134,16 +136,20 @@ def train_ip_adapter(name: str) -> Workflow:
     models = load_models(SD15, BASE)
     pictures = load_training_pictures(models, SMALL)
     training = train(models, pictures, steps=1000, batch_size=4)
-    saved = Node("SaveIPAdapter", {"ip_adapter": training["ip_adapter"], "filename_prefix": "ipadapter/trained"})
+    saved = Node(
+        "SaveIPAdapter",
+        {"ip_adapter": training["ip_adapter"], "filename_prefix": "ipadapter/trained"},
+        grows=SHOWN_TEXT,
+    )
     losses = Node("LossGraphNode", {"loss": training["loss_map"]}, height=260)
-    image = image_prompt(models.encoder, training, models.model, 1.0)
+    image = image_prompt(models.encoder, training["ip_adapter"], models.model, 1.0)
     text = text_prompt(models)
     latent = empty_latent(SMALL)
     sampler = sample_prompted(image.model, text, Start(latent))
     columns = (
         models.column,
         pictures.column,
-        Column(WIDE, (Block("Training", (training, saved, losses)),)),
+        Column(WIDE, (Block("Training", (training,)), Block("The trained adapter", (saved, losses)))),
         image.column("The trained adapter at work"),
         text.column,
         *finish(name, models, sampler, (latent,)),
@@ -154,7 +160,7 @@ def train_ip_adapter(name: str) -> Workflow:
 def evaluate_image_prompt(name: str) -> Workflow:
     models, caption = load_models(SD15, BASE), "a photograph in warm evening light"
     reference = load_image("Reference image")
-    prompt = Node("EncodeImagePrompt", {"clip_vision": models.encoder["CLIP_VISION"], "image": reference["IMAGE"]})
+    prompt = Node("EncodeImagePrompt", {"clip_vision": models.encoder, "image": reference["IMAGE"]})
     applied = image_prompts(models, prompt, (0.0, 0.5, 1.0))
     text, latent = text_prompt(models, caption), empty_latent(SMALL)
     same = Settings(after_run="fixed")  # one seed for all
@@ -166,12 +172,13 @@ def evaluate_image_prompt(name: str) -> Workflow:
     sheet = Node("ImagePromptGrid", {**images, **labels, "cell_size": 256}, height=420)
     saved = Node("SaveImage", {"images": sheet["image"], "filename_prefix": name}, height=300)
     measured = evaluate(pictures, reference, caption)
-    shown = (Node("PreviewAny", {"source": measured[output]}, title, height=220) for output, title in SHOWN)
+    shown = (Node("PreviewAny", {"source": measured[output]}, title, height=220) for output, title in MEASURES)
     columns = (
         models.column,
-        Column(NARROW, (Block("Image prompt", (reference, prompt, *applied)),)),
+        Column(NARROW, (Block("Image prompt", (reference, prompt)), Block("Three weights", applied))),
         Column(WIDE, (text.block, Block("Size", (latent,)))),
-        Column(NARROW, (Block("Sampling", (*samplers, *decoded, pictures)),)),
+        *(Column(NARROW, (Block("Sampling", pair),)) for pair in zip(samplers, decoded, strict=True)),
+        Column(NARROW, (Block("All pictures", (pictures,)),)),
         Column(RESULT, (Block("Look", (sheet, saved)),)),
         Column(RESULT, (Block("Measure", (measured, *shown)),)),
     )
