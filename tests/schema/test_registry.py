@@ -160,7 +160,7 @@ def test_a_release_is_named_what_it_lacks(release):
 
 def test_everything_a_user_needs_is_packed(archive):
     needed = {"__init__.py", "pyproject.toml", "requirements.txt", "LICENSE", "README.md"}
-    folders = ("ipadapter/", "nodes/", "web/", "locales/", "workflows/")
+    folders = ("ipadapter/", "nodes/", "web/", "locales/", "subgraphs/", "workflows/")
     expected = needed | {name for name in shipped_files() if name.startswith(folders)}
     assert expected - archive == set()
 

@@ -11,7 +11,7 @@ from ipadapter.server.client import connect
 from tools.environment import LAYOUT
 from tools.server import Settings, running
 
-from .files import texts, thumbnails
+from .files import blueprint_text, texts, thumbnails
 from .graph import Workflow
 from .schema import WorkflowError
 from .shipped import SHIPPED
@@ -33,7 +33,8 @@ def chosen(names: list[str]) -> tuple[Workflow, ...]:
 def write(workflows: tuple[Workflow, ...]) -> None:
     with running(Settings(LAYOUT.runs / "workflows")) as server:
         object_info = asyncio.run(ask_for_nodes(server.url))
-    written = [(path, text.encode()) for path, text in texts(workflows, object_info)]
+    found = (*texts(workflows, object_info), blueprint_text(object_info))
+    written = [(path, text.encode()) for path, text in found]
     for path, content in (*written, *thumbnails(workflows)):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)

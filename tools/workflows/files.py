@@ -10,6 +10,7 @@ from typing import Any
 
 from tools.environment import LAYOUT
 
+from .blueprint import BLUEPRINT, blueprint, classes
 from .formats import to_prompt, to_ui
 from .graph import Workflow
 from .schema import WorkflowError, read_schemas
@@ -39,6 +40,11 @@ def texts(workflows: Iterable[Workflow], object_info: Mapping[str, Any]) -> Iter
         schemas = read_schemas(object_info, {node.class_type for node in workflow.nodes})
         yield graph_file(workflow.name), to_text(to_ui(workflow, schemas, version))
         yield PROMPTS / f"{workflow.name}.json", to_text(to_prompt(workflow, schemas))
+
+
+def blueprint_text(object_info: Mapping[str, Any]) -> tuple[Path, str]:
+    """The blueprint's file with its content."""
+    return BLUEPRINT, to_text(blueprint(read_schemas(object_info, classes()), pack_version()))
 
 
 def thumbnails(workflows: Iterable[Workflow]) -> Iterator[tuple[Path, bytes]]:
