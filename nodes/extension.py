@@ -20,7 +20,7 @@ from .grid import ImagePromptGrid
 from .instantid import ApplyInstantIDControlNet, DrawFaceKeyPoints
 from .legacy import LEGACY_NODES
 from .legacy.old_nodes import OLD_NODES, TITLES_OF_OLD
-from .load import LoadIPAdapter, LoadOpenCLIPVision, LoadSigLIPVision
+from .load import JoinImageEncoders, LoadIPAdapter, LoadOpenCLIPVision, LoadSigLIPVision
 from .prompt_files import LoadImagePrompt, SaveImagePrompt
 from .reference import ImagePromptNoise, PrepareReferenceImage
 from .region import ImagePromptRegion
@@ -34,6 +34,7 @@ NODE_CLASS_MAPPINGS = {
     "DescribeIPAdapter": DescribeIPAdapter,
     "LoadOpenCLIPVision": LoadOpenCLIPVision,
     "LoadSigLIPVision": LoadSigLIPVision,
+    "JoinImageEncoders": JoinImageEncoders,
     "LoadInsightFace": LoadInsightFace,
     "EncodeFacePrompt": EncodeFacePrompt,
     "FaceIDSettings": FaceIDSettings,

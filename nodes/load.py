@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from ..ipadapter.host.adapters.adapter import open_adapter
-from ..ipadapter.host.api import io
+from ..ipadapter.host.api import ClipVisionModel, io
+from ..ipadapter.host.encoders.character import JoinedVision
 from ..ipadapter.host.encoders.open_clip import open_encoder
 from ..ipadapter.host.encoders.siglip import open_siglip
 from ..ipadapter.host.files import HOST_ADAPTERS, HOST_ENCODERS, file_fingerprint, file_names, missing_file
@@ -110,3 +111,29 @@ class LoadSigLIPVision(EncoderLoader):
     @classmethod
     def execute(cls, clip_name: str) -> io.NodeOutput:
         return io.NodeOutput(open_siglip(clip_name))
+
+
+class JoinImageEncoders(Node):
+    """Put two image encoders beside each other."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="JoinImageEncoders",
+            display_name="Join Image Encoders",
+            category=CATEGORY,
+            description="Puts DINOv2-giant beside SigLIP, as InstantCharacter reads both. Connect the output to Encode "
+            "Image Prompt; wherever else a CLIP_VISION can be used it is the SigLIP.",
+            search_aliases=["instantcharacter", "siglip", "dinov2", "clip vision", "image encoder"],
+            inputs=[
+                io.ClipVision.Input(
+                    "siglip", tooltip="SigLIP so400m/14-384, from Load SigLIP Vision or Load CLIP Vision."
+                ),
+                io.ClipVision.Input("dinov2", tooltip="DINOv2-giant, from Load CLIP Vision."),
+            ],
+            outputs=[io.ClipVision.Output("clip_vision", tooltip="Both, for Encode Image Prompt.")],
+        )
+
+    @classmethod
+    def execute(cls, siglip: ClipVisionModel, dinov2: ClipVisionModel) -> io.NodeOutput:
+        return io.NodeOutput(JoinedVision(siglip, dinov2))

@@ -15,6 +15,8 @@ from torch import Tensor
 
 FACE = 512  # width of an ArcFace embedding
 EMBED, HIDDEN, PATCHES = 96, 80, 17  # of the small image encoder: projected width, hidden width, tokens
+CHARACTER, SQUARE = 128, 4  # of two small encoders beside each other: width of the states, patches of a square
+SEQUENCES = (Feature.PENULTIMATE, Feature.CHARACTER)
 
 Tensors = dict[str, Tensor]
 
@@ -41,9 +43,9 @@ PERIOD = 1_000_003  # random numbers of a tensor until they repeat: a prime, so 
 
 
 def random_tensors(shapes: dict[str, tuple[int, ...]], seed: int) -> Tensors:
-    """Weights large enough that an adapter changes the picture."""
+    """Weights large enough that an adapter changes the picture, and scales that tell queries from each other."""
     generator = torch.Generator().manual_seed(seed)
-    return {key: noise(shape, generator) for key, shape in shapes.items()}
+    return {key: noise(shape, generator) * (8 if key.endswith(".scale") else 1) for key, shape in shapes.items()}
 
 
 def noise(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
@@ -118,6 +120,29 @@ def timed_shapes(
     return shapes
 
 
+def attention_shapes(name: str, width: int) -> dict[str, tuple[int, ...]]:
+    """One of a diffusers block."""
+    maps = {f"{name}.to_{matrix}.weight": (width, width) for matrix in "qkv"}
+    return maps | linear(f"{name}.to_out.0", width, width)
+
+
+def block_shapes(name: str, width: int) -> dict[str, tuple[int, ...]]:
+    """A diffusers block with a gated perceptron."""
+    shapes = attention_shapes(f"{name}.attn1", width) | attention_shapes(f"{name}.attn2", width)
+    shapes |= linear(f"{name}.ff.net.0.proj", 8 * width, width) | linear(f"{name}.ff.net.2", width, 4 * width)
+    return reduce(or_, (norm(f"{name}.norm{i}", width) for i in (1, 2, 3)), shapes)
+
+
+def character_shapes(context: int, width: int = CHARACTER, blocks: int = 2, **sizes: int) -> dict[str, tuple[int, ...]]:
+    """Blocks that read features as wide, and a Resampler that follows the noise level."""
+    shapes = {f"resampler.{key}": shape for key, shape in timed_shapes(context, width, **sizes).items()}
+    for i in range(blocks):
+        shapes |= block_shapes(f"cross_layer_blocks.{i}", width) | block_shapes(f"cross_scale_blocks.{i}", width)
+    for name in ("proj", "proj_cross_layer", "proj_cross_scale"):
+        shapes |= linear(f"{name}.fc1", 2 * width, width) | linear(f"{name}.fc2", width, 2 * width)
+    return shapes
+
+
 PROJECTIONS: dict[str, Callable[..., dict[str, tuple[int, ...]]]] = {
     "base": base_shapes,
     "plus": plus_shapes,
@@ -132,6 +157,7 @@ PROJECTIONS: dict[str, Callable[..., dict[str, tuple[int, ...]]]] = {
     "ai-toolkit FLUX": base_shapes,
     "ai-toolkit FLUX plus": plus_shapes,
     "InstantX SD3.5": timed_shapes,
+    "InstantCharacter": character_shapes,
 }
 WITH_LORA = ("FaceID", "FaceID Plus")
 
@@ -189,10 +215,17 @@ def timed_layer_shapes(
     return reduce(or_, timed, every_layer_shapes(channels, context) | norms)
 
 
+def scaled_layer_shapes(channels: tuple[int, ...], context: int, head: int = 128) -> dict[str, tuple[int, ...]]:
+    """Those with a bias each, and with norms that have a scale."""
+    norms = {f"{i}.norm_ip_{m}.scale": (head,) for i in range(len(channels)) for m in "qk"}
+    return biased_layer_shapes(channels, context) | norms
+
+
 LAYERS = {  # others have `layer_shapes`
     "XLabs FLUX": biased_layer_shapes,
     "InstantX FLUX": every_layer_shapes,
     "InstantX SD3.5": timed_layer_shapes,
+    "InstantCharacter": scaled_layer_shapes,
     "ai-toolkit FLUX": every_layer_shapes,
     "ai-toolkit FLUX plus": every_layer_shapes,
 }
@@ -215,7 +248,7 @@ def random_read(spec: AdapterSpec, images: int, patches: int, device: str = "cpu
     generator = torch.Generator(device).manual_seed(1) if device == "cpu" else None
 
     def feature(kind: Feature, width: int) -> Tensor:
-        shape = (images, patches, width) if kind is Feature.PENULTIMATE else (images, width)
+        shape = (images, patches, width) if kind in SEQUENCES else (images, width)
         return torch.randn(shape, generator=generator, device=device)
 
     taken = tuple(feature(*one) for one in spec.projection.reads)

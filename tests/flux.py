@@ -20,7 +20,7 @@ from diffusers.models.transformers.transformer_flux import FluxTransformer2DMode
 from pack.ipadapter.prompts.prompt import ImagePrompt, Part
 from torch import Tensor
 
-from tests.adapters import EMBED, AdapterFile, random_adapter
+from tests.adapters import CHARACTER, EMBED, SQUARE, AdapterFile, random_adapter
 from tests.image_prompts import random_features
 from tests.small import scatter
 from tests.world import Settings, sampled
@@ -84,6 +84,9 @@ def reference_flux(blocks: Blocks = SMALL) -> FluxTransformer2DModel:
         )
         model.eval().requires_grad_(False)
         scatter(model, 0, std=0.03)
+        for name, norm in model.named_parameters():
+            if name.endswith((".norm_q.weight", ".norm_k.weight")):
+                norm.sub_(1).mul_(10).add_(1)  # scales that a query without them is far from
     return model
 
 
@@ -136,12 +139,17 @@ def flux_adapter(family: str, blocks: Blocks = SMALL, seed: int = 1, **sizes: in
 
 
 def flux_prompt(images: int = 1, seed: int = 3, negatives: int = 0) -> ImagePrompt:
-    """Random embeddings as a small image encoder might make them, of a black picture too."""
+    """Random features as small image encoders might make them, of a black picture too."""
     generator = torch.Generator().manual_seed(seed)
     positive, negative = (random_features(count, generator) for count in (images, negatives))
+    positive, negative = (
+        replace(one, character=torch.randn(len(one), 8 * SQUARE, CHARACTER, generator=generator))
+        for one in (positive, negative)
+    )
     again = torch.Generator().manual_seed(98)
     part = Part(positive, negative if negatives else None)
-    return ImagePrompt((part,), random_features(1, again), "small test encoder", torch.randn(1, EMBED, generator=again))
+    zero = replace(random_features(1, again), character=torch.zeros(1, 8 * SQUARE, CHARACTER))
+    return ImagePrompt((part,), zero, "small test encoder", torch.randn(1, EMBED, generator=again))
 
 
 def conditioning(seed: int, tokens: int = TOKENS, **extra: Any) -> list:

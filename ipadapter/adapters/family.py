@@ -34,6 +34,7 @@ class Unconditional(Enum):
     ZERO_EMBEDDING = "a zero embedding through the projection"
     ZERO_PIXELS = "the penultimate states of zero normalised pixels"
     BLACK_PICTURE = "the embedding of a black picture through the projection"
+    THE_IMAGE = "the image, as on the other side"
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,8 @@ class ProjectionSpec:
 
     `feature_dim` is the width of the image encoder's feature, or of the face embedding where only that is read;
     `face_dim` that of a face embedding read beside it (FaceID Plus). `context_dim` is the width of the tokens.
-    `time_dim` is how many sines tell the noise level, where the tokens follow it.
+    `time_dim` is how many sines tell the noise level, where the tokens follow it; `blocks` are those that read the
+    features before, at no noise level.
     """
 
     family: Family
@@ -55,6 +57,7 @@ class ProjectionSpec:
     ff_dim: int = 0
     face_dim: int = 0
     time_dim: int = 0
+    blocks: int = 0
 
     @property
     def time_width(self) -> int:

@@ -15,18 +15,27 @@ from .family import Unconditional
 from .spec import AdapterSpec
 
 Read = tuple[Tensor, ...]  # what a projection takes, one after another
-DIMENSIONS = {Feature.IMAGE_EMBEDS: 2, Feature.PENULTIMATE: 3, Feature.FACE: 2}  # (N, E), (N, S, D) and (N, 512)
+DIMENSIONS = {  # (N, E), (N, S, D), (N, 512) and (N, 8 S, D)
+    Feature.IMAGE_EMBEDS: 2,
+    Feature.PENULTIMATE: 3,
+    Feature.FACE: 2,
+    Feature.CHARACTER: 3,
+}
 
 
 def features_for(spec: AdapterSpec, prompt: ImagePrompt, part: Part) -> tuple[Read, Read]:
-    """What an adapter reads of a part of a prompt: of its images, and of what stands for no image.
+    """What an adapter reads of a part of a prompt: of its images, and of what stands for no image, which is nothing
+    where the images themselves stand on that side too.
 
     Raises IPAdapterError where the prompt's encoder is not the one the adapter was made for.
     """
     refuse_other_features(spec, prompt, part.positive)
+    shown = read_features_for(spec, part.positive)
+    if part.negative is None and spec.family.nothing is Unconditional.THE_IMAGE:
+        return shown, ()
     nothing = unconditional(spec, prompt, part)
     refuse_other_features(spec, prompt, nothing)
-    return read_features_for(spec, part.positive), read_features_for(spec, nothing)
+    return shown, read_features_for(spec, nothing)
 
 
 def refuse_other_features(spec: AdapterSpec, prompt: ImagePrompt, features: ImageFeatures) -> None:
@@ -67,6 +76,7 @@ PREPARE: dict[Feature, Callable[[AdapterSpec, Tensor], Tensor]] = {
     Feature.IMAGE_EMBEDS: lambda spec, embeds: embeds,
     Feature.PENULTIMATE: lambda spec, hidden: hidden,
     Feature.FACE: face_for,
+    Feature.CHARACTER: lambda spec, states: states,
 }
 
 

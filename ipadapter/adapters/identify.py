@@ -49,11 +49,6 @@ FOREIGN = (
         r"(image_proj|.*id_adapter)\.mapping_\d",
     ),
     lacking(
-        "an InstantCharacter adapter for FLUX",
-        "several layers of SigLIP and of DINOv2-giant, of the whole picture and of its four quarters",
-        r".*\d+\.norm_ip_q\.",
-    ),
-    lacking(
         "an IP-Adapter-Instruct for SD3",
         "an instruction in words beside the picture, and blocks that hand their image tokens on to the next",
         r".*\d+\.add_k_proj_ip\.",

@@ -54,6 +54,38 @@ class NormedProjection(LayerProjection):
         return rms_norm(by_head, by_head.shape[-1:], eps=1e-5).flatten(-2)
 
 
+FLUX_HEAD = 128  # width of every FLUX's heads
+
+
+class ScaledNorm(nn.Module):
+    """The norm of each head with a scale that was learned (InstantCharacter `norm_layer.py`)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.empty(FLUX_HEAD))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(…, d)."""
+        size: Tensor = torch.linalg.vector_norm(x, dim=-1, keepdim=True) * x.shape[-1] ** -0.5
+        return self.scale.to(x) * x / (size + 1e-6)
+
+
+class ScaledProjection(BiasedProjection):
+    """Keys and queries are normalised head by head, with a scale each (InstantCharacter `attn_processor.py`).
+
+    The queries' scale is multiplied into the keys, with which alone it meets, so that the queries need no number of an
+    adapter's.
+    """
+
+    def __init__(self, channels: int, context_dim: int, time_width: int, operations: Any) -> None:
+        super().__init__(channels, context_dim, time_width, operations)
+        self.norm_ip_q, self.norm_ip_k = ScaledNorm(), ScaledNorm()
+
+    def keys(self, tokens: Tensor, heads: int) -> Tensor:
+        keys: Tensor = self.norm_ip_k(super().keys(tokens, heads).unflatten(-1, (heads, -1)))  # (R, T, H, d)
+        return (keys * self.norm_ip_q.scale.to(keys)).flatten(-2)
+
+
 MMDIT_HEAD = 64  # width of every MMDiT's heads
 
 

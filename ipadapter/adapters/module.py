@@ -40,6 +40,11 @@ class IPAdapter(nn.Module):
         projection: Any = self.image_proj
         return (projection.time_embedding(sigma, like),) if self.spec.follows_noise else ()
 
+    def settle(self, read: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """What the projection takes, as far as it can be read before a noise level is known."""
+        projection: Any = self.image_proj
+        return (projection.settle(*read),) if read and self.spec.projection.blocks else read
+
     def tokens(self, *features: Tensor) -> Tensor:
         """Features of N images, and what else the projection takes, to all their tokens: (1, N · T, C)."""
         out: Tensor = rearrange(self.image_proj(*features), "n t c -> 1 (n t) c")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..encoders.published import READS
+from ..encoders.published import JOINED_BY, READS
 from ..errors import IPAdapterError
 from ..prompts.prompt import FACE_WIDTH, Feature
 from .face_settings import FaceSettings, FaceVersion
@@ -79,8 +79,9 @@ def reader_of(feature: Feature, width: int) -> str:
     """What makes a feature of a width, in users' words."""
     if feature is Feature.FACE and width == FACE_WIDTH:
         return "InsightFace"
-    encoder = READS.get((feature, width))
-    return encoder.title if encoder else "an encoder of that width"
+    encoders = READS.get((feature, width), ())
+    titles = " and ".join(encoder.title for encoder in encoders) or "an encoder of that width"
+    return titles + f", through {JOINED_BY}" * (feature is Feature.CHARACTER)
 
 
 def refuse_settings(spec: AdapterSpec, face: FaceSettings) -> None:

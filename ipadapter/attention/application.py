@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -150,7 +150,8 @@ class Making:
     def tokens(self, time: Read) -> Tokens:
         """Image tokens, at the noise level that `time` tells those that follow it."""
         images, none = self.read
-        return project_tokens(self.module, self.spec, self.part, ((*images, *time), (*none, *time)), self.target.narrow)
+        both = (*images, *time), (*none, *time) if none else ()
+        return project_tokens(self.module, self.spec, self.part, both, self.target.narrow)
 
     def time(self, sigma: float) -> Read:
         """What tells a noise level."""
@@ -161,7 +162,7 @@ def packed_at(making: Making, device: torch.device, sigma: float) -> Packed:
     """K' and V' of a noise level, made on a device."""
     there = making.on(device)
     time = there.time(sigma)
-    return pack_part(making.module, making.part, there.tokens(time), making.target, time)
+    return pack_part(making.module, making.part, there.tokens(time), making.target, time, making.target.dtype)
 
 
 def follow_noise(app: Application, making: Making, models: tuple[Any, ...], device: torch.device) -> Application:
@@ -193,11 +194,18 @@ def make_application(
     return Application(module.spec.name, layers, tokens.rows.shape[1], kept, strength, *about)
 
 
-def pack_part(module: IPAdapter, part: Part, tokens: Tokens, target: ApplyTarget, time: Read) -> Packed:
+def pack_part(
+    module: IPAdapter,
+    part: Part,
+    tokens: Tokens,
+    target: ApplyTarget,
+    time: Read,
+    dtype: torch.dtype = torch.float32,
+) -> Packed:
     """K' and V' of every layer that acts. The level changes with curves and from frame to frame."""
     changes = bool(target.strength.curves) or frame_weights(part, target.strength) is not None
     layers = pack_layers(module, tokens, target, target.strength.weight * part.weight, time)
-    return pack(layers, tokens.positives, changes)
+    return pack(layers, tokens.positives, changes, dtype)
 
 
 def refuse_scaling(spec: AdapterSpec, scaling: Scaling) -> None:
@@ -228,16 +236,16 @@ def refuse_overflow(packed: Packed, level: float, name: str) -> None:
 def project_tokens(
     module: IPAdapter, spec: AdapterSpec, part: Part, read: tuple[Read, Read], narrow: nn.Linear | None = None
 ) -> Tokens:
-    """Image tokens: one row of all images' or a row a frame, and one for the unconditional.
+    """Image tokens: one row of all images' or a row a frame, and one for the unconditional, where that is another.
 
     `read` is what the module takes of the images, and of no image; `spec` is the adapter as it is used.
     """
     images, none = read
-    shown, nothing = (  # (P, T, C) and (1, T', C)
-        narrowed(tokens, narrow, spec.face.narrowed)
-        for tokens in (PROJECT[part.order](module, images), module.tokens(*none))
-    )
+    shown = narrowed(PROJECT[part.order](module, images), narrow, spec.face.narrowed)  # (P, T, C)
     weights = token_weights(part, shown)
+    if not none:
+        return Tokens(shown, weights, negatives=0)
+    nothing = narrowed(module.tokens(*none), narrow, spec.face.narrowed)  # (1, T', C)
     sides = Weighed(shown, weights), Weighed(nothing, mean_weights(weights, nothing))
     return side_by_side(*sides, repeats=part.negative is None or not reads_own(spec))
 
@@ -273,17 +281,17 @@ def frame_weights(part: Part, strength: Strength) -> tuple[float, ...] | None:
     return multiply_frames(strength.frames, part.weights)
 
 
-def pack_layers(module: IPAdapter, tokens: Tokens, target: ApplyTarget, weight: float, time: Read = ()) -> list[Linear]:
+def pack_layers(
+    module: IPAdapter, tokens: Tokens, target: ApplyTarget, weight: float, time: Read = ()
+) -> Iterator[Linear]:
     """K' and V' of every layer that acts, one after another."""
     projections = module.layer_projections()
     inverts = any(target.weights[index].inverted for index in target.acting)
-    parts: list[Linear] = []
     for index in target.acting:
         layer, share = target.layers[index], target.weights[index]
         read = replace(tokens, rows=projections[index].at(tokens.rows, *time))
         pair = layer_rows(projections[index], read, layer.heads, share, weight, target.strength.scaling)
-        parts += [arrange(linear, tokens.positives, share.inverted) for linear in pair] if inverts else pair
-    return parts
+        yield from (arrange(linear, tokens.positives, share.inverted) for linear in pair) if inverts else pair
 
 
 def lengths_of(tokens: Tokens, target: ApplyTarget) -> tuple[Lengths, ...] | None:

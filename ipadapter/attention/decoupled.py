@@ -71,10 +71,12 @@ Branches = dict[Place, tuple[Branch, ...]]
 
 
 class Asking(NamedTuple):
-    """The query of the joint attention that is running, (R, H, N, d), and the rotations that place it."""
+    """The query of the joint attention that is running, (R, H, N, d), the rotations that place it, and the norm that
+    it has gone through in the picture's rows."""
 
     query: Tensor
     positions: Tensor | None
+    norm: nn.Module
 
 
 class CallBranches:

@@ -7,7 +7,7 @@ together as the attention reads them, and behind them what `OwnKeys` are made of
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
@@ -70,7 +70,7 @@ class Packed:
     still: Tensor  # (R, N)
     scaled: Tensor | None  # (R, N)
     positives: int  # rows of images, 1 or one a frame
-    negatives: int  # rows of the unconditional, 1 or as many
+    negatives: int  # rows of the unconditional, 1 or as many; 0 where the image stands on both sides
 
     models = ()
 
@@ -97,17 +97,19 @@ def row_of(source: Source, role: int, frame: int) -> int:
     """Where the row of a role and a picture is; past the last frame the last one stays."""
     if role == ABSENT:
         return source.positives + source.negatives
+    role = role if source.negatives else POSITIVE  # the image stands on both sides
     count = (source.positives, source.negatives)[role]
     return role * source.positives + min(frame, count - 1)
 
 
-def pack(parts: Sequence[Linear], positives: int, changes: bool) -> Packed:
-    """Packed rows of K', V', K', V' … of the layers, each (R, H · T · d). `changes`: whether the level ever does."""
-    negatives = parts[0].still.shape[0] - positives
-    if not changes:
-        return Packed(torch.cat([still + scaled for still, scaled in parts], dim=1), None, positives, negatives)
-    still, scaled = (torch.cat(tensors, dim=1) for tensors in zip(*parts, strict=True))
-    return Packed(still, scaled, positives, negatives)
+def pack(parts: Iterable[Linear], positives: int, changes: bool, dtype: torch.dtype = torch.float32) -> Packed:
+    """Packed rows of K', V', K', V' … of the layers, each (R, H · T · d). `changes`: whether the level ever does.
+
+    Each is cast as it comes, so that no more than one of them is there in full precision.
+    """
+    kept = [tuple(one.to(dtype) for one in (part if changes else (part.still + part.scaled,))) for part in parts]
+    still, *scaled = (torch.cat(tensors, dim=1) for tensors in zip(*kept, strict=True))
+    return Packed(still, scaled[0] if scaled else None, positives, len(still) - positives)
 
 
 def with_nothing(rows: Tensor) -> Tensor:
@@ -209,13 +211,14 @@ def pack_own(scales: Tensor, weight: Tensor) -> Linear:
 class Tokens:
     """Image tokens of a part at one length, and what the values of each weigh."""
 
-    rows: Tensor  # (P + 1, T, C): the images', or each frame's, then the unconditional's
+    rows: Tensor  # (P + 1, T, C): the images', or each frame's, then the unconditional's, if there is one
     weights: Tensor  # (P + 1, T, 1)
     lengths: Lengths | None = None  # where not all of them count
+    negatives: int = 1
 
     @property
     def positives(self) -> int:
-        return self.rows.shape[0] - 1
+        return self.rows.shape[0] - self.negatives
 
 
 def side_by_side(positive: Weighed, negative: Weighed, repeats: bool = True) -> Tokens:
@@ -271,4 +274,5 @@ def invert(linear: Linear, positives: int) -> Linear:
 
 def repeat_negative(linear: Linear, positives: int) -> Linear:
     """The unconditional's row once a frame, beside layers that have one a frame: (P + 1, N) to (2 P, N)."""
-    return Linear(*(torch.cat([rows[:positives], rows[positives:].expand(positives, -1)]) for rows in linear))
+    negative = slice(positives, None) if len(linear.still) > positives else slice(None)
+    return Linear(*(torch.cat([rows[:positives], rows[negative].expand(positives, -1)]) for rows in linear))

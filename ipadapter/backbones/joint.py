@@ -17,6 +17,7 @@ class Query(Enum):
     """What of the model's own query asks the image tokens."""
 
     NORMED = "as the model has normalised it, before it knows its place"
+    UNSCALED = "the same without the scale that the model's norm has"
     PLACED = "with its place in the picture turned into it"
 
 

@@ -22,7 +22,7 @@ class Encoder:
     name: str
     address: str
     width: int  # of the hidden states
-    embed: int  # of the image embedding
+    embed: int | None  # of the image embedding, where there is a projection
     tokens: int  # a picture, the class token among them
     depth: int  # layers
     maker: str = "CLIP"
@@ -86,15 +86,28 @@ SIGLIP = Encoder(
     maker="SigLIP",
     loader="Load SigLIP Vision",
 )
-ENCODERS = (VIT_H, VIT_BIGG, VIT_L_336, VIT_L, SIGLIP)
+DINOV2 = Encoder(
+    "DINOv2-giant",
+    "giant/14",
+    "dinov2-giant.safetensors",
+    page("facebook/dinov2-giant", "model.safetensors"),
+    width=1536,
+    embed=None,
+    tokens=1370,
+    depth=40,
+    maker="DINOv2",
+)
+ENCODERS = (VIT_H, VIT_BIGG, VIT_L_336, VIT_L, SIGLIP, DINOV2)
+JOINED_BY = "Join Image Encoders"  # the node that puts two beside each other
 
-READS = {  # what an adapter reads, and how wide that is -> the encoder that it was made for
-    (Feature.IMAGE_EMBEDS, 1024): VIT_H,
-    (Feature.PENULTIMATE, 1280): VIT_H,
-    (Feature.IMAGE_EMBEDS, 1280): VIT_BIGG,
-    (Feature.PENULTIMATE, 1664): VIT_BIGG,
-    (Feature.IMAGE_EMBEDS, 768): VIT_L,
-    (Feature.PENULTIMATE, 1024): VIT_L_336,
-    (Feature.IMAGE_EMBEDS, 1152): SIGLIP,
-    (Feature.PENULTIMATE, 1152): SIGLIP,
+READS = {  # what an adapter reads, and how wide that is -> the encoders that it was made for
+    (Feature.IMAGE_EMBEDS, 1024): (VIT_H,),
+    (Feature.PENULTIMATE, 1280): (VIT_H,),
+    (Feature.IMAGE_EMBEDS, 1280): (VIT_BIGG,),
+    (Feature.PENULTIMATE, 1664): (VIT_BIGG,),
+    (Feature.IMAGE_EMBEDS, 768): (VIT_L,),
+    (Feature.PENULTIMATE, 1024): (VIT_L_336,),
+    (Feature.IMAGE_EMBEDS, 1152): (SIGLIP,),
+    (Feature.PENULTIMATE, 1152): (SIGLIP,),
+    (Feature.CHARACTER, 2688): (SIGLIP, DINOV2),
 }

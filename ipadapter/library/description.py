@@ -15,9 +15,10 @@ from ..adapters.provenance import Provenance
 from ..adapters.spec import AdapterSpec
 from ..backbones.bases import all_of
 from ..backbones.known import model_of
+from ..encoders.published import JOINED_BY, Encoder
 from ..errors import IPAdapterError
 from ..prompts.prompt import Feature
-from .published import ENCODER_FOLDER, PACK_FOLDER, encoder_for, pack_address
+from .published import ENCODER_FOLDER, PACK_FOLDER, encoders_for, pack_address
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,7 @@ UNCONDITIONAL = {
     Unconditional.ZERO_EMBEDDING: "an embedding of zeros, sent through the projection",
     Unconditional.ZERO_PIXELS: "what the encoder makes of zeros in place of normalised pixels",
     Unconditional.BLACK_PICTURE: "what the encoder makes of a black picture",
+    Unconditional.THE_IMAGE: "nothing of its own: the negative side gets the image too",
 }
 
 
@@ -121,10 +123,15 @@ def needs(spec: AdapterSpec) -> str:
 
 
 def encoder_needed(spec: AdapterSpec) -> str:
-    """An image encoder of the right widths."""
-    encoder = encoder_for(spec)
-    if encoder is None:
+    """The image encoders of the right widths, mostly one."""
+    encoders = encoders_for(spec)
+    if not encoders:
         return f"{spec.encoder}, which is not among the published ones"
+    return " and ".join(map(where_to_get, encoders)) + f", put together with {JOINED_BY}" * (len(encoders) > 1)
+
+
+def where_to_get(encoder: Encoder) -> str:
+    """A published encoder, and what opens it."""
     loaded = f", opened with {encoder.loader}" * bool(encoder.loader)
     return f"{encoder.short}: {encoder.name} in {ENCODER_FOLDER}, from {encoder.address}{loaded}"
 
@@ -135,4 +142,4 @@ def needs_faces(spec: AdapterSpec) -> str:
     return f"InsightFace: the Python package insightface, and {pack} in {PACK_FOLDER}, from {pack_address(pack)}"
 
 
-NEEDS = {Feature.IMAGE_EMBEDS: encoder_needed, Feature.PENULTIMATE: encoder_needed, Feature.FACE: needs_faces}
+NEEDS = {feature: encoder_needed for feature in Feature} | {Feature.FACE: needs_faces}

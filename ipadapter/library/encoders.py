@@ -15,7 +15,7 @@ from ..files.tensors import Tensors
 class Layout:
     """Where a file keeps what tells its sizes. `embed_axis` is the axis of the projection that the embedding is."""
 
-    position: str  # (tokens, width)
+    position: str  # (tokens, width), or (1, tokens, width)
     projection: str
     embed_axis: int
     layer: re.Pattern[str]
@@ -30,6 +30,12 @@ TRANSFORMERS = Layout(  # CLIPVisionModelWithProjection and CLIPModel
 LAYOUTS = (
     TRANSFORMERS,
     replace(TRANSFORMERS, projection="vision_model.head.mlp.fc2.weight"),  # SiglipVisionModel and SiglipModel
+    Layout(  # Dinov2Model
+        "embeddings.position_embeddings",
+        "visual_projection.weight",
+        0,
+        re.compile(r"encoder\.layer\.([0-9]{1,3})\.norm1\.weight"),
+    ),
     Layout(  # open_clip, and OpenAI's own files
         "visual.positional_embedding",
         "visual.proj",
@@ -63,7 +69,7 @@ def identify_encoder(header: Header) -> Encoder:
 def sizes(tensors: Tensors, layout: Layout) -> tuple[int, int, int | None, int]:
     """Tokens, width, width of the embedding and depth."""
     position, projection = tensors[layout.position], tensors.get(layout.projection)
-    tokens, width = position.shape if position.ndim == 2 else (0, 0)
+    tokens, width = position.shape[-2:] if position.ndim == 2 or position.shape[:-2] == (1,) else (0, 0)
     embed = projection.shape[layout.embed_axis] if projection is not None and projection.ndim == 2 else None
     layers = {int(match[1]) for key in tensors if (match := layout.layer.fullmatch(key))}
     return tokens, width, embed, len(layers)

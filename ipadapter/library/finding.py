@@ -21,7 +21,7 @@ from ..prompts.prompt import Feature
 from .catalogue import ListedFile, Survey, listed
 from .encoders import identify_encoder
 from .kinds import Preset, public_file
-from .published import ADAPTER_FOLDER, ENCODER_FOLDER, PublicAdapter, Traits, encoder_for
+from .published import ADAPTER_FOLDER, ENCODER_FOLDER, PublicAdapter, Traits, encoders_for, encoders_of
 
 
 @dataclass(frozen=True)
@@ -101,8 +101,7 @@ def adapter_advice(preset: Preset, model: BaseModel) -> str:
 
 def with_encoder(adapter: PublicAdapter) -> str:
     """What a published adapter needs besides; nothing where only a face is read."""
-    needed = adapter.encoder
-    return f", and {needed.name} into {ENCODER_FOLDER}, from {needed.address}" if needed else ""
+    return "".join(f", and {one.name} into {ENCODER_FOLDER}, from {one.address}" for one in encoders_of(adapter))
 
 
 def encoder_to_get(spec: AdapterSpec) -> bool:
@@ -110,14 +109,21 @@ def encoder_to_get(spec: AdapterSpec) -> bool:
     return spec.feature is not Feature.FACE
 
 
-def choose_encoder(spec: AdapterSpec, survey: Survey[Encoder], searched: Sequence[str]) -> ListedFile:
-    """The file of the encoder an adapter needs: the public name first, then the smallest. Raises IPAdapterError."""
-    needed = encoder_for(spec)
-    if needed is None:
+def choose_encoders(
+    spec: AdapterSpec, survey: Survey[Encoder], searched: Sequence[str]
+) -> tuple[tuple[ListedFile, Encoder], ...]:
+    """The files of the encoders an adapter needs, mostly of one. Raises IPAdapterError."""
+    needed = encoders_for(spec)
+    if not needed:
         raise IPAdapterError(
             f"'{spec.name}' reads {spec.feature.value} {spec.projection.feature_dim} wide, which no published image "
             "encoder makes: connect its own encoder from Load CLIP Vision or Load OpenCLIP Vision."
         )
+    return tuple((choose_encoder(spec, encoder, survey, searched), encoder) for encoder in needed)
+
+
+def choose_encoder(spec: AdapterSpec, needed: Encoder, survey: Survey[Encoder], searched: Sequence[str]) -> ListedFile:
+    """The file of an encoder: the public name first, then the smallest. Raises IPAdapterError."""
     fitting = [file for file, encoder in survey.found if encoder is needed]
     if not fitting:
         raise IPAdapterError(no_encoder(spec, needed, survey, searched))

@@ -23,13 +23,13 @@ class Traits:
     name: str
     base: str
     family: Family
-    encoder: Encoder | None  # None: none of the published ones, or only a face is read
+    encoder: Encoder | None  # the first, where two are read; None: none of the published ones, or only a face is read
     version: FaceVersion | None  # of FaceID Plus
 
     @staticmethod
     def of(spec: AdapterSpec) -> Traits:
         """Those of a file that a user has."""
-        return Traits(spec.name, spec.base, spec.family, encoder_for(spec), spec.version)
+        return Traits(spec.name, spec.base, spec.family, next(iter(encoders_for(spec)), None), spec.version)
 
 
 @dataclass(frozen=True)
@@ -52,9 +52,19 @@ def pack_address(name: str) -> str:
     return f"https://github.com/deepinsight/insightface/releases/download/model-zoo/{name}.zip" * known
 
 
-def encoder_for(spec: AdapterSpec) -> Encoder | None:
-    """The image encoder an adapter needs; None where no published one is as wide."""
-    return READS.get((spec.feature, spec.projection.feature_dim))
+def encoders_for(spec: AdapterSpec) -> tuple[Encoder, ...]:
+    """The image encoders an adapter needs, mostly one; none where no published one is as wide."""
+    return READS.get((spec.feature, spec.projection.feature_dim), ())
+
+
+def encoders_of(adapter: PublicAdapter) -> tuple[Encoder, ...]:
+    """The same of a published one: the encoder of its row, and what is read beside it; none where only a face is."""
+    together = [
+        encoders
+        for (feature, _), encoders in READS.items()
+        if feature in adapter.family.reads and adapter.encoder in encoders
+    ]
+    return max(together, key=len, default=())
 
 
 def public_adapter(spec: AdapterSpec) -> PublicAdapter | None:

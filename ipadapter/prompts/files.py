@@ -1,8 +1,8 @@
 """Image prompts as files: safetensors with every number as it was, and what they mean in the metadata.
 
 Tensors are named `zero_pixels.<output>`, `black.image_embeds`, `parts.<i>.positive.<output>`,
-`parts.<i>.negative.<output>` and `parts.<i>.region`, where an output is `image_embeds`, `penultimate` or `face`. A
-part's other fields are JSON.
+`parts.<i>.negative.<output>` and `parts.<i>.region`, where an output is `image_embeds`, `penultimate`, `face` or
+`character`. A part's other fields are JSON.
 """
 
 from __future__ import annotations
@@ -29,11 +29,17 @@ from ..version import VERSION
 from .prompt import UNKNOWN, Feature, ImageFeatures, ImagePrompt, Order, Overlap, Part, Region
 
 PROMPT_FORMAT, FORMAT_VERSION = "image-prompt", 1
-OUTPUTS = {Feature.IMAGE_EMBEDS: "image_embeds", Feature.PENULTIMATE: "penultimate", Feature.FACE: "face"}
+OUTPUTS = {
+    Feature.IMAGE_EMBEDS: "image_embeds",
+    Feature.PENULTIMATE: "penultimate",
+    Feature.FACE: "face",
+    Feature.CHARACTER: "character",
+}
 OUTPUT_DIMENSIONS = {  # that each may have
     Feature.IMAGE_EMBEDS: (2, 3),  # (N, E), or (N, S, E) of an encoder without a projection
     Feature.PENULTIMATE: (3,),  # (N, S, D)
     Feature.FACE: (2,),  # (N, 512)
+    Feature.CHARACTER: (3,),  # (N, 8 S, D)
 }
 MOST_PARTS = 10_000  # a file with more is damaged
 
@@ -230,7 +236,7 @@ def features(file: PromptFile, prefix: str) -> ImageFeatures | None:
     if any(output.ndim not in OUTPUT_DIMENSIONS[feature] for feature, output in there.items()):
         raise file.wrong(f"holds {prefix} with other dimensions than an encoder's outputs")
     embeds = required(found[Feature.IMAGE_EMBEDS], file, f"{prefix}.{OUTPUTS[Feature.IMAGE_EMBEDS]}")
-    return ImageFeatures(embeds, found[Feature.PENULTIMATE], found[Feature.FACE])
+    return ImageFeatures(embeds, found[Feature.PENULTIMATE], found[Feature.FACE], found[Feature.CHARACTER])
 
 
 def required(found: Any, file: PromptFile, what: str) -> Any:
@@ -271,16 +277,12 @@ def part_fault(part: Part, zero_pixels: ImageFeatures) -> str | None:
 
 def features_fit(made: ImageFeatures, zero_pixels: ImageFeatures) -> bool:
     """Whether features can be of what made these zero pixels. An embedding may be unknown: 0 wide."""
-    embeds, hidden, face = made.image_embeds, made.penultimate, made.face
-    known = embeds.shape[-1] > 0 or hidden is not None or face is not None
+    embeds = made.image_embeds
+    others = {feature: output for feature, output in made.outputs.items() if feature is not Feature.IMAGE_EMBEDS}
+    known = embeds.shape[-1] > 0 or any(output is not None for output in others.values())
     widths = embeds.shape[-1] in (0, zero_pixels.image_embeds.shape[-1])
-    return (
-        known
-        and widths
-        and len(embeds) > 0
-        and output_fits(hidden, zero_pixels.penultimate, len(embeds))
-        and output_fits(face, zero_pixels.face, len(embeds))
-    )
+    fitting = (output_fits(output, zero_pixels.get(feature), len(embeds)) for feature, output in others.items())
+    return known and widths and len(embeds) > 0 and all(fitting)
 
 
 def output_fits(output: Tensor | None, zero: Tensor | None, images: int) -> bool:

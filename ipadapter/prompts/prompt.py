@@ -19,6 +19,7 @@ class Feature(Enum):
     IMAGE_EMBEDS = "image embedding"
     PENULTIMATE = "penultimate hidden states"
     FACE = "face embedding"
+    CHARACTER = "hidden states of several layers"
 
 
 @dataclass(frozen=True)
@@ -26,12 +27,14 @@ class ImageFeatures:
     """What encoders make of N images. Prompts of faces alone have an image embedding 0 wide.
 
     A tower without patch tokens has no penultimate states; only faces have a face embedding, which is a recognition
-    model's output as it is, not normalised.
+    model's output as it is, not normalised. Two encoders beside each other give the hidden states of several layers:
+    of S patches those of the whole picture, late and early, and of its four quarters.
     """
 
     image_embeds: Tensor  # (N, E)
     penultimate: Tensor | None = None  # (N, S, D)
     face: Tensor | None = None  # (N, 512)
+    character: Tensor | None = None  # (N, S + 3 S + 4 S, D)
 
     def get(self, feature: Feature) -> Tensor | None:
         """One of the outputs."""
@@ -44,6 +47,7 @@ class ImageFeatures:
             Feature.IMAGE_EMBEDS: self.image_embeds,
             Feature.PENULTIMATE: self.penultimate,
             Feature.FACE: self.face,
+            Feature.CHARACTER: self.character,
         }
 
     @property
@@ -56,7 +60,7 @@ class ImageFeatures:
         """Some of the outputs; without the image embedding it is 0 wide."""
         held = {feature: output if feature in features else None for feature, output in self.outputs.items()}
         embeds = self.image_embeds if Feature.IMAGE_EMBEDS in features else self.image_embeds[..., :0]
-        return ImageFeatures(embeds, held[Feature.PENULTIMATE], held[Feature.FACE])
+        return ImageFeatures(embeds, held[Feature.PENULTIMATE], held[Feature.FACE], held[Feature.CHARACTER])
 
     def __len__(self) -> int:
         return len(self.image_embeds)
@@ -74,7 +78,7 @@ def merge_features(features: Sequence[ImageFeatures], operation: Callable[[list[
         return operation(given) if given else None
 
     embeds = operation([one.image_embeds for one in features])
-    return ImageFeatures(embeds, merge(Feature.PENULTIMATE), merge(Feature.FACE))
+    return ImageFeatures(embeds, merge(Feature.PENULTIMATE), merge(Feature.FACE), merge(Feature.CHARACTER))
 
 
 class Order(str, Enum):
@@ -129,9 +133,10 @@ class ImagePrompt:
     """Parts that act beside each other, each with an attention of its own, and the encoder that made them.
 
     `zero_pixels` are the features of a tensor of zeros in place of normalised pixels, which the unconditional of
-    the Plus families is made of (reference `ip_adapter.py`, `get_image_embeds`); its face embedding is zero. Of an
-    UNKNOWN encoder only the embedding's width is known. `black` is the embedding of a black picture (1, E), which
-    XLabs' adapters read in place of an image; prompts that an older version has kept have none.
+    the Plus families is made of (reference `ip_adapter.py`, `get_image_embeds`); its face embedding and the states of
+    several layers are zero. Of an UNKNOWN encoder only the embedding's width is known. `black` is the embedding of a
+    black picture (1, E), which XLabs' adapters read in place of an image; prompts that an older version has kept have
+    none.
     """
 
     parts: tuple[Part, ...]

@@ -48,7 +48,7 @@ from tests.image_prompts import image_prompt
 from tests.small import MICRO, make_pair, scatter
 from tests.world import adapter_file, host_adapter
 
-FAMILIES = ["XLabs FLUX", "InstantX FLUX"]
+FAMILIES = ["XLabs FLUX", "InstantX FLUX", "InstantCharacter"]
 LEFT = torch.zeros(1, 72, 48)  # the picture of a 9 x 6 latent: 5 x 3 rows of 2 x 2 latent pixels
 LEFT[..., :16] = 1
 REFERENCE = [torch.randn(1, 16, 4, 6, generator=torch.Generator().manual_seed(8))]

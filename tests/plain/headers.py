@@ -49,6 +49,13 @@ def siglip_shapes(width: int, embed: int, tokens: int, depth: int) -> Shapes:
     return {**shapes, "vision_model.head.probe": (1, 1, width), "vision_model.head.mlp.fc2.weight": (embed, 4 * width)}
 
 
+def dinov2_shapes(depth: int, width: int = 1536) -> Shapes:
+    """What tells a DINOv2, which has no projection."""
+    shapes: Shapes = {"embeddings.cls_token": (1, 1, width), "embeddings.position_embeddings": (1, 1370, width)}
+    shapes |= {f"encoder.layer.{i}.norm1.weight": (width,) for i in range(depth)}
+    return shapes | {f"encoder.layer.{i}.layer_scale2.lambda1": (width,) for i in range(depth)}
+
+
 def open_clip_shapes(width: int, embed: int, tokens: int, depth: int) -> Shapes:
     """The same in open_clip's layout, with a little of a text tower beside."""
     shapes: Shapes = {

@@ -17,6 +17,7 @@ from tests.adapters import (
     LAYERS,
     AdapterFile,
     base_shapes,
+    character_shapes,
     face_plus_shapes,
     face_shapes,
     full_face_shapes,
@@ -125,6 +126,15 @@ KINDS = {
     "ai-toolkit flux": Kind(base_shapes(3072, 768), FLUX_CHANNELS, 3072, "ai-toolkit FLUX", "FLUX.1", 4, VIT_L),
     "ai-toolkit flux plus": Kind(
         plus_shapes(3072, 1152, 16, 1280, 1280), FLUX_CHANNELS, 3072, "ai-toolkit FLUX plus", "FLUX.1", 16, SIGLIP
+    ),
+    "InstantCharacter": Kind(
+        character_shapes(4096, 2688, 4, tokens=1024, dim=1280, inner=1280, sines=320),
+        FLUX_CHANNELS,
+        4096,
+        "InstantCharacter",
+        "FLUX.1",
+        1024,
+        SIGLIP,
     ),
     "SD3.5-Large-IP-Adapter": Kind(
         timed_shapes(2432, 1152, 64, 1280, 1280, 4, 320),

@@ -16,7 +16,7 @@ ENGINE = Path(__file__).resolve().parents[2] / "ipadapter"
 ITS_OWN = {"backbones/unet.py", "backbones/unet_presets.py", "host/backbones/unet.py"}
 FLUX_OWN = {"backbones/flux.py", "host/backbones/flux.py"}  # whose hooks are named after the first attention too
 # What files call it, and what another pack's graphs do, is no matter of the loaded model.
-FORMATS = {"adapters/diffusers_layout.py", "library/loras.py"}
+FORMATS = {"adapters/character.py", "adapters/diffusers_layout.py", "library/loras.py"}
 LEGACY = ("legacy/", "host/legacy/")
 # "input" is also a folder of ComfyUI's, and a field of a configuration's fault,
 # and all three are what ComfyUI calls the residuals of a ControlNet.

@@ -8,7 +8,7 @@ from pack.ipadapter.adapters.family import Unconditional
 from pack.ipadapter.adapters.identify import identify
 from pack.ipadapter.adapters.provenance import Provenance
 from pack.ipadapter.library.description import Storage, describe_adapter
-from pack.ipadapter.library.published import encoder_for
+from pack.ipadapter.library.published import encoders_for
 from torch import nn
 
 from tests.adapters import random_adapter
@@ -31,9 +31,9 @@ def test_a_public_file_is_described_by_its_spec_alone(name):
     assert said["Fits"] == f"{kind.base} models, {len(kind.channels)} cross-attention layers, {kind.context}" + (
         "-wide context"
     )
-    encoder = encoder_for(spec)
-    needs = f"{encoder.short}: {encoder.name} in models/clip_vision, from {encoder.address}" if encoder else ""
-    assert needs in said["Needs"] and ("in models/insightface/models, from" in said["Needs"]) == spec.reads_face
+    for encoder in encoders_for(spec):
+        assert f"{encoder.short}: {encoder.name} in models/clip_vision, from {encoder.address}" in said["Needs"]
+    assert ("in models/insightface/models, from" in said["Needs"]) == spec.reads_face
     pixels = spec.family.nothing is Unconditional.ZERO_PIXELS
     assert ("zeros in place of normalised pixels" in said["No image"]) == pixels
     assert ("LoRA" in said) == bool(kind.lora_rank)

@@ -45,6 +45,7 @@ ORACLES = {
     "INSTANTID": ("oracle/test_instantid.py", "test_adapter_and_controlnet_equal_the_authors_formula"),
     "XLABS": ("oracle/test_flux.py", "test_xlabs_equals_diffusers"),
     "INSTANTX_SD3": ("oracle/test_sd3.py", "test_instantx_equals_diffusers"),
+    "INSTANT_CHARACTER": ("oracle/test_character.py", "test_instant_character_equals_its_authors_processor"),
     "INSTANTX_FLUX": ("oracle/test_flux.py", "test_instantx_equals_its_authors_processor"),
     "TOOLKIT_FLUX": ("oracle/test_flux.py", "test_ai_toolkits_adapters_equal_its_formula"),
     "TOOLKIT_FLUX_PLUS": (

@@ -9,20 +9,21 @@ import torch
 from pack.ipadapter.adapters.checkpoint import checkpoint_header, read_checkpoint
 from pack.ipadapter.adapters.families import PLUS
 from pack.ipadapter.adapters.identify import identify
+from pack.ipadapter.adapters.spec import AdapterSpec
 from pack.ipadapter.backbones.backbone import CrossAttentionLayer
 from pack.ipadapter.backbones.bases import PUBLISHED, USUAL, BaseModel, base_model
-from pack.ipadapter.encoders.published import ENCODERS, SIGLIP
+from pack.ipadapter.encoders.published import DINOV2, ENCODERS, SIGLIP
 from pack.ipadapter.errors import IPAdapterError
 from pack.ipadapter.files.headers import read_header
 from pack.ipadapter.library.catalogue import Catalogue, ListedFile, Survey
 from pack.ipadapter.library.description import describe_adapter
-from pack.ipadapter.library.finding import ModelTarget, choose_adapter, choose_encoder, read_adapter, read_encoder
+from pack.ipadapter.library.finding import ModelTarget, choose_adapter, choose_encoders, read_adapter, read_encoder
 from pack.ipadapter.library.kinds import PRESETS, TITLES, preset_of, public_file, says
-from pack.ipadapter.library.published import ADAPTERS, PublicAdapter, encoder_for
+from pack.ipadapter.library.published import ADAPTERS, PublicAdapter, encoders_for
 from pack.ipadapter.prompts.prompt import Feature
 
 from tests.adapters import random_adapter
-from tests.plain.headers import LAYOUTS, SIZES, siglip_shapes, write_sparse
+from tests.plain.headers import LAYOUTS, SIZES, dinov2_shapes, siglip_shapes, write_sparse
 from tests.plain.public import KINDS, SD15_CHANNELS, SDXL_CHANNELS, Kind, write_safetensors, write_torch
 
 MODELS = Path(__file__).resolve().parents[2] / "docs" / "models.md"
@@ -30,7 +31,8 @@ FILES = {  # published names -> a layout of tests/plain/public.py
     **{
         f"{name}.{'bin' if 'faceid' in name else 'safetensors'}": kind
         for name, kind in KINDS.items()
-        if not name.startswith(("Kolors", "flux", "FLUX", "ai-toolkit", "SD3.5", "instantid")) and name != "sd21"
+        if not name.startswith(("Kolors", "flux", "FLUX", "ai-toolkit", "SD3.5", "instantid", "Instant"))
+        and name != "sd21"
     },
     "ip-adapter-faceid-portrait-v11_sd15.bin": KINDS["ip-adapter-faceid-portrait_sd15"],
     "ipa-faceid-plus.bin": KINDS["Kolors-IP-Adapter-FaceID-Plus"],
@@ -39,6 +41,7 @@ FILES = {  # published names -> a layout of tests/plain/public.py
     "flux-ip-adapter-v2.safetensors": KINDS["flux-ip-adapter-v2"],
     "sd3.5-large-ip-adapter-instantx.bin": KINDS["SD3.5-Large-IP-Adapter"],
     "flux-ip-adapter-instantx.bin": KINDS["FLUX.1-dev-IP-Adapter"],
+    "flux-ip-adapter-instantcharacter.bin": KINDS["InstantCharacter"],
     "ip-adapter_sd15_light_v11.bin": KINDS["ip-adapter_sd15_light"],
     "ip_adapter_plus_general.bin": KINDS["Kolors-IP-Adapter-Plus"],
 }
@@ -81,6 +84,7 @@ CASES = {
     ("SDXL InstantID", "SDXL"): "instantid-ip-adapter.bin",
     ("FLUX XLabs", "FLUX.1"): "flux-ip-adapter-v2.safetensors",
     ("FLUX InstantX", "FLUX.1"): "flux-ip-adapter-instantx.bin",
+    ("FLUX InstantCharacter", "FLUX.1"): "flux-ip-adapter-instantcharacter.bin",
     ("SD3.5 InstantX", "SD3.5 Large"): "sd3.5-large-ip-adapter-instantx.bin",
 }
 
@@ -174,7 +178,7 @@ def test_the_titles_are_those_of_the_loaders_that_old_graphs_have():
         "Composition",
         "Kolors",
     }
-    ours = {"FLUX XLabs", "FLUX InstantX", "SD3.5 InstantX", "SDXL InstantID"}
+    ours = {"FLUX XLabs", "FLUX InstantX", "SD3.5 InstantX", "SDXL InstantID", "FLUX InstantCharacter"}
     assert set(TITLES) == loaders | ours and len(TITLES) == len(loaders | ours) and TITLES[0] == "PLUS (high strength)"
     assert {*TITLES[-len(ours) :]} == ours
 
@@ -344,16 +348,43 @@ def test_a_siglip_that_no_adapter_reads_is_passed_over(tmp_path):
     assert reasons["base.safetensors"].startswith("is an image encoder of 12 layers, 768 wide, with 196 tokens")
 
 
+def chosen_encoder(spec: AdapterSpec, folder: Path) -> str:
+    ((file, encoder),) = choose_encoders(spec, survey(folder, read_encoder), [])
+    assert (encoder,) == encoders_for(spec)
+    return file.name
+
+
 @pytest.mark.parametrize(("family", "sizes"), [("base", {"embed": 1152}), ("plus", {"hidden": 1152})])
 def test_what_reads_siglip_finds_it_or_says_where_it_is(family, sizes, tmp_path):
     write_safetensors(tmp_path / "a.safetensors", random_adapter(family, (8,), 32, **sizes).flat())
     spec = read_adapter(tmp_path / "a.safetensors", "a.safetensors")
     with pytest.raises(IPAdapterError, match="needs the image encoder SigLIP, which no file in models/clip_vision is"):
-        choose_encoder(spec, Survey((), ()), [])
+        choose_encoders(spec, Survey((), ()), [])
     write_sparse(tmp_path / "any.safetensors", siglip_shapes(*SIGLIP_SIZES))
-    assert choose_encoder(spec, survey(tmp_path, read_encoder), []).name == "any.safetensors"
+    assert chosen_encoder(spec, tmp_path) == "any.safetensors"
     assert f"SigLIP: {SIGLIP.name} in models/clip_vision, from {SIGLIP.address}" in describe_adapter(spec)
     assert "opened with Load SigLIP Vision" in describe_adapter(spec)
+
+
+def test_what_reads_two_encoders_finds_both_or_says_which_is_missing(surveyed, tmp_path):
+    spec = next(spec for file, spec in surveyed.found if "instantcharacter" in file.path.name)
+    write_sparse(tmp_path / "any.safetensors", siglip_shapes(*SIGLIP_SIZES))
+    with pytest.raises(IPAdapterError) as error:
+        choose_encoders(spec, survey(tmp_path, read_encoder), ["/clip"])
+    assert "needs the image encoder DINOv2-giant, which no file in models/clip_vision is" in str(error.value)
+    assert str(error.value).endswith(f"get it from {DINOV2.address} and save it there as {DINOV2.name}.")
+    write_sparse(tmp_path / "other.safetensors", dinov2_shapes(40))
+    write_sparse(tmp_path / "large.safetensors", dinov2_shapes(24))
+    found = choose_encoders(spec, survey(tmp_path, read_encoder), [])
+    assert [(file.name, encoder) for file, encoder in found] == [
+        ("any.safetensors", SIGLIP),
+        ("other.safetensors", DINOV2),
+    ]
+    said = describe_adapter(spec)
+    assert f"SigLIP: {SIGLIP.name}" in said and f"DINOv2-giant: {DINOV2.name}" in said
+    assert (
+        "put together with Join Image Encoders" in said and "1024 image tokens 4096 wide, reads hidden states" in said
+    )
 
 
 def test_an_image_encoder_that_no_adapter_reads_is_passed_over(tmp_path):
@@ -381,11 +412,11 @@ def test_the_encoder_an_adapter_needs_is_taken_and_none_of_another_size(publishe
     spec = next(spec for file, spec in surveyed.found if file.path.name == published)
     for name, size in SIZES.items():
         write_sparse(tmp_path / f"any {name}.safetensors", LAYOUTS["transformers"](*size))
-    assert choose_encoder(spec, survey(tmp_path, read_encoder), []).name == f"any {short}.safetensors"
+    assert chosen_encoder(spec, tmp_path) == f"any {short}.safetensors"
     (tmp_path / f"any {short}.safetensors").unlink()
     with pytest.raises(IPAdapterError) as error:
-        choose_encoder(spec, survey(tmp_path, read_encoder), ["/clip"])
-    encoder = encoder_for(spec)
+        choose_encoders(spec, survey(tmp_path, read_encoder), ["/clip"])
+    (encoder,) = encoders_for(spec)
     assert f"needs the image encoder {short}, which no file in models/clip_vision is (searched: /clip;" in str(
         error.value
     )
@@ -398,15 +429,15 @@ def test_of_two_copies_of_an_encoder_the_published_name_and_then_the_smaller_is_
     large = LAYOUTS["open_clip"](*SIZES["ViT-H"])
     write_sparse(tmp_path / "a.safetensors", large)
     write_sparse(tmp_path / "b.safetensors", LAYOUTS["transformers"](*SIZES["ViT-H"]))
-    assert choose_encoder(spec, survey(tmp_path, read_encoder), []).name == "b.safetensors"
+    assert chosen_encoder(spec, tmp_path) == "b.safetensors"
     write_sparse(tmp_path / "x" / "CLIP-ViT-H-14-laion2B-s32B-b79K.safetensors", large)
-    assert choose_encoder(spec, survey(tmp_path, read_encoder), []).name.startswith("x/CLIP")
+    assert chosen_encoder(spec, tmp_path).startswith("x/CLIP")
 
 
 def test_an_adapter_for_an_encoder_of_no_published_width_is_told_apart(tmp_path):
     write_safetensors(tmp_path / "a.safetensors", random_adapter("base", (8,), 32, embed=96).flat())
     with pytest.raises(IPAdapterError, match="reads image embedding 96 wide, which no published image encoder makes"):
-        choose_encoder(read_adapter(tmp_path / "a.safetensors", "a.safetensors"), Survey((), ()), [])
+        choose_encoders(read_adapter(tmp_path / "a.safetensors", "a.safetensors"), Survey((), ()), [])
 
 
 def test_a_file_that_stays_as_it_is_is_not_opened_again(tmp_path):
@@ -438,6 +469,7 @@ def test_a_word_is_looked_for_at_the_end_of_the_names_words():
 def reads(adapter: PublicAdapter) -> str:
     """What an adapter reads, as the page on models says it."""
     encoder = [adapter.encoder.short] if adapter.encoder else []
+    encoder += [DINOV2.short] * (Feature.CHARACTER in adapter.family.reads)
     return " and ".join(encoder + ["face"] * (Feature.FACE in adapter.family.reads))
 
 

@@ -26,8 +26,9 @@ from tests.adapters import (
     full_face_shapes,
     layer_shapes,
     plus_shapes,
+    random_adapter,
 )
-from tests.plain.public import checkpoint_of
+from tests.plain.public import KINDS, checkpoint_of, on_meta
 
 TOLERANCE = 1e-6  # of values of about 1
 
@@ -117,3 +118,22 @@ def test_no_image_is_not_no_tokens():
     checkpoint = checkpoint_of(AdapterFile(trained_like(shapes), trained_like(layer_shapes((8,), context))))
     tokens = load_adapter(checkpoint, identify(checkpoint)).tokens(torch.zeros(1, 1024))
     assert tokens.abs().mean() > 0.1
+
+
+def test_the_size_of_instant_character_is_what_the_pages_say():
+    """Its file, and K' and V' of one prompt, in half precision."""
+    file = KINDS["InstantCharacter"].tensors(on_meta)
+    numbers = sum(tensor.numel() for group in (file.image_proj, file.ip_adapter) for tensor in group.values())
+    spec = identify(checkpoint_of(file))
+    assert round(2 * numbers / 1e9, 1) == 5.6
+    assert round(2 * 2 * sum(spec.channels) * spec.projection.tokens / 1e9, 2) == 0.72
+
+
+def test_what_instant_character_reads_is_as_long_at_every_noise_level():
+    file = random_adapter("InstantCharacter", (128,), 32)
+    adapter = load_adapter(checkpoint_of(file), identify(checkpoint_of(file)))
+    states = torch.randn(2, 8 * 4, 128)
+    (settled,) = adapter.settle((states,))
+    assert settled.shape == (2, 2 * 4, 128) and adapter.settle(()) == ()
+    tokens = [adapter.tokens(settled, *adapter.time(sigma, settled)) for sigma in (0.9, 0.1)]
+    assert tokens[0].shape == tokens[1].shape == (1, 2 * 8, 32) and (tokens[0] - tokens[1]).abs().max() > 1e-3

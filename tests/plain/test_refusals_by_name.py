@@ -35,13 +35,6 @@ FAMILIES_TO_COME: dict[str, tuple[Shapes, str]] = {
         {f"image_proj.mapping_{i}.0.weight": (1024, 1024) for i in range(5)} | layers(SDXL_CHANNELS, 2048),
         "a PuLID adapter for SDXL, which is not supported: it would need EVA02-CLIP-L-336",
     ),
-    "InstantCharacter": (
-        {f"ip_adapter.{i}.to_{m}_ip.weight": (3072, 4096) for i in range(57) for m in "kv"}
-        | {f"ip_adapter.{i}.to_{m}_ip.bias": (3072,) for i in range(57) for m in "kv"}
-        | {f"ip_adapter.{i}.norm_ip_{m}.scale": (128,) for i in range(57) for m in "qk"}
-        | {"image_proj.cross_layer_blocks.0.attn.to_q.weight": (1152, 1152)},
-        "an InstantCharacter adapter for FLUX, which is not supported: it would need several layers of SigLIP",
-    ),
     "IP-Adapter-Instruct for SD3": (
         {f"ip_adapter.{i}.add_{m}_proj_ip.weight": (1536, 1536) for i in range(24) for m in "kv"}
         | prefixed("image_proj.", plus_shapes(1536, 1280, 16, 1280, 1280)),

@@ -32,6 +32,7 @@ CURRENT = (
     "ImagePromptLayers",
     "ImagePromptNoise",
     "ImagePromptRegion",
+    "JoinImageEncoders",
     "LoadIPAdapter",
     "LoadImagePrompt",
     "LoadInsightFace",

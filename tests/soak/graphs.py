@@ -92,7 +92,7 @@ SOURCES: Mapping[str, tuple[str, ...]] = {
 # no adapter there reads.
 NO_SOURCES = (
     *("FindIPAdapter", "LegacyIPAdapterFaceIDLoader", "LegacyIPAdapterStyleComposition", "LegacyIPAdapterWeights"),
-    *("LoadSigLIPVision", "RecordImagePromptAttention"),
+    *("JoinImageEncoders", "LoadSigLIPVision", "RecordImagePromptAttention"),
 )
 FACE_ADAPTERS = ("lab-faceid.safetensors", "lab-faceid-plusv2.safetensors")
 SOLE_KINDS = ("IMAGE_PROMPT_RECORD", "WEIGHTS_STRATEGY", "FLOAT", "INT")  # but of these

@@ -7,6 +7,7 @@ from .base import BASE
 from .face_id import FACE_ID
 from .face_id_plus import FACE_ID_PLUS, KOLORS_FACE_ID_PLUS
 from .full_face import FULL_FACE
+from .instant_character import INSTANT_CHARACTER
 from .instantid import INSTANTID
 from .instantx import INSTANTX_FLUX
 from .instantx_sd3 import INSTANTX_SD3
@@ -27,6 +28,7 @@ FAMILIES: tuple[Family, ...] = (
     PLUS,
     XLABS,
     INSTANTX_FLUX,
+    INSTANT_CHARACTER,
     TOOLKIT_FLUX,
     TOOLKIT_FLUX_PLUS,
     INSTANTX_SD3,
@@ -52,6 +54,7 @@ __all__ = [
     "FACE_ID_PLUS",
     "FAMILIES",
     "FULL_FACE",
+    "INSTANT_CHARACTER",
     "INSTANTID",
     "INSTANTX_FLUX",
     "INSTANTX_SD3",

@@ -14,7 +14,8 @@ import comfy.ldm.flux.layers
 import torch
 from comfy.ldm.flux.math import apply_rope1
 from comfy.model_patcher import ModelPatcher
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.functional import rms_norm
 
 from ...attention.decoupled import (
     Asking,
@@ -36,9 +37,21 @@ IN_PLACE = (comfy.ldm.flux.layers.DoubleStreamBlock, comfy.ldm.flux.layers.Singl
 CHANGED = ("img", "txt")  # what such a block changes of what it is given
 BEFORE, AFTER = "attn1_patch", "attn1_output_patch"  # the host's names of its hooks
 DOUBLE_BLOCK = f"{DOUBLE}_block"  # and of what stands in the place of one
+SMALLEST = 1e-12  # beside a query's mean square
+
+
+def unscaled(asking: Asking) -> Tensor:
+    """The query as it was before the model's norm scaled it.
+
+    The norm's weights are not read: they may be elsewhere, and patched on the way. Ones in are their scale out.
+    """
+    width = asking.query.shape[-1]
+    return rms_norm(asking.query / asking.norm(asking.query.new_ones(width)), (width,), eps=SMALLEST)
+
 
 QUERIES: Mapping[Query, Callable[[Asking], Tensor]] = {
     Query.NORMED: lambda asking: asking.query,
+    Query.UNSCALED: unscaled,
     Query.PLACED: lambda asking: apply_rope1(asking.query, asking.positions),
 }
 
@@ -46,6 +59,14 @@ QUERIES: Mapping[Query, Callable[[Asking], Tensor]] = {
 def place_of(options: dict[str, Any]) -> Place:
     """The block that is running; none of ours where another node's forward does not say."""
     return options.get("block_type", ""), options.get("block_index", 0), 0
+
+
+def query_norm(model: Any, place: Place) -> nn.Module:
+    """What normalises the picture's queries in a block."""
+    part, number, _ = place
+    half = model.double_blocks[number].img_attn if part == DOUBLE else model.single_blocks[number]
+    norm: nn.Module = half.norm.query_norm
+    return norm
 
 
 @dataclass(frozen=True)
@@ -121,6 +142,10 @@ class Hook:
         self.places = places
         self.feed = feed
 
+    def models(self) -> list[Any]:
+        """Patchers for the host to load: of adapters whose K' and V' are made in a run."""
+        return [*self.feed.models]
+
     def cleanup(self) -> None:
         """After a run, finished, failed or interrupted: drop what was made for it."""
         self.feed.release()
@@ -139,8 +164,10 @@ class KeepQuery(Hook):
         extra_options: dict[str, Any] | None = None,
     ) -> dict[str, Tensor]:
         options = extra_options or {}
-        if place_of(options) in self.places:
-            call_of(options).asking = Asking(q, pe)
+        place = place_of(options)
+        if place in self.places:
+            call = call_of(options)
+            call.asking = Asking(q, pe, query_norm(call.model, place))
         return {}
 
 

@@ -16,11 +16,12 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 from ...errors import IPAdapterError
-from ...images.pixels import Fit, PixelFormat, prepare_pixels
+from ...images.pixels import PixelFormat
 from ...prompts.details import cut_subtiles
 from .encoder import PICTURES_A_PASS, pixel_format
+from .tower import Pixels, SeveralLayers
 
-CROPS = 2  # a side, of the picture at so many times the size
+QUARTERS = 2  # a side, of the picture at so many times the size
 
 
 @dataclass(frozen=True)
@@ -46,37 +47,31 @@ class Depths:
     shallow: Tensor  # (M, 3 S, D)
 
 
-@dataclass(frozen=True)
-class CharacterFeatures:
-    """Of N pictures. D is SigLIP's width and DINOv2's together, S the patches of one square."""
+class JoinedVision(comfy.clip_vision.ClipVisionModel, SeveralLayers):  # type: ignore[misc]  # the host has no types
+    """A SigLIP with a DINOv2 beside it: the SigLIP for whoever does not ask for several layers.
 
-    low_deep: Tensor  # (N, S, D)
-    low_shallow: Tensor  # (N, 3 S, D)
-    high_deep: Tensor  # (N, 4 S, D)
-
-
-def encode_character(
-    siglip: comfy.clip_vision.ClipVisionModel, dino: comfy.clip_vision.ClipVisionModel, image: Tensor
-) -> CharacterFeatures:
-    """Pictures (N, H, W, 1 | 3 | 4), stretched to SigLIP's square and to one twice as wide, cut into four.
-
-    Raises IPAdapterError for encoders of another kind and for pictures that cannot be read.
+    Raises IPAdapterError for encoders of another kind.
     """
-    size = pixel_format(siglip).size
-    low, high = [], []
-    for clip_vision, kind in ((siglip, "siglip_vision_model"), (dino, "dinov2")):
-        refuse_other_tower(clip_vision, kind)
-        form = pixel_format(clip_vision)
-        whole = PixelFormat(size, form.mean, form.std)
-        large = PixelFormat(CROPS * size, form.mean, form.std)
-        low.append(read_depths(clip_vision, prepare_pixels(image, None, Fit.STRETCH, whole)))
-        crops = cut_subtiles(prepare_pixels(image, None, Fit.STRETCH, large), CROPS)  # (4 N, 3, size, size)
-        high.append(read_depths(clip_vision, crops).deep)
-    return CharacterFeatures(
-        torch.cat([one.deep for one in low], dim=-1),
-        torch.cat([one.shallow for one in low], dim=-1),
-        torch.cat(high, dim=-1).reshape(len(image), -1, sum(one.shape[-1] for one in high)),
-    )
+
+    def __init__(self, siglip: comfy.clip_vision.ClipVisionModel, dinov2: comfy.clip_vision.ClipVisionModel) -> None:
+        self.towers = {"siglip_vision_model": siglip, "dinov2": dinov2}
+        for kind, tower in self.towers.items():
+            refuse_other_tower(tower, kind)
+        self.__dict__ = vars(siglip) | {"towers": self.towers}
+        self.config = siglip.config | {"architecture": f"{siglip.config.get('architecture', 'SigLIP')} and DINOv2"}
+
+    def states(self, pixels: Pixels) -> Tensor:
+        """Late states of SigLIP's square, its early ones, and the late ones of its quarters at twice the size."""
+        size = pixel_format(self).size
+        whole, quarters = [], []
+        for tower in self.towers.values():
+            form = pixel_format(tower)
+            whole.append(read_depths(tower, pixels(PixelFormat(size, form.mean, form.std))))
+            large = pixels(PixelFormat(QUARTERS * size, form.mean, form.std))
+            late = read_depths(tower, cut_subtiles(large, QUARTERS)).deep  # (4 N, S, D)
+            quarters.append(late.reshape(len(large), -1, late.shape[-1]))
+        sides = ([one.deep for one in whole], [one.shallow for one in whole], quarters)
+        return torch.cat([torch.cat(side, dim=-1) for side in sides], dim=1)
 
 
 def refuse_other_tower(clip_vision: comfy.clip_vision.ClipVisionModel, kind: str) -> None:

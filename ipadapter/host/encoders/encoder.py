@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from uuid import UUID
 
 import comfy.clip_vision
@@ -18,6 +19,7 @@ from ...images.pixels import Fit, PixelFormat, black_picture, prepare_pixels, ze
 from ...prompts.combining import join_features
 from ...prompts.prompt import ImageFeatures, ImagePrompt, merge_features
 from ...prompts.reading import Reading, make_parts, views_of
+from .tower import Pixels, SeveralLayers
 
 ZERO_PIXELS = "image_prompt_adapter.zero_pixels"  # under which the host's patcher keeps them
 BLACK_FEATURES = "image_prompt_adapter.black_picture"
@@ -46,16 +48,35 @@ def encode_references(
     form = pixel_format(clip_vision)
     reading.weights_of(len(image))  # a wrong number is refused before anything is encoded
     views = views_of(image, mask, reading, form.size)
-    whole = [view.pixels(form) for view in views]
+    seen: list[Pixels] = [view.pixels for view in views]
     detail = [view.subtiles(form, reading.detail) for view in views] if reading.has_detail else []
-    away = [] if negative_image is None else [prepare_pixels(negative_image, None, reading.negative_fit, form)]
+    if negative_image is not None:
+        seen.append(partial(prepare_pixels, negative_image, None, reading.negative_fit))
     nothing, black = encode_zero_pixels(clip_vision), encode_black_picture(clip_vision)
-    features = encode_all(clip_vision, [*whole, *detail, *away])
+    features = encode_all(clip_vision, [*(pixels(form) for pixels in seen), *detail])
+    whole, close = add_layers(clip_vision, features[: len(seen)], seen), features[len(seen) :]
+    nothing = nothing_beside(nothing, whole[0])
     encoder = describe_encoder(clip_vision, nothing)
-    refuse_features_not_finite([*features, nothing, ImageFeatures(black)], encoder)
-    negative = features.pop() if away else None
-    parts = make_parts(views, features[: len(views)], features[len(views) :], reading, len(image), negative)
-    return ImagePrompt(parts, nothing, encoder, black)
+    refuse_features_not_finite([*whole, *close, nothing, ImageFeatures(black)], encoder)
+    negative = whole.pop() if negative_image is not None else None
+    return ImagePrompt(make_parts(views, whole, close, reading, len(image), negative), nothing, encoder, black)
+
+
+def add_layers(
+    clip_vision: comfy.clip_vision.ClipVisionModel, features: list[ImageFeatures], seen: Sequence[Pixels]
+) -> list[ImageFeatures]:
+    """Features with several layers' hidden states of the same pictures, where the encoder gives them."""
+    if not isinstance(clip_vision, SeveralLayers):
+        return features
+    return [replace(made, character=clip_vision.states(pixels)) for made, pixels in zip(features, seen, strict=True)]
+
+
+def nothing_beside(nothing: ImageFeatures, made: ImageFeatures) -> ImageFeatures:
+    """Features of no image, with zeros for several layers where those of images have them."""
+    if made.character is None:
+        return nothing
+    zero = made.character.new_zeros(1, 1, 1)
+    return replace(nothing, character=zero.expand(1, *made.character.shape[1:]))
 
 
 @dataclass(frozen=True)
@@ -125,7 +146,7 @@ def encode_chunks(
 
 def refuse_features_not_finite(features: list[ImageFeatures], encoder: str) -> None:
     """Refuse what a damaged encoder, or one that half precision is too narrow for, makes of good pictures."""
-    outputs = [output for made in features for output in (made.image_embeds, made.penultimate) if output is not None]
+    outputs = [output for made in features for output in made.outputs.values() if output is not None]
     if not all(bool(torch.isfinite(output).all()) for output in outputs):
         raise IPAdapterError(
             f"the image encoder {encoder} made NaN or infinite features: its file is damaged, or half precision is too "

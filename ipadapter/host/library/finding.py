@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -24,17 +25,17 @@ from ...library.finding import (
     ChosenAdapter,
     ModelTarget,
     choose_adapter,
-    choose_encoder,
+    choose_encoders,
     encoder_to_get,
     read_adapter,
     read_encoder,
 )
 from ...library.kinds import preset_of
 from ...library.loras import LoRATraits, choose_lora, read_lora
-from ...library.published import encoder_for
 from ..adapters.adapter import Adapter, load_adapter_file
 from ..adapters.lora import load_lora
 from ..backbones.replaced import own_attentions
+from ..encoders.character import JoinedVision
 from ..encoders.siglip import load_siglip_file
 from ..faces.models import find_pack, open_pack
 from ..files import HOST_ADAPTERS, HOST_ENCODERS, HOST_LORAS, file_names, searched
@@ -59,10 +60,10 @@ class Finder:
         survey = self.adapters.survey(listing(HOST_ADAPTERS), LateProgress())
         return choose_adapter(preset, target, survey, searched(HOST_ADAPTERS))
 
-    def find_encoder(self, spec: AdapterSpec) -> ListedFile:
-        """The image encoder file an adapter needs. Raises IPAdapterError where there is none."""
+    def find_encoders(self, spec: AdapterSpec) -> tuple[tuple[ListedFile, Encoder], ...]:
+        """The image encoder files an adapter needs, mostly one. Raises IPAdapterError for one that is missing."""
         survey = self.encoders.survey(listing(HOST_ENCODERS), LateProgress())
-        return choose_encoder(spec, survey, searched(HOST_ENCODERS))
+        return choose_encoders(spec, survey, searched(HOST_ENCODERS))
 
     def find_lora(self, spec: AdapterSpec) -> ListedFile:
         """The LoRA file an adapter was trained with. Raises IPAdapterError where there is none."""
@@ -74,14 +75,15 @@ class Files:
     """What a preset takes: all of it is found before any of it is loaded."""
 
     choice: ChosenAdapter
-    encoder: ListedFile | None  # none where only a face is read
+    encoders: tuple[tuple[ListedFile, Encoder], ...]  # none where only a face is read
     lora: ListedFile | None  # where the adapter's file has lost its own
     pack: str | None  # what faces are read with
 
     @property
     def text(self) -> str:
         """A line for each, for the user."""
-        found = [file.name for file in (self.choice.file, self.encoder, self.lora) if file]
+        seen = [file for file, _ in self.encoders]
+        found = [file.name for file in (self.choice.file, *seen, self.lora) if file]
         inside = ["with the LoRA in the adapter's file"] * bool(self.choice.spec.lora_rank)
         faces = [f"InsightFace {self.pack}"] * bool(self.pack)
         return "\n".join([*found, *inside, *faces, *([self.choice.remark] if self.choice.remark else [])])
@@ -100,9 +102,9 @@ def find_files(finder: Finder, model: ModelPatcher, preset_title: str) -> Files:
     """Everything an adapter of a kind needs. Raises IPAdapterError for the first that is missing."""
     choice = finder.find_adapter(model, preset_title)
     spec = choice.spec
-    encoder = finder.find_encoder(spec) if encoder_to_get(spec) else None
+    encoders = finder.find_encoders(spec) if encoder_to_get(spec) else ()
     lora = finder.find_lora(spec) if spec.lacks_lora else None
-    return Files(choice, encoder, lora, find_pack(spec.family.face_pack).name if spec.reads_face else None)
+    return Files(choice, encoders, lora, find_pack(spec.family.face_pack).name if spec.reads_face else None)
 
 
 def load_found(
@@ -113,14 +115,20 @@ def load_found(
     if files.choice.remark:
         logging.warning("IP-Adapter: %s", files.choice.remark)
     adapter = load_adapter_file(files.choice.file.path, files.choice.file.name)
-    clip_vision = None if files.encoder is None else load_encoder(files.encoder, encoder_for(files.choice.spec))
+    clip_vision = load_encoders(files.encoders)
     insightface = None if files.pack is None else open_pack(files.pack, provider)
     if files.lora and lora_weight:
         model = load_lora(model, files.lora.path, files.lora.name, lora_weight)
     return Found(model, replace(adapter, clip_vision=clip_vision, insightface=insightface), files.text)
 
 
-def load_encoder(file: ListedFile, kind: Encoder | None) -> comfy.clip_vision.ClipVisionModel:
+def load_encoders(files: Sequence[tuple[ListedFile, Encoder]]) -> comfy.clip_vision.ClipVisionModel | None:
+    """One image encoder, or two put together; None where nothing but a face is read."""
+    towers = [load_encoder(*one) for one in files]
+    return JoinedVision(*towers) if len(towers) > 1 else next(iter(towers), None)
+
+
+def load_encoder(file: ListedFile, kind: Encoder) -> comfy.clip_vision.ClipVisionModel:
     """An image encoder through the host's own loader, or a SigLIP through this pack's."""
     if kind is SIGLIP:
         return load_siglip_file(file.path, file.name)

@@ -31,8 +31,8 @@ def make_applications(
         features = features_for(adapter.spec, prompt, part)
         if target.acting and target.strength.weight and not part.silent:
             comfy.model_management.load_models_gpu([adapter.patcher])
-            read = (on_device(adapter, features[0]), on_device(adapter, features[1]))
-            making = Making(adapter.patcher.model, adapter.spec, part, read, target)
+            images, none = (adapter.patcher.model.settle(on_device(adapter, one)) for one in features)
+            making = Making(adapter.patcher.model, adapter.spec, part, (images, none), target)
             made.append(make_part(adapter, making, where, store))
         progress.update(1)
     return tuple(made)
