@@ -1,0 +1,1 @@
+"""How many graphs for ComfyUI_IPAdapter_plus are valid on a server without it: `python -m tools.old_graphs FOLDER`."""
