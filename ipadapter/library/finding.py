@@ -96,10 +96,10 @@ def adapter_advice(preset: Preset, model: BaseModel) -> str:
         return f"no such adapter is published for {model.base}, so choose another preset"
     word = preset.offer.word
     rename = f", or give yours a name with '{word}' if it is one" if word else ""
-    return f"put {public.name} there, from {public.address}{rename}{with_encoder(public)}"
+    return f"put {public.name} there, from {public.address}{rename}{encoder_beside(public)}"
 
 
-def with_encoder(adapter: PublicAdapter) -> str:
+def encoder_beside(adapter: PublicAdapter) -> str:
     """What a published adapter needs besides; nothing where only a face is read."""
     return "".join(f", and {one.name} into {ENCODER_FOLDER}, from {one.address}" for one in encoders_of(adapter))
 
