@@ -64,17 +64,21 @@ class Column:
 
 @dataclass(frozen=True)
 class Note:
-    """What a person reads first, left of the graph, in Markdown; the height is in canvas units."""
+    """What a person reads first, in Markdown; the height is in canvas units.
+
+    The front end translates neither notes nor titles of a pack's templates: `chinese` says the gist in every language.
+    """
 
     title: str
+    chinese: str
     what: str
     change: tuple[str, ...]
-    height: int = 440
+    height: int = 460
 
     def text(self, files: tuple[ModelFile, ...]) -> str:
         advice = "\n".join(f"- {sentence}" for sentence in self.change)
         listed = "\n".join(f"- [{file.name}]({file.url}) in models/{file.directory}" for file in files)
-        parts = (f"# {self.title}", self.what, "## What to change", advice, "## Files", SAVE, listed)
+        parts = (f"# {self.title}", self.chinese, self.what, "## What to change", advice, "## Files", SAVE, listed)
         return "\n\n".join(parts) + "\n"
 
 

@@ -9,6 +9,7 @@ from .models import SD35_INSTANTX as SD35_FILE
 
 IMAGE_PROMPT = Note(
     "An image prompt",
+    "图像提示：用参考图代替文字，告诉模型画什么。",
     "The reference image says what to draw, in place of words. The image encoder turns it into features, the "
     "IP-Adapter turns those into a prompt, and the checkpoint follows it. The text here only asks for a good picture.",
     (
@@ -21,6 +22,7 @@ IMAGE_PROMPT = Note(
 )
 IMAGE_AND_TEXT_PROMPT = Note(
     "An image and words",
+    "图像加文字：主体来自参考图，变化来自文字；权重决定两者的比例。",
     "Both prompts speak at once: the reference image gives the subject, the text says what shall be different. "
     "The weight is the balance between them.",
     (
@@ -32,6 +34,7 @@ IMAGE_AND_TEXT_PROMPT = Note(
 )
 IMAGE_PROMPT_WITH_CONTROLNET = Note(
     "What from one image, where from another",
+    "图像提示加 ControlNet：内容来自一张图，布局来自另一张图的边缘。",
     "The reference image says what to draw. The edges of the structure image say where everything goes, through a "
     "ControlNet. Neither has to know of the other.",
     (
@@ -41,10 +44,11 @@ IMAGE_PROMPT_WITH_CONTROLNET = Note(
         "**weight** of Apply IP-Adapter: lower leaves more to the checkpoint and the words.",
         "Any other ControlNet or T2I-Adapter for SD1.5 works in the same place.",
     ),
-    height=520,
+    height=540,
 )
 IMAGE_TO_IMAGE = Note(
     "One image made more like another",
+    "图生图：从一张图出发，把它画得更像参考图。",
     "Sampling starts from the image to change instead of from noise, and the reference image says where to go.",
     (
         "**denoise** of the KSampler is how far to go: 0.4 keeps most of the image to change, 0.8 little more than its "
@@ -56,6 +60,7 @@ IMAGE_TO_IMAGE = Note(
 )
 INPAINTING = Note(
     "An image put into another",
+    "局部重绘：只重画遮罩内的部分，内容取自参考图。",
     "Only the masked part of the image is drawn anew, and the reference image says with what.",
     (
         "**Mask**: right-click the image to repair, choose *Open in MaskEditor*, and paint over what shall be "
@@ -64,10 +69,11 @@ INPAINTING = Note(
         "**weight**: how closely the new part follows the reference.",
         "**Positive prompt**: name what shall be there where the reference alone is not clear.",
     ),
-    height=480,
+    height=500,
 )
 TWO_ADAPTERS = Note(
     "Two adapters at once",
+    "两个适配器：一个带来主体，另一个较弱地带来氛围。",
     "Each Apply IP-Adapter adds an image prompt to the model it is given, so they can be chained. Here one adapter "
     "brings the subject and another, more weakly, the mood.",
     (
@@ -76,10 +82,11 @@ TWO_ADAPTERS = Note(
         "**mask** of Apply IP-Adapter: give each image prompt its own part of the picture.",
         "One adapter can serve both: link it twice.",
     ),
-    height=500,
+    height=520,
 )
 SDXL_PLUS = Note(
     "An image prompt for SDXL",
+    "SDXL 的图像提示：1024 × 1024，Plus 适配器保留更多细节。",
     "As with SD1.5, at 1024 × 1024 pixels. A Plus adapter reads the image patch by patch, so it keeps more of the "
     "reference than a base one.",
     (
@@ -91,6 +98,7 @@ SDXL_PLUS = Note(
 )
 TRAIN_IP_ADAPTER = Note(
     "Train an adapter",
+    "训练适配器：用带文字说明的图片训练，完成后立即使用。",
     "Pictures with captions go in, an adapter comes out: the checkpoint stays as it is, and only the image projection "
     "and the image keys and values learn. Here training goes on from a published adapter, which moves it towards your "
     "pictures in a short run. The finished adapter is saved in output/ipadapter and used at once on the right.",
@@ -105,10 +113,11 @@ TRAIN_IP_ADAPTER = Note(
         "a million steps) to follow any image; thousands of steps on one subject give a rough adapter for that.",
         "Cancel at any time: what was learned is kept in output/ipadapter.",
     ),
-    height=640,
+    height=660,
 )
 EVALUATE_IMAGE_PROMPT = Note(
     "Look and measure",
+    "观察与测量：同一参考图、三个权重，并排看图并比较数值。",
     "One reference, one text, one seed, three weights. The sheet is for looking, the numbers for comparing: CLIP-I "
     "says how close a picture is to the reference, CLIP-T how close it is to the caption. With a rising weight the "
     "first should rise, while the second mostly falls.",
@@ -122,11 +131,12 @@ EVALUATE_IMAGE_PROMPT = Note(
         "CLIP metrics favour methods that are conditioned on CLIP: connect a DINOv2 encoder to **dino** as a second "
         "opinion.",
     ),
-    height=620,
+    height=640,
 )
 
 FACE_ID = Note(
     "A person",
+    "人物：FaceID 适配器保持人物身份，而不是某一张照片的样子。",
     "FaceID adapters follow who somebody is, not how one picture of them looks: a recognition model says who it is, "
     "and FaceID Plus also looks at the face. Its file holds a LoRA, which Apply IP-Adapter puts on the model.",
     (
@@ -139,10 +149,11 @@ FACE_ID = Note(
         "**lora_weight**: lower follows the words more.",
         "**weight**: 0.7 to 1.",
     ),
-    height=560,
+    height=580,
 )
 STYLE_TRANSFER = Note(
     "The style of an image",
+    "风格迁移：只取参考图的风格，画什么由文字决定。",
     "Only those layers of the model that carry style follow the reference image; what is drawn comes from the words. "
     "Made for SDXL, where style has a block of its own.",
     (
@@ -153,10 +164,11 @@ STYLE_TRANSFER = Note(
         "pushes the reference's composition away.",
         "With SD1.5 it works too, less cleanly: there style is spread over many layers.",
     ),
-    height=500,
+    height=520,
 )
 COMPOSITION = Note(
     "The composition of an image",
+    "构图：只取参考图的构图，其余由文字决定。",
     "Only those layers of the model that carry composition follow the reference image: what stands where. What it is "
     "and how it looks come from the words.",
     (
@@ -166,10 +178,11 @@ COMPOSITION = Note(
         "**end_at**: 0.6 lets the last steps go their own way; composition is settled early.",
         "An edge ControlNet holds outlines more exactly; this holds the arrangement.",
     ),
-    height=480,
+    height=500,
 )
 STYLE_AND_COMPOSITION = Note(
     "Style from one image, composition from another",
+    "风格与构图：风格来自一张图，构图来自另一张图。",
     "Two image prompts on one adapter. The first reaches the layers of style, the second those of composition: they "
     "are different layers, so the two do not disturb each other.",
     (
@@ -178,10 +191,11 @@ STYLE_AND_COMPOSITION = Note(
         "**Positive prompt**: say what it is where the two images leave it open.",
         "For one image in both roles, a single Apply IP-Adapter with *style and composition* is enough.",
     ),
-    height=460,
+    height=480,
 )
 THREE_REGIONS = Note(
     "Three people, each from an image of their own",
+    "分区：三个人物，各自来自自己的参考图。",
     "Each Image Prompt Region ties an image prompt and a text to a part of the picture; chained, they act in one pass "
     "with one adapter. The text for the whole picture is joined to theirs.",
     (
@@ -193,10 +207,11 @@ THREE_REGIONS = Note(
         "**Positive prompt**: the scene as a whole.",
         "**weight** of a region: lower where one person takes over.",
     ),
-    height=560,
+    height=580,
 )
 ANIMATION = Note(
     "A batch from one image to another",
+    "动画：一批图从第一张参考图过渡到第二张。",
     "Every frame of the batch has its own weights: the first reference fades out while the second fades in. With an "
     "AnimateDiff model in place of the checkpoint, or with Context Windows, it is an animation; as it is, a row of "
     "pictures.",
@@ -206,10 +221,11 @@ ANIMATION = Note(
         "A reference for each frame: load a batch of images, and set **order** of Encode Image Prompt to *frame by "
         "frame*.",
     ),
-    height=460,
+    height=480,
 )
 WEIGHT_CURVE = Note(
     "A weight that changes while sampling",
+    "权重曲线：图像提示先主导，然后让位给文字。",
     "The image prompt leads the first steps, in which the picture is laid out, and hands over to the words for the "
     "rest. The curve is multiplied with the weight of Apply IP-Adapter.",
     (
@@ -218,10 +234,11 @@ WEIGHT_CURVE = Note(
         "**curve**: connect a Curve Editor to draw it by hand instead.",
         "Other layers, another curve: apply the prompt once more with other **layers**.",
     ),
-    height=440,
+    height=460,
 )
 WIDE_REFERENCE = Note(
     "A reference that is wide, and not quite sharp",
+    "宽幅参考图：分块读取，并先做锐化。",
     "The image encoder sees a small square. Tiles read all of a picture that is not square, each part at full size; "
     "sharpening brings out what was lost when it was made small.",
     (
@@ -231,10 +248,11 @@ WIDE_REFERENCE = Note(
         "smaller.",
         "**crop** of Prepare Reference Image: *to mask* cuts out what is painted on the image.",
     ),
-    height=460,
+    height=480,
 )
 ATTENTION_MAP = Note(
     "See where the image prompt acted",
+    "注意力图：显示图像提示在画面中的哪些位置起了作用。",
     "The model records, while it samples, how much of its attention's output comes from the image prompt, and the "
     "heat map shows it over the picture. Bright places follow the reference, dark ones the words.",
     (
@@ -243,10 +261,11 @@ ATTENTION_MAP = Note(
         "**mask**: the map itself, for other nodes.",
         "Without these two nodes nothing is recorded and sampling is as fast as ever.",
     ),
-    height=440,
+    height=460,
 )
 FLUX = Note(
     "An image prompt for FLUX",
+    "FLUX 的图像提示。",
     "FLUX.1 dev draws what the text says, and the image prompt joins in behind each of its double blocks. The model "
     "follows the text closely by itself, with **guidance** in place of a CFG scale, so there is no negative prompt.",
     (
@@ -262,10 +281,11 @@ FLUX = Note(
         "CLIP Vision. **Find IP-Adapter** finds either with its encoder.",
         "t5xxl_fp8_e4m3fn.safetensors from the same page does with half the memory.",
     ),
-    height=680,
+    height=700,
 )
 FLUX_CONTROLNET = Note(
     "FLUX: what from one image, where from another",
+    "FLUX 加 ControlNet：内容来自一张图，布局来自另一张图的边缘。",
     "The reference image says what to draw. The edges of the structure image say where everything goes, through a "
     "ControlNet for FLUX. Neither has to know of the other.",
     (
@@ -277,7 +297,7 @@ FLUX_CONTROLNET = Note(
         "Other ControlNets for FLUX.1 dev work in the same place. Those of InstantX and Shakker read latents: connect "
         "the VAE to Apply ControlNet, too.",
     ),
-    height=600,
+    height=620,
 )
 SD35 = Note(
     "An image prompt for SD3.5 Large",
