@@ -45,6 +45,11 @@ def sample(model: Any, task: Task) -> Tensor:
     """Pictures (S, 64, 64, 3) in 0 … 1. A seed's noise does not depend on how many there are."""
     seeds = range(task.first_seed, task.first_seed + task.seeds)
     noise = torch.stack([torch.randn(LATENT, generator=torch.Generator().manual_seed(seed)) for seed in seeds])
+    return sample_from(model, noise, task)
+
+
+def sample_from(model: Any, noise: Tensor, task: Task) -> Tensor:
+    """Pictures (S, H, W, 3) in 0 … 1 from noise (S, 4, H / 8, W / 8)."""
     start = torch.zeros_like(noise) if task.latent is None else task.latent.expand_as(noise).clone()
     made = comfy.sample.sample(
         model,

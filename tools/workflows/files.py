@@ -50,4 +50,4 @@ def blueprint_text(object_info: Mapping[str, Any]) -> tuple[Path, str]:
 def thumbnails(workflows: Iterable[Workflow]) -> Iterator[tuple[Path, bytes]]:
     """Every thumbnail of these workflows."""
     for workflow in workflows:
-        yield thumbnail_file(workflow.name), to_jpeg(draw_thumbnail(IDEAS[workflow.name]))
+        yield thumbnail_file(workflow.name), to_jpeg(draw_thumbnail(IDEAS[workflow.name]()))
