@@ -19,7 +19,7 @@ from pack.ipadapter.strength.strength import Strength
 
 from tests.image_prompts import image_prompt
 from tests.small import MICRO, make_pair
-from tests.world import Settings, adapter_file, conditioning, host_adapter, noise_for
+from tests.world import SMALLEST, adapter_file, conditioning, host_adapter, noise_for
 
 OWN_LEVELS = {"dpm_fast", "dpm_adaptive"}  # they choose noise levels themselves
 SAMPLERS = sorted({*comfy.samplers.SAMPLER_NAMES, *comfy.samplers.KSAMPLER_NAMES})
@@ -77,9 +77,8 @@ def watch(sampler, strength: Strength, sigmas=None, steps: int = 6) -> Watch:
         sigmas = comfy.samplers.calculate_sigmas(seen.sampling, "normal", steps)
     guider = comfy.samplers.CFGGuider(model)
     guider.set_conds(conditioning(MICRO, 1), conditioning(MICRO, 2))
-    settings = Settings()
-    latent = torch.zeros(1, 4, *settings.size)
-    guider.sample(noise_for(settings), latent, sampler, sigmas, callback=seen.listen, disable_pbar=True, seed=1)
+    latent = torch.zeros(1, 4, *SMALLEST.size)
+    guider.sample(noise_for(SMALLEST), latent, sampler, sigmas, callback=seen.listen, disable_pbar=True, seed=1)
     return seen
 
 
@@ -127,7 +126,7 @@ def test_noise_levels_that_rise_are_read():
     guider = comfy.samplers.CFGGuider(model)
     guider.set_conds(conditioning(MICRO, 1), conditioning(MICRO, 2))
     rising = torch.tensor([0.1, 0.5, 2.0, 8.0, 14.0])
-    latent = torch.randn(1, 4, 16, 16, generator=torch.Generator().manual_seed(0))
+    latent = torch.randn(1, 4, *SMALLEST.size, generator=torch.Generator().manual_seed(0))
     (rows,) = model.get_wrappers(WrappersMP.APPLY_MODEL, APPLY_KEY)
     clocks, make_levels = [], rows.levels
     rows.levels = lambda model, t, options: (
