@@ -52,7 +52,9 @@ def applied(layout, families=("base",), mask=None, strength=ALWAYS, model=None):
 
 def step(model, layout) -> counting.Ops:
     """The operations of one step."""
-    return counting.ops_of_a_step(model, lambda model: world.picture(model, layout, world.Settings(steps=2)))
+    return counting.ops_of_a_step(
+        model, lambda model: world.picture(model, layout, world.Settings(steps=2, size=world.SMALLEST.size))
+    )
 
 
 @cache
@@ -129,7 +131,7 @@ def calls_of(model, steps: int) -> list[counting.Ops]:
     """The operations of each of a run's UNet calls."""
     counter, model = UNetCounter(), model.clone()
     model.add_wrapper_with_key(WrappersMP.DIFFUSION_MODEL, "counter", counter)
-    world.picture(model, small.SD15, world.Settings(steps=steps))
+    world.picture(model, small.SD15, world.Settings(steps=steps, size=world.SMALLEST.size))
     return counter.calls
 
 
@@ -154,7 +156,7 @@ def test_layers_of_weight_zero_cost_nothing():
 
 def test_frames_cost_as_much_as_one_picture():
     frames = Strength(frames=(1.0, 0.5))
-    model, settings = applied(small.SD15, strength=frames), world.Settings(steps=2, batch=2)
+    model, settings = applied(small.SD15, strength=frames), world.Settings(steps=2, batch=2, size=world.SMALLEST.size)
     bare = counting.ops_of_a_step(
         small.make_pair(small.SD15).host, lambda model: world.picture(model, small.SD15, settings)
     )

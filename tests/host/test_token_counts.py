@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from functools import cache
 
 import pytest
 import torch
@@ -15,10 +16,11 @@ from pack.ipadapter.strength.strength import Scaling, Strength
 
 from tests.image_prompts import image_prompt
 from tests.small import MICRO, SD15, SDXL, make_pair
-from tests.world import Settings, adapter_file, host_adapter, picture, sample
+from tests.world import SMALLEST, Settings, adapter_file, host_adapter, picture, sample
 from tools.bench import counting
 
 TOLERANCE = 1e-5
+ONE_STEP = Settings(steps=1, batch=2)
 
 
 def prompt_of(images: int, negatives: int, weights=None, order=Order.TOGETHER) -> ImagePrompt:
@@ -31,6 +33,12 @@ def prompt_of(images: int, negatives: int, weights=None, order=Order.TOGETHER) -
 def applied(prompt: ImagePrompt, layout=SD15, family="base", **strength):
     adapter = host_adapter(adapter_file(layout, family))
     return apply_image_prompt(make_pair(layout).host, adapter, prompt, Strength(**strength))
+
+
+@cache
+def bare(layout) -> torch.Tensor:
+    """The base model's own output."""
+    return sample(make_pair(layout).host, layout, ONE_STEP)[1][0].output
 
 
 CASES = {
@@ -50,13 +58,12 @@ COUNTS = [(3, 2), (2, 3), (5, 4)]
 def test_rows_that_are_filled_up_are_exactly_rows_that_are_repeated(case, counts, weighed, monkeypatch):
     settings = {"layout": SD15} | CASES[case]
     weights = tuple(0.3 + 0.4 * index for index in range(counts[0])) if weighed else None
-    run, drawn = Settings(steps=1, batch=2), []
+    layout, drawn = settings["layout"], []
     for length in (packing.common_length, math.lcm):
         monkeypatch.setattr(packing, "common_length", length)
-        drawn.append(sample(applied(prompt_of(*counts, weights), **settings), settings["layout"], run)[1][0].output)
+        drawn.append(sample(applied(prompt_of(*counts, weights), **settings), layout, ONE_STEP)[1][0].output)
     assert (drawn[0] - drawn[1]).abs().max() <= TOLERANCE
-    bare = sample(make_pair(settings["layout"]).host, settings["layout"], run)[1][0].output
-    assert (drawn[0] - bare).abs().max() > 1e-3
+    assert (drawn[0] - bare(layout)).abs().max() > 1e-3
 
 
 def test_frames_with_other_negatives_are_exact_too(monkeypatch):
@@ -77,27 +84,25 @@ def test_what_is_held_grows_with_the_images_and_not_with_their_product(counts):
 
 def step(model) -> counting.Ops:
     """The operations of one step."""
-    return counting.ops_of_a_step(model, lambda model: picture(model, SD15, Settings(steps=2)))
+    return counting.ops_of_a_step(model, lambda model: picture(model, SD15, Settings(steps=2, size=SMALLEST.size)))
+
+
+@cache
+def usual_step() -> counting.Ops:
+    """Those with one image."""
+    return step(applied(image_prompt()))
 
 
 @pytest.mark.parametrize("counts", [(1, 1), (4, 1), (4, 2), (1, 4)], ids=str)
 def test_numbers_that_go_into_each_other_need_no_mask_and_no_more_operations(counts):
-    usual, several = (applied(prompt) for prompt in (image_prompt(), prompt_of(*counts)))
+    several = applied(prompt_of(*counts))
     assert all(app.lengths is None for app in applications_of(several))
-    ops = [
-        counting.ops_of_a_step(model, lambda model: picture(model, SD15, Settings(steps=2)))
-        for model in (usual, several)
-    ]
-    assert ops[0] == ops[1]
+    assert step(several) == usual_step()
 
 
 def test_a_mask_of_tokens_costs_two_operations_a_layer_at_most():
-    usual, masked = (applied(prompt) for prompt in (image_prompt(), prompt_of(3, 2)))
-    ops = [
-        counting.ops_of_a_step(model, lambda model: picture(model, SD15, Settings(steps=2)))
-        for model in (usual, masked)
-    ]
-    assert counting.extra(ops[1], ops[0]).total() <= 2 * 16, ops
+    masked = step(applied(prompt_of(3, 2)))
+    assert counting.extra(masked, usual_step()).total() <= 2 * 16, masked
 
 
 @pytest.mark.parametrize("counts", [(3, 2), (2, 5), (1, 9)], ids=str)
