@@ -39,8 +39,8 @@ SHRINK_RESULT = """() => {
     const graph = window.app.graph
     const node = graph.nodes.find(node => node.type === 'SaveImage')
     const group = graph.groups.find(group => group.title === 'Result')
-    node.size = node.computeSize()
-    group.size = [0, 1].map(axis => node.pos[axis] - group.pos[axis] + node.size[axis] + 20)
+    node.size = [node.size[0], node.computeSize()[1]]
+    group.size = [group.size[0], node.pos[1] - group.pos[1] + node.size[1] + 20]
 }"""
 # Puts the groups' upper left corner at the given place of the screen; how large all of them are there.
 FRAME = """([left, top, scale]) => {
