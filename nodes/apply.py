@@ -14,8 +14,9 @@ from ..ipadapter.host.sampling.conditioning import carrying
 from ..ipadapter.host.sampling.patching import apply_image_prompt
 from ..ipadapter.prompts.prompt import ImagePrompt
 from ..ipadapter.strength.presets import LINEAR
-from ..ipadapter.strength.strength import Scaling, Strength, StrengthParts, make_strength, window_fault
+from ..ipadapter.strength.strength import Scaling, Strength, StrengthParts, make_strength
 from . import inputs
+from .search import WORDS
 from .sockets import CATEGORY, IPAdapterSocket, OtherAdapterSocket, StrengthSocket
 
 
@@ -74,15 +75,7 @@ def place_inputs() -> list[io.Input]:
     ]
 
 
-class NodeWithWindow(Node):
-    """A node whose window is looked at while it is typed."""
-
-    @classmethod
-    def validate_inputs(cls, start_at: float | None = None, end_at: float | None = None) -> bool | str:
-        return True if start_at is None or end_at is None else window_fault(start_at, end_at) or True
-
-
-class ApplyIPAdapter(NodeWithWindow):
+class ApplyIPAdapter(Node):
     """Attach an image prompt to a model."""
 
     @classmethod
@@ -93,7 +86,7 @@ class ApplyIPAdapter(NodeWithWindow):
             category=CATEGORY,
             description="Gives the model an image prompt beside its text prompt. Chain several for several adapters; "
             "each output is a model of its own.",
-            search_aliases=["ip adapter", "ipadapter", "image prompt", "style transfer", "IPAdapterAdvanced"],
+            search_aliases=WORDS["ApplyIPAdapter"],
             inputs=[*prompt_inputs(), *strength_inputs(), *place_inputs()],
             outputs=[io.Model.Output("model", tooltip="The model with the image prompt.")],
         )
@@ -116,7 +109,7 @@ class ApplyIPAdapter(NodeWithWindow):
         return io.NodeOutput(apply_image_prompt(model, adapter_of(ip_adapter), image_prompt, made, mask))
 
 
-class ApplyIPAdapterToConditioning(NodeWithWindow):
+class ApplyIPAdapterToConditioning(Node):
     """Attach an image prompt to some of a model's text prompts."""
 
     @classmethod
@@ -128,7 +121,7 @@ class ApplyIPAdapterToConditioning(NodeWithWindow):
             description="Gives an image prompt to these text prompts only, so that their areas, masks and timestep "
             "ranges hold for it too. The sampler needs the model and the conditionings that come out; chain several "
             "through model, and combine the conditionings.",
-            search_aliases=["conditioning set image prompt", "regional ip adapter", "attention couple"],
+            search_aliases=WORDS["ApplyIPAdapterToConditioning"],
             inputs=[
                 *prompt_inputs(),
                 io.Conditioning.Input("positive", tooltip="The text prompt that the image prompt goes with."),

@@ -9,10 +9,12 @@ from ..ipadapter.attention.selection import ALL, LAST, LAYER_GROUPS, MapChoice
 from ..ipadapter.drawing.heat_map import SCALES
 from ..ipadapter.host.api import ModelPatcher, io, ui
 from ..ipadapter.host.node import Node
+from ..ipadapter.host.notes import spoken
 from ..ipadapter.host.sampling.attention_pictures import Look, picture_attention
 from ..ipadapter.host.sampling.recording import record_image_prompt
 from . import inputs
-from .sockets import CATEGORY, ImagePromptRecordSocket
+from .search import WORDS
+from .sockets import MEASURING, ImagePromptRecordSocket
 
 
 class RecordImagePromptAttention(Node):
@@ -23,11 +25,11 @@ class RecordImagePromptAttention(Node):
         return io.Schema(
             node_id="RecordImagePromptAttention",
             display_name="Record Image Prompt Attention",
-            category=CATEGORY,
+            category=MEASURING,
             description="Records, while the model samples, how large a share of each cross-attention layer's output "
             "comes from the image prompts. Image Prompt Attention draws it. The picture stays the same to the bit; "
             "sampling takes a little longer.",
-            search_aliases=["attention map", "heat map", "heatmap", "attention heatmap", "DAAM"],
+            search_aliases=WORDS["RecordImagePromptAttention"],
             inputs=[
                 io.Model.Input("model", tooltip="A model with image prompts, from Apply IP-Adapter."),
             ],
@@ -94,10 +96,10 @@ class ImagePromptAttention(Node):
         return io.Schema(
             node_id="ImagePromptAttention",
             display_name="Image Prompt Attention",
-            category=CATEGORY,
+            category=MEASURING,
             description="Shows where in the picture an image prompt acted: its share of the attention's output, as a "
             "heat map over the picture, as a mask and in numbers, for chosen layers and steps.",
-            search_aliases=["attention map", "heat map", "heatmap", "attention heatmap", "DAAM"],
+            search_aliases=WORDS["ImagePromptAttention"],
             is_output_node=True,
             inputs=[
                 ImagePromptRecordSocket.Input("record", tooltip="From Record Image Prompt Attention."),
@@ -125,5 +127,5 @@ class ImagePromptAttention(Node):
         scale: str,
     ) -> io.NodeOutput:
         made = picture_attention(record, image, MapChoice(layers, start_step, end_step, prompt), Look(scale, opacity))
-        shown = ui.PreviewImage(made.overlay, cls=cls).as_dict() | ui.PreviewText(made.text).as_dict()
+        shown = ui.PreviewImage(made.overlay, cls=cls).as_dict() | spoken(made.text)
         return io.NodeOutput(made.overlay, made.mask, made.text, ui=shown)

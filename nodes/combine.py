@@ -8,9 +8,8 @@ from ..ipadapter.prompts.combining import Combination, combine_prompts
 from ..ipadapter.prompts.prompt import ImagePrompt
 from ..ipadapter.prompts.weights import read_image_weights
 from . import inputs
-from .sockets import CATEGORY
-
-ALIASES = ["ip adapter", "image prompt", "merge embeds", "average embeds", "interpolate", "IPAdapterCombineEmbeds"]
+from .search import WORDS
+from .sockets import PROMPTS
 
 
 def prompts_input() -> io.Autogrow.Input:
@@ -29,9 +28,9 @@ class CombineImagePrompts(Node):
         return io.Schema(
             node_id="CombineImagePrompts",
             display_name="Combine Image Prompts",
-            category=CATEGORY,
+            category=PROMPTS,
             description="Makes one image prompt of several, each with a weight: side by side, or mixed into one image.",
-            search_aliases=ALIASES,
+            search_aliases=WORDS["CombineImagePrompts"],
             inputs=[
                 inputs.choice(
                     "how",

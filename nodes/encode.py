@@ -13,6 +13,7 @@ from ..ipadapter.prompts.prompt import Order
 from ..ipadapter.prompts.reading import Reading
 from ..ipadapter.prompts.weights import read_image_weights
 from . import inputs
+from .search import WORDS
 from .sockets import CATEGORY
 
 AUTO_FIT = "auto"
@@ -63,7 +64,7 @@ class EncodeImagePrompt(Node):
             category=CATEGORY,
             description="Turns reference images into a prompt. A batch is several references to one prompt. The prompt "
             "fits every adapter made for the same image encoder.",
-            search_aliases=["ip adapter", "image prompt", "clip vision encode", "IPAdapterEncoder"],
+            search_aliases=WORDS["EncodeImagePrompt"],
             inputs=[
                 io.ClipVision.Input(
                     "clip_vision", tooltip="The image encoder the adapter was made for, most often ViT-H."

@@ -10,9 +10,11 @@ from ..ipadapter.host.api import ClipVisionModel, io, ui
 from ..ipadapter.host.evaluation.evaluator import Comparison, evaluate
 from ..ipadapter.host.files import HOST_ENCODERS, missing_file
 from ..ipadapter.host.node import Node
+from ..ipadapter.host.notes import spoken
 from ..ipadapter.host.pictures import single_pictures
 from . import inputs
-from .sockets import CATEGORY
+from .search import WORDS
+from .sockets import MEASURING
 
 
 def encoder_inputs() -> list[io.Input]:
@@ -53,12 +55,12 @@ class EvaluateImagePrompt(Node):
         return io.Schema(
             node_id="EvaluateImagePrompt",
             display_name="Evaluate Image Prompt",
-            category=CATEGORY,
+            category=MEASURING,
             description="Measures how well pictures follow their reference images (CLIP-I, and DINO-I where a DINO "
             "encoder is connected) and their captions (CLIP-T, as a cosine and as 2.5 times it), with the mean and its "
             "95 % interval. Methods that are conditioned on CLIP embeddings, as IP-Adapter is, score high on CLIP "
             "metrics: read DINO-I beside them.",
-            search_aliases=["clip score", "CLIP-I", "CLIP-T", "image similarity", "evaluation", "metrics"],
+            search_aliases=WORDS["EvaluateImagePrompt"],
             is_input_list=True,
             is_output_node=True,
             inputs=[
@@ -102,5 +104,5 @@ class EvaluateImagePrompt(Node):
         lines = [line.strip() for text in captions for line in text.splitlines() if line.strip()]
         comparison = Comparison(single_pictures(generated), single_pictures(references), lines, caption_prefix[0])
         made = evaluate(comparison, clip_name[0], architecture[0], dino[0] if dino else None)
-        shown = ui.PreviewImage(made.plot, cls=cls).as_dict() | ui.PreviewText(made.text).as_dict()
+        shown = ui.PreviewImage(made.plot, cls=cls).as_dict() | spoken(made.text)
         return io.NodeOutput(made.text, json.dumps(made.data, ensure_ascii=False, indent=1), made.plot, ui=shown)

@@ -9,7 +9,8 @@ from ..ipadapter.host.adapters.adapter import Adapter, with_face
 from ..ipadapter.host.api import io
 from ..ipadapter.host.node import Node
 from . import inputs
-from .sockets import CATEGORY, IPAdapterSocket
+from .search import WORDS
+from .sockets import FACES, IPAdapterSocket
 
 AS_NAMED = "as the file is named"
 
@@ -33,11 +34,11 @@ class FaceIDSettings(Node):
         return io.Schema(
             node_id="FaceIDSettings",
             display_name="FaceID Settings",
-            category=CATEGORY,
+            category=FACES,
             description="Sets how a FaceID adapter is used: the version of FaceID Plus, how much of the face's picture "
             "it follows, and how strongly the LoRA in its file acts. Without this node all of that is as the adapter "
             "was trained.",
-            search_aliases=["faceid", "face id lora", "weight_faceidv2", "lora strength"],
+            search_aliases=WORDS["FaceIDSettings"],
             inputs=[
                 IPAdapterSocket.Input("ip_adapter", tooltip="A FaceID adapter, from Load or Find IP-Adapter."),
                 version_input(),

@@ -13,7 +13,8 @@ from ..ipadapter.host.node import Node
 from ..ipadapter.prompts.prompt import Order
 from ..ipadapter.prompts.weights import read_image_weights
 from . import inputs
-from .sockets import CATEGORY, InsightFaceSocket
+from .search import WORDS
+from .sockets import FACES, InsightFaceSocket
 
 
 class LoadInsightFace(Node):
@@ -24,10 +25,10 @@ class LoadInsightFace(Node):
         return io.Schema(
             node_id="LoadInsightFace",
             display_name="Load InsightFace",
-            category=CATEGORY,
+            category=FACES,
             description="Opens an InsightFace model pack, with which FaceID adapters tell people apart. It needs the "
             "Python package insightface. The public packs may be used for research that is not commercial only.",
-            search_aliases=["insightface", "face analysis", "IPAdapterInsightFaceLoader", "buffalo_l", "antelopev2"],
+            search_aliases=WORDS["LoadInsightFace"],
             inputs=[
                 io.Combo.Input(
                     "provider",
@@ -81,10 +82,10 @@ class EncodeFacePrompt(Node):
         return io.Schema(
             node_id="EncodeFacePrompt",
             display_name="Encode Face Prompt",
-            category=CATEGORY,
+            category=FACES,
             description="Turns pictures of a person into a prompt for FaceID adapters: who it is, and for FaceID Plus "
             "also how the face looks. A batch is several pictures of one person.",
-            search_aliases=["faceid", "face id", "ip adapter", "IPAdapterFaceID", "portrait"],
+            search_aliases=WORDS["EncodeFacePrompt"],
             inputs=[
                 InsightFaceSocket.Input("insightface", tooltip="From Load InsightFace or Find IP-Adapter."),
                 inputs.image("A picture with a face, or a batch of them."),

@@ -5,12 +5,13 @@ from __future__ import annotations
 from ..ipadapter.errors import refusal
 from ..ipadapter.host.adapters.adapter import Adapter
 from ..ipadapter.host.adapters.describing import describe_loaded
-from ..ipadapter.host.api import ModelPatcher, io, ui
+from ..ipadapter.host.api import ModelPatcher, io
 from ..ipadapter.host.files import HOST_ADAPTERS, HOST_ENCODERS, HOST_LORAS, nothing_to_find
 from ..ipadapter.host.library.finding import FINDER, folders_fingerprint, load_found
 from ..ipadapter.host.node import Node
-from ..ipadapter.host.notes import show_text
+from ..ipadapter.host.notes import spoken
 from ..ipadapter.library.kinds import TITLES, preset_of
+from .search import WORDS
 from .sockets import CATEGORY, InsightFaceSocket, IPAdapterSocket
 
 
@@ -44,7 +45,7 @@ class FindIPAdapter(Node):
             description="Finds the adapter of a kind for a model among your files, and the image encoder, LoRA and "
             "InsightFace model pack it needs, by looking inside them. File names and sub-folders do not matter, except "
             "where only a name tells: light, face, composition, and the versions of FaceID.",
-            search_aliases=["ip adapter", "ipadapter", "unified loader", "IPAdapterUnifiedLoader", "preset"],
+            search_aliases=WORDS["FindIPAdapter"],
             inputs=[
                 io.Model.Input("model", tooltip="The checkpoint the adapter is for. It is passed on as it is."),
                 io.Combo.Input(
@@ -57,7 +58,6 @@ class FindIPAdapter(Node):
                 ),
             ],
             outputs=found_outputs(),
-            hidden=[io.Hidden.unique_id],
         )
 
     @classmethod
@@ -71,10 +71,9 @@ class FindIPAdapter(Node):
     @classmethod
     def execute(cls, model: ModelPatcher, preset: str) -> io.NodeOutput:
         found = load_found(FINDER, model, preset)
-        show_text(cls.hidden.unique_id)(found.text)
         adapter = found.adapter
         outputs = (found.model, adapter, adapter.clip_vision, adapter.insightface)
-        return io.NodeOutput(*outputs, ui=ui.PreviewText(found.text))
+        return io.NodeOutput(*outputs, ui=spoken(found.text))
 
 
 class DescribeIPAdapter(Node):
@@ -88,7 +87,7 @@ class DescribeIPAdapter(Node):
             category=CATEGORY,
             description="Says what an adapter is, which models it fits, which image encoder it needs and where to get "
             "that, what stands for no image, and which weight to begin with.",
-            search_aliases=["ip adapter", "ipadapter info", "adapter details", "inspect ip adapter"],
+            search_aliases=WORDS["DescribeIPAdapter"],
             is_output_node=True,
             inputs=[
                 IPAdapterSocket.Input("ip_adapter", tooltip="From Load IP-Adapter or Find IP-Adapter."),
@@ -100,4 +99,4 @@ class DescribeIPAdapter(Node):
     @classmethod
     def execute(cls, ip_adapter: Adapter, model: ModelPatcher | None = None) -> io.NodeOutput:
         text = describe_loaded(ip_adapter, model)
-        return io.NodeOutput(text, ui=ui.PreviewText(text))
+        return io.NodeOutput(text, ui=spoken(text))

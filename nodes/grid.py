@@ -9,7 +9,8 @@ from ..ipadapter.host.api import io, ui
 from ..ipadapter.host.node import Node
 from ..ipadapter.host.pictures import from_pil, single_pictures, to_pil
 from . import inputs
-from .sockets import CATEGORY
+from .search import WORDS
+from .sockets import MEASURING
 
 
 def label_inputs() -> list[io.Input]:
@@ -33,10 +34,10 @@ class ImagePromptGrid(Node):
         return io.Schema(
             node_id="ImagePromptGrid",
             display_name="Image Prompt Grid",
-            category=CATEGORY,
+            category=MEASURING,
             description="Puts pictures on a labelled contact sheet: weights across, and references, adapters, windows "
             "or anything else down. Pictures come row by row, as a batch or a list.",
-            search_aliases=["contact sheet", "xy plot", "comparison grid", "image grid", "collage"],
+            search_aliases=WORDS["ImagePromptGrid"],
             is_input_list=True,
             is_output_node=True,
             inputs=[

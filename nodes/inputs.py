@@ -69,7 +69,7 @@ def frame(name: str, default: int, tooltip: str, **more: Any) -> io.Int.Input:
     return whole(name, default, (0, UNTIL_THE_END), tooltip, **more)
 
 
-def seed(tooltip: str, control: bool | io.ControlAfterGenerate, **more: Any) -> io.Int.Input:
+def seed(tooltip: str, control: io.ControlAfterGenerate, **more: Any) -> io.Int.Input:
     return whole("seed", 0, (0, 0xFFFFFFFFFFFFFFFF), tooltip, control_after_generate=control, **more)
 
 

@@ -15,8 +15,8 @@ from ..ipadapter.host.node import Node
 from ..ipadapter.host.sampling.identity_net import ControlWindow, attach_identity_net
 from ..ipadapter.prompts.prompt import ImagePrompt
 from . import inputs
-from .apply import NodeWithWindow
-from .sockets import CATEGORY, InsightFaceSocket, IPAdapterSocket, OtherAdapterSocket
+from .search import WORDS
+from .sockets import FACES, InsightFaceSocket, IPAdapterSocket, OtherAdapterSocket
 
 LARGEST = 16384  # pixels a side, as the host's own nodes have it
 
@@ -40,10 +40,10 @@ class DrawFaceKeyPoints(Node):
         return io.Schema(
             node_id="DrawFaceKeyPoints",
             display_name="Draw Face Key Points",
-            category=CATEGORY,
+            category=FACES,
             description="Finds a face in each picture, and draws its eyes, its nose and the corners of its mouth as "
             "InstantID's ControlNet reads them: where the face is to be, and how it is turned.",
-            search_aliases=["instantid", "instant id", "face keypoints", "FaceKeypointsPreprocessor", "draw kps"],
+            search_aliases=WORDS["DrawFaceKeyPoints"],
             inputs=[
                 InsightFaceSocket.Input("insightface", tooltip="From Load InsightFace or Find IP-Adapter."),
                 inputs.image("A picture with a face in the place and pose that are wanted, or a batch of them."),
@@ -63,7 +63,7 @@ class DrawFaceKeyPoints(Node):
         return io.NodeOutput(draw_faces(insightface, image, face, DrawingSize(width, height)))
 
 
-class ApplyInstantIDControlNet(NodeWithWindow):
+class ApplyInstantIDControlNet(Node):
     """Attach InstantID's ControlNet to text prompts."""
 
     @classmethod
@@ -71,10 +71,10 @@ class ApplyInstantIDControlNet(NodeWithWindow):
         return io.Schema(
             node_id="ApplyInstantIDControlNet",
             display_name="Apply InstantID ControlNet",
-            category=CATEGORY,
+            category=FACES,
             description="Applies InstantID's ControlNet, which reads the tokens of a face in the place of the text. "
             "Other ControlNets of the same text prompts go on reading the text. Its adapter goes to Apply IP-Adapter.",
-            search_aliases=["instantid", "instant id", "identitynet", "ApplyInstantID", "face controlnet"],
+            search_aliases=WORDS["ApplyInstantIDControlNet"],
             inputs=[
                 io.Conditioning.Input("positive", tooltip="The text prompt."),
                 io.Conditioning.Input("negative", tooltip="The negative text prompt: beside it stands no face."),

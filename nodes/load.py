@@ -11,7 +11,8 @@ from ..ipadapter.host.files import HOST_ADAPTERS, HOST_ENCODERS, file_fingerprin
 from ..ipadapter.host.node import Node
 from ..ipadapter.library.beginning import menu, usual
 from . import inputs
-from .sockets import CATEGORY, IPAdapterSocket
+from .search import WORDS
+from .sockets import CATEGORY, LOADERS, IPAdapterSocket
 
 
 class LoadIPAdapter(Node):
@@ -26,7 +27,7 @@ class LoadIPAdapter(Node):
             category=CATEGORY,
             description="Opens an IP-Adapter file for SD1.5, SD2.1, SDXL or Kolors. Its kind is read from its tensors, "
             "so any file name will do.",
-            search_aliases=["ip adapter", "ipadapter", "image prompt", "IPAdapterModelLoader"],
+            search_aliases=WORDS["LoadIPAdapter"],
             inputs=[
                 io.Combo.Input(
                     "ip_adapter_name",
@@ -71,10 +72,10 @@ class LoadOpenCLIPVision(EncoderLoader):
         return io.Schema(
             node_id="LoadOpenCLIPVision",
             display_name="Load OpenCLIP Vision",
-            category=CATEGORY,
+            category=LOADERS,
             description="Opens the image tower of any open_clip checkpoint. The output can be used wherever a "
             "CLIP_VISION can. For ViT-H, bigG and L in the usual files, Load CLIP Vision does as well.",
-            search_aliases=["open_clip", "clip vision", "image encoder"],
+            search_aliases=WORDS["LoadOpenCLIPVision"],
             inputs=[
                 inputs.encoder_file("A file in models/clip_vision."),
                 inputs.architecture(
@@ -98,10 +99,10 @@ class LoadSigLIPVision(EncoderLoader):
         return io.Schema(
             node_id="LoadSigLIPVision",
             display_name="Load SigLIP Vision",
-            category=CATEGORY,
+            category=LOADERS,
             description="Opens a SigLIP image encoder with its pooling head, which Load CLIP Vision leaves out and "
             "some FLUX adapters read. The output can be used wherever a CLIP_VISION can.",
-            search_aliases=["siglip", "sigclip", "clip vision", "image encoder", "flux ip adapter"],
+            search_aliases=WORDS["LoadSigLIPVision"],
             inputs=[
                 inputs.encoder_file("A file in models/clip_vision, such as sigclip_vision_patch14_384.safetensors.")
             ],

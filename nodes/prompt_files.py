@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ..ipadapter.host.api import ClipVisionModel, io, ui
 from ..ipadapter.host.node import Node
+from ..ipadapter.host.notes import spoken
 from ..ipadapter.host.prompts.files import (
     find_prompt,
     load_prompt,
@@ -21,14 +22,15 @@ from ..ipadapter.host.prompts.files import (
 )
 from ..ipadapter.prompts.prompt import ImagePrompt
 from . import inputs
-from .sockets import CATEGORY
+from .search import WORDS
+from .sockets import PROMPTS
 
 
-def shown(path: Path, text: str) -> dict[str, Any]:
-    """A line of text, and the picture beside a file where there is one."""
+def shown(path: Path, text: str, line: str = "") -> dict[str, Any]:
+    """A text, a line of its own for the node, and the picture beside a file where there is one."""
     found = thumbnail_of(path)
     pictures = [ui.SavedResult(found.name, found.subfolder, io.FolderType(found.folder))] if found else []
-    return ui.PreviewText(text).as_dict() | (ui.SavedImages(pictures).as_dict() if pictures else {})
+    return spoken(text, line) | (ui.SavedImages(pictures).as_dict() if pictures else {})
 
 
 class SaveImagePrompt(Node):
@@ -39,10 +41,10 @@ class SaveImagePrompt(Node):
         return io.Schema(
             node_id="SaveImagePrompt",
             display_name="Save Image Prompt",
-            category=CATEGORY,
+            category=PROMPTS,
             description="Writes an image prompt to a safetensors file in the output folder, with every part, weight "
             "and region, so that it can be used again without the pictures and without encoding them.",
-            search_aliases=["save embeds", "IPAdapterSaveEmbeds", "store image prompt", "ipadpt"],
+            search_aliases=WORDS["SaveImagePrompt"],
             is_output_node=True,
             inputs=[
                 inputs.image_prompt(),
@@ -59,7 +61,7 @@ class SaveImagePrompt(Node):
     @classmethod
     def execute(cls, image_prompt: ImagePrompt, filename_prefix: str, image: Tensor | None = None) -> io.NodeOutput:
         path = save_prompt(image_prompt, filename_prefix, image)
-        return io.NodeOutput(ui=shown(path, str(path)))
+        return io.NodeOutput(ui=shown(path, str(path), f"Saved as {path.name}"))
 
 
 class LoadImagePrompt(Node):
@@ -70,10 +72,10 @@ class LoadImagePrompt(Node):
         return io.Schema(
             node_id="LoadImagePrompt",
             display_name="Load Image Prompt",
-            category=CATEGORY,
+            category=PROMPTS,
             description="Reads an image prompt that Save Image Prompt wrote, every number as it was, and .ipadpt "
             "files of other packs.",
-            search_aliases=["load embeds", "IPAdapterLoadEmbeds", "open image prompt", "ipadpt"],
+            search_aliases=WORDS["LoadImagePrompt"],
             inputs=[
                 io.Combo.Input(
                     "image_prompt_name",

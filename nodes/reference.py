@@ -9,7 +9,8 @@ from ..ipadapter.host.node import Node
 from ..ipadapter.images.noise import Noise, make_noise
 from ..ipadapter.images.references import ReferenceCrop, prepare_reference
 from . import inputs
-from .sockets import CATEGORY
+from .search import WORDS
+from .sockets import CATEGORY, PROMPTS
 
 
 def square_inputs() -> list[io.Input]:
@@ -42,7 +43,7 @@ class PrepareReferenceImage(Node):
             category=CATEGORY,
             description="Crops a reference image to a square or to a mask, brings it to the size of the image encoder "
             "and sharpens it.",
-            search_aliases=["ip adapter", "crop reference", "sharpen", "prep image", "PrepImageForClipVision"],
+            search_aliases=WORDS["PrepareReferenceImage"],
             inputs=[
                 inputs.image(),
                 *square_inputs(),
@@ -98,10 +99,10 @@ class ImagePromptNoise(Node):
         return io.Schema(
             node_id="ImagePromptNoise",
             display_name="Image Prompt Noise",
-            category=CATEGORY,
+            category=PROMPTS,
             description="Makes a noise image, or mixes noise into a picture: a negative image for Encode Image Prompt, "
             "to move away from noise or from a picture's colours.",
-            search_aliases=["ip adapter", "noise", "negative image", "IPAdapterNoise"],
+            search_aliases=WORDS["ImagePromptNoise"],
             inputs=[
                 *noise_inputs(),
                 inputs.seed("The same seed makes the same noise.", control=io.ControlAfterGenerate.fixed),

@@ -12,7 +12,8 @@ from ..ipadapter.host.sampling.conditioning import conds_within
 from ..ipadapter.prompts.prompt import ImagePrompt, Overlap
 from ..ipadapter.prompts.regions import add_region, in_range, place_in_region
 from . import inputs
-from .sockets import CATEGORY, ImagePromptSocket
+from .search import WORDS
+from .sockets import PROMPTS, ImagePromptSocket
 
 
 class ImagePromptRegion(Node):
@@ -23,11 +24,11 @@ class ImagePromptRegion(Node):
         return io.Schema(
             node_id="ImagePromptRegion",
             display_name="Image Prompt Region",
-            category=CATEGORY,
+            category=PROMPTS,
             description="Gives an image prompt a part of the picture, and a text prompt with it. Chain one for each "
             "region through regions, then give the last to Apply IP-Adapter: all regions act in one pass with one "
             "adapter. Join the texts with Conditioning (Combine).",
-            search_aliases=["regional prompting", "regional conditioning", "attention mask", "attention couple"],
+            search_aliases=WORDS["ImagePromptRegion"],
             inputs=[
                 inputs.image_prompt("What belongs in this region."),
                 io.Mask.Input("mask", tooltip="The region: white is inside; soft edges fade. One, or one a picture."),

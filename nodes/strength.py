@@ -17,6 +17,7 @@ from ..ipadapter.strength.frames import UNTIL_THE_END, FrameTiming, timed_weight
 from ..ipadapter.strength.layers import LayerRule, LevelRule, PresetRule, read_layer_weights, weigh_layers
 from ..ipadapter.strength.strength import StrengthParts
 from . import inputs
+from .search import WORDS
 from .sockets import STRENGTH, StrengthSocket
 
 LEVEL_INPUTS = tuple(level.replace(" ", "_") for level in UNET.levels)
@@ -65,7 +66,7 @@ def slider(name: str) -> io.Input:
     where = name.replace("_", " ")
     missing = "; a model without it does not read this" if name.endswith("3") else ""
     tooltip = f"Multiplies the layers of {where}, levels counted as the UNet runs them{missing}."
-    return inputs.weight(name, 1.0, tooltip, advanced=True)
+    return inputs.weight(name, 1.0, tooltip)
 
 
 class ImagePromptLayers(Node):
@@ -80,7 +81,7 @@ class ImagePromptLayers(Node):
             description="Says how strongly each cross-attention layer follows the image prompt: a preset, a slider for "
             "each level of the UNet, and weights by layer for those who want them. All of them multiply. The picture "
             "shows what comes of it.",
-            search_aliases=["layer weights", "mad scientist", "weight type", "style transfer", "block weights"],
+            search_aliases=WORDS["ImagePromptLayers"],
             inputs=[
                 io.Model.Input("model", tooltip="The model whose layers are meant."),
                 *layer_weight_inputs(),
@@ -147,7 +148,7 @@ class ImagePromptCurve(Node):
             description="Lets the weight of an image prompt change in the course of the sampling: by keyframes, or by "
             "a curve. Where it is 0 the image prompt costs nothing. For curves of their own for some layers, apply the "
             "prompt twice, each time with other layers.",
-            search_aliases=["weight schedule", "keyframes", "timestep", "curve", "prompt scheduling"],
+            search_aliases=WORDS["ImagePromptCurve"],
             inputs=[
                 *keyframe_inputs(),
                 inputs.weight("low", 0.0, "The weight at the bottom of the connected curve.", advanced=True),
@@ -205,13 +206,15 @@ class ImagePromptFrames(Node):
             category=STRENGTH,
             description="Gives each picture of a batch its own weight of the image prompt, for animations and for "
             "comparing weights in one batch. Past the last frame the last weight stays.",
-            search_aliases=["frame weights", "weights by frame", "animation", "batch weights", "fade"],
+            search_aliases=WORDS["ImagePromptFrames"],
             inputs=[
                 *timing_inputs(),
                 inputs.frame("start_frame", 0, "Until here the first weight stays.", advanced=True),
                 inputs.frame("end_frame", UNTIL_THE_END, "From here on the last weight stays.", advanced=True),
                 inputs.seed(
-                    "For the timing random: the same seed draws the same weights.", control=True, advanced=True
+                    "For the timing random: the same seed draws the same weights.",
+                    control=io.ControlAfterGenerate.fixed,
+                    advanced=True,
                 ),
                 strength_input(),
             ],

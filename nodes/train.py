@@ -9,14 +9,15 @@ from ..ipadapter.host.adapters.adapter import Adapter
 from ..ipadapter.host.adapters.saving import save_to_output
 from ..ipadapter.host.api import io, ui
 from ..ipadapter.host.node import Node
-from ..ipadapter.host.notes import show_text
+from ..ipadapter.host.notes import show_text, spoken
 from ..ipadapter.host.training.data import graph_pictures
 from ..ipadapter.host.training.node import PRECISIONS, train_adapter
 from ..ipadapter.host.training.watching import TrainingWatch
 from ..ipadapter.training.rates import SCHEDULES
 from ..ipadapter.training.recipe import Drops, Recipe
 from . import inputs
-from .sockets import CATEGORY, IPAdapterSocket
+from .search import WORDS
+from .sockets import TRAINING, IPAdapterSocket
 
 LATER = ("schedule", "warmup_steps", "min_snr")
 LossMap = io.Custom("LOSS_MAP")
@@ -133,11 +134,11 @@ class TrainIPAdapter(Node):
         return io.Schema(
             node_id="TrainIPAdapter",
             display_name="Train IP-Adapter",
-            category=CATEGORY,
+            category=TRAINING,
             description="Trains an IP-Adapter on pictures with captions, as the paper does: the model stays as it is, "
             "only the image projection and the image keys and values learn. Cancelling keeps what was learned, in "
             "output/ipadapter.",
-            search_aliases=["ip adapter", "train image prompt", "finetune"],
+            search_aliases=WORDS["TrainIPAdapter"],
             is_input_list=True,
             inputs=[
                 *material_inputs(),
@@ -221,10 +222,10 @@ class SaveIPAdapter(Node):
         return io.Schema(
             node_id="SaveIPAdapter",
             display_name="Save IP-Adapter",
-            category=CATEGORY,
+            category=TRAINING,
             description="Writes an adapter as safetensors in the public layout, which this pack and diffusers load. "
             "Load IP-Adapter lists what is in output/ipadapter after pressing R.",
-            search_aliases=["ip adapter", "export ip adapter", "save image prompt adapter"],
+            search_aliases=WORDS["SaveIPAdapter"],
             is_output_node=True,
             inputs=[
                 IPAdapterSocket.Input("ip_adapter", tooltip="From Train IP-Adapter."),
@@ -238,11 +239,9 @@ class SaveIPAdapter(Node):
                 ),
             ],
             outputs=[],
-            hidden=[io.Hidden.unique_id],
         )
 
     @classmethod
     def execute(cls, ip_adapter: Adapter, filename_prefix: str, license: str = "") -> io.NodeOutput:
         path = save_to_output(ip_adapter, filename_prefix, license)
-        show_text(cls.hidden.unique_id)(f"Saved as {path.name}")
-        return io.NodeOutput(ui=ui.PreviewText(str(path)))
+        return io.NodeOutput(ui=spoken(str(path), f"Saved as {path.name}"))

@@ -1,4 +1,4 @@
-"""A line of text shown on a node."""
+"""Text shown on a node."""
 
 from __future__ import annotations
 
@@ -16,3 +16,11 @@ def show_text(node_id: str | None) -> Callable[[str], None]:
             instance.send_progress_text(line, node_id, instance.client_id)
 
     return show
+
+
+def spoken(text: str, line: str = "") -> dict[str, tuple[str, ...]]:
+    """A node's output for people: a text for clients, and what `web/js/sentences.js` shows on the node.
+
+    The front end itself draws a text on few nodes of the host, and on no other.
+    """
+    return {"text": (text,), "said": (line or text,)}

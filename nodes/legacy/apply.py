@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ...ipadapter.faces.reading import FaceAnalysis
 from ...ipadapter.host.adapters.adapter import Adapter
-from ...ipadapter.host.api import ClipVisionModel, ModelPatcher, io, ui
+from ...ipadapter.host.api import ClipVisionModel, ModelPatcher, io
 from ...ipadapter.host.files import HOST_ADAPTERS, HOST_ENCODERS, HOST_LORAS
 from ...ipadapter.host.legacy.actions import (
     Sources,
@@ -22,7 +22,7 @@ from ...ipadapter.host.legacy.actions import (
 from ...ipadapter.host.legacy.reading import LegacyReading
 from ...ipadapter.host.library.finding import folders_fingerprint
 from ...ipadapter.host.node import Node
-from ...ipadapter.host.notes import show_text
+from ...ipadapter.host.notes import spoken
 from ...ipadapter.legacy.migration.legacy_nodes import FACE_PRESETS, LEGACY_PROVIDERS
 from ...ipadapter.legacy.migration.new_nodes import BOOSTED_COMPOSITION, BOOSTED_STYLE
 from ...ipadapter.legacy.settings import LegacySettings
@@ -184,7 +184,6 @@ class LegacyIPAdapterFaceIDLoader(Node):
                 io.Model.Output("MODEL", tooltip="The model with the adapter's LoRA."),
                 IPAdapterSocket.Output("ipadapter", tooltip="The adapter, with its encoder and its faces."),
             ],
-            hidden=[io.Hidden.unique_id],
         )
 
     @classmethod
@@ -194,8 +193,7 @@ class LegacyIPAdapterFaceIDLoader(Node):
     @classmethod
     def execute(cls, model: ModelPatcher, preset: str, lora_strength: float, provider: str) -> io.NodeOutput:
         found = load_face_adapter(model, preset, lora_strength, provider)
-        show_text(cls.hidden.unique_id)(found.text)
-        return io.NodeOutput(found.model, found.adapter, ui=ui.PreviewText(found.text))
+        return io.NodeOutput(found.model, found.adapter, ui=spoken(found.text))
 
 
 class LegacyIPAdapterTiled(Node):

@@ -277,7 +277,7 @@ def test_what_a_trained_file_says_of_itself_is_described(models):
     out = DescribeIPAdapter.execute(load_adapter_file(path, "b.safetensors"))
     assert "Made from: 9 training steps, encoder ViT-X, licence CC0" in out.args[0]
     assert "Stored as: float16" in out.args[0]
-    assert out.ui.as_dict()["text"] == (out.args[0],)
+    assert out.ui["text"] == (out.args[0],)
 
 
 # FaceID

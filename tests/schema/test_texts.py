@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from urllib.parse import quote
@@ -46,6 +47,13 @@ def test_a_locale_has_the_keys_of_the_schema(info, language):
 def test_the_chinese_locale_is_chinese():
     written = [text for text in leaves(locale("zh")) if not re.search(r"[\u4e00-\u9fff]", text)]
     assert not written
+
+
+def test_every_folder_of_nodes_has_a_chinese_name(info):
+    folders = {folder for node in info.values() for folder in node["category"].split("/")}
+    named = json.loads((ROOT / "locales" / "zh" / "main.json").read_text(encoding="utf-8"))["nodeCategories"]
+    of_the_front_end = {"loaders", "training"}
+    assert folders == {"IP-Adapter", *named, *of_the_front_end}
 
 
 @pytest.mark.parametrize("language", LOCALES)
