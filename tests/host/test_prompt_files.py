@@ -77,7 +77,8 @@ def test_a_picture_is_saved_small_beside_the_file_and_shown_by_both_nodes(folder
 
 def test_without_a_picture_only_text_is_shown(folders):
     shown = SaveImagePrompt.execute(small_prompt(), "mine").ui
-    assert shown == {"text": (str(folders / "output" / "mine_00001_.safetensors"),)}
+    path = folders / "output" / "mine_00001_.safetensors"
+    assert shown == {"text": (str(path),), "said": (f"Saved as {path.name}",)}
 
 
 def test_a_picture_that_is_none_is_refused_before_anything_is_written(folders):
