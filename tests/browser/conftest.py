@@ -13,7 +13,7 @@ from playwright.sync_api import Browser, Page
 
 from tests.comfyui import start_host
 from tests.live.training_pictures import put_training_pictures
-from tools.browser import BrowserError, chromium, find_chromium, open_front_end, write_user_settings
+from tools.browser import BrowserError, chromium, find_chromium, open_front_end, start, write_user_settings
 from tools.chosen import PHOTO
 from tools.environment import LAYOUT
 from tools.server import WITHOUT_OLD_IDS, Server, Settings, running
@@ -64,3 +64,18 @@ def server(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 def page(browser: Browser, server: Server) -> Page:
     """The front end, opened once: it takes seconds."""
     return open_front_end(browser, server.url)
+
+
+@pytest.fixture
+def chinese(browser: Browser, server: Server) -> Iterator[Page]:
+    """The front end of a user who has chosen Chinese."""
+    page = open_front_end(browser, server.url)
+    choose_language(page, server, "zh")
+    yield page
+    choose_language(page, server, "en")
+    page.close()
+
+
+def choose_language(page: Page, server: Server, language: str) -> None:
+    page.evaluate("language => window.app.extensionManager.setting.set('Comfy.Locale', language)", language)
+    start(page, server.url)
