@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tools.old_graphs.prompts import ANY, LOOK, faults_of, is_file, make_ready
+from tools.old_graphs.prompts import ANY, LOOK, faults_of, is_file, is_old, make_ready
 
 DESCRIBED = {
     "IPAdapterModelLoader": {
@@ -49,3 +49,11 @@ def test_a_file_is_told_by_its_ending(name, told):
 def test_only_what_the_old_graphs_are_about_is_held_against_them():
     faults = {key: {"errors": [{"message": "bad", "details": "x"}]} for key in ("1", "2", "4")}
     assert list(faults_of(faults, PROMPT)) == ["IPAdapterModelLoader: bad: x", "IPAdapterApply: bad: x"]
+
+
+def test_a_graph_of_another_packs_node_of_the_name_is_not_counted():
+    other = {"type": "IPAdapter", "inputs": [{"name": name} for name in ("model", "image", "clip_vision")]}
+    ours = {"type": "IPAdapter", "inputs": [{"name": name} for name in ("model", "ipadapter", "image")]}
+    graphs = [[other | {"widgets_values": [1.0, "a.bin", "fp16"]}], [ours], [{"type": "KSampler"}]]
+    assert [is_old({"nodes": nodes}) for nodes in graphs] == [False, True, False]
+    assert is_old({"definitions": {"subgraphs": [{"nodes": [ours]}]}}) and is_old(PROMPT)

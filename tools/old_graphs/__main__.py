@@ -1,7 +1,8 @@
 """`python -m tools.old_graphs FOLDER`: which graphs in a folder are valid on a server without the old pack.
 
 Each is opened in the real front end and validated by the real server as it is, and as `python -m ipadapter.migrate`
-makes it. Nodes of other packs are taken as given, and files are taken to be there.
+makes it. Nodes of other packs are taken as given, files are taken to be there, and graphs without a node of the old
+pack are left out.
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ from ipadapter.legacy.migration.documents import migration_of
 from tools.browser import chromium, open_front_end, write_user_settings
 from tools.server import Server, Settings, running
 
-from .asking import Verdict, fetch_json, judge, prompt_of
-from .prompts import Described
+from .asking import Verdict, fetch_json, inner_graph, judge, prompt_of
+from .prompts import Described, is_old
 
 VALIDATOR = Path(__file__).with_name("validator")
 Way = Callable[[dict[str, Any]], Mapping[str, Any]]
@@ -35,6 +36,14 @@ def migrated(graph: dict[str, Any]) -> Mapping[str, Any]:
 
 
 WAYS: dict[str, Way] = {"as it is": lambda graph: graph, "by the command": migrated}
+
+
+def is_of_the_old_pack(path: Path) -> bool:
+    """Whether a file is to be counted: one that cannot be read is."""
+    try:
+        return is_old(inner_graph(read_source(path).graph))
+    except IPAdapterError:
+        return True
 
 
 def try_graph(page: Page, server: Server, described: Described, path: Path, way: Way) -> Verdict:
@@ -70,7 +79,7 @@ def main() -> None:
             described = fetch_json(f"{server.url}/object_info")
             for name, way in WAYS.items():
                 verdicts = {}
-                for path in files:
+                for path in filter(is_of_the_old_pack, files):
                     verdicts[path.name] = verdict = try_graph(page, server, described, path, way)
                     print(f"{path.name}: {'; '.join(verdict.reasons) or 'valid'}", flush=True)
                 print(summary(name, verdicts), flush=True)

@@ -44,9 +44,14 @@ def fetch_json(url: str, sent: Any = None) -> Any:
         return json.load(reply)
 
 
+def inner_graph(graph: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The workflow of an export, else its prompt, else what it is."""
+    return next((graph[name] for name in GRAPH_NAMES if isinstance(graph.get(name), dict)), graph)
+
+
 def prompt_of(page: Page, graph: Mapping[str, Any]) -> Prompt:
     """A graph as the front end sends it; an export's workflow, and a prompt as it is."""
-    inside = next((graph[name] for name in GRAPH_NAMES if isinstance(graph.get(name), dict)), graph)
+    inside = inner_graph(graph)
     if is_prompt(inside):
         return dict(inside)
     open_workflow(page, inside)

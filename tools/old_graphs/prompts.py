@@ -6,7 +6,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ipadapter.legacy.migration.api_format import recognise_api_node
 from ipadapter.legacy.migration.recognise import CANDIDATES, OURS
+from ipadapter.legacy.migration.rules import MigrationRule
+from ipadapter.legacy.migration.ui_format import recognise_ui_node
 
 Described = Mapping[str, Any]  # node class -> what the server says of it
 Prompt = dict[str, dict[str, Any]]
@@ -29,6 +32,20 @@ def make_ready(prompt: Prompt, described: Described) -> ReadyPrompt:
     looked_at = {f"look-{node_id}": look(node_id) for node_id, node in ready.items() if has_outputs(node, described)}
     left = tuple(name for name in absent if name in CANDIDATES)
     return ReadyPrompt({**ready, **looked_at}, tuple(name for name in absent if name not in left), left)
+
+
+def is_old(graph: Mapping[str, Any]) -> bool:
+    """Whether a graph holds nodes of the old pack; another pack's node may have a name of theirs."""
+    found = (recognise_ui_node(node) for node in ui_nodes(graph))
+    told = (recognise_api_node(node) for node in graph.values())
+    return any(isinstance(one, MigrationRule) or (one is not None and bool(one.why)) for one in (*found, *told))
+
+
+def ui_nodes(graph: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """All nodes of a workflow, its subgraphs' too."""
+    subgraphs = (graph.get("definitions") or {}).get("subgraphs") or ()
+    for nodes in (graph.get("nodes"), *(one.get("nodes") for one in subgraphs)):
+        yield from (node for node in nodes or () if isinstance(node, dict))
 
 
 def known_node(node: Mapping[str, Any], described: Described) -> dict[str, Any]:
