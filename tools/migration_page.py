@@ -69,20 +69,53 @@ weight types of the old pack's first version are linear, as there.
 
 | Who | What was run here | State |
 |---|---|---|
-| Krita AI Diffusion 0217cd2 | Prompts to its contract on a server: reference, three references, style and \
-composition, regions and inpainting, face, face and reference | Equal to this pack's own nodes |
+| Krita AI Diffusion 0217cd2 | Its own client and workflows, with its tooling nodes 5d3194f, inpaint nodes b32f293 and \
+preprocessors e8b689a, in its strict mode: it connects, finds SD1.5 and SDXL, and draws on both a reference, three \
+references, style, composition, all three kinds, a face, face and reference, regions with references; on SD1.5 it \
+fills, \
+expands and refines a selection. Prompts to its contract, in tests | Runs; in tests equal to this pack's own nodes |
 | SwarmUI 062407c | Prompts to its contract: file, preset, face by preset; its menus as it parses them | Equal to this \
-pack's own nodes |
-| Inspire Pack 1aef2c5 | Its regional nodes themselves, with a picture and with embeds; how its loader calls, in tests \
-| Equal to this pack's own nodes |
-| Impact Pack 727295b | Its wrapper for `IPAdapterApplySEGS` itself, out of its pack; the calls in tests | Equal to \
+pack's own nodes; the program was not run |
+| Inspire Pack 1aef2c5 | On a server its pipe, its model helper and a region with a mask and a picture; its regional \
+nodes with embeds, out of the server; how its loader calls, in tests | Runs; in tests equal to this pack's own nodes |
+| Impact Pack 727295b | On a server `IPAdapterApplySEGS` into its detailer, without its subpack and without feathering \
+the mask, for which this state of it does not fit the newest ComfyUI; the calls in tests | Runs; in tests equal to \
 this pack's own nodes |
-| Easy-Use 4de1ab3, Steerable-Motion 3c28833, art-venture 51ed4a0 | Their calls, by class, method and order, in \
-tests | Equal to this pack's own nodes; the packs were not run |
+| Easy-Use 4de1ab3 | On a server apply, chained, tiled, with a face; advanced, in a batch; embeds of two pictures; \
+style and composition; two regions and their params; the calls in tests \
+| Runs; in tests equal to this pack's own nodes |
+| Steerable-Motion 3c28833 | On a server its interpolation of two pictures, fed by the loader of a file; its calls, in \
+tests | Runs; its own copy of the old pack does the work |
+| art-venture 51ed4a0 | Its *IP Adapter Apply* on a server, with the module that it looks for by folder put in its \
+place | Runs; without that folder the pack does not offer its two IP-Adapter nodes |
 
-Not run here: the programs themselves, and whole graphs of these packs on a server. SwarmUI's branch for the old \
-pack's first version is not taken where these ids are there, and its last one, for laksjdjf's node `IPAdapter`, is \
-another pack's. Packs that import the old pack's module by its folder are not served.
+The programs and packs were run by hand, with random models, for one or two steps of a small picture. SwarmUI's branch \
+for the old pack's first version is not taken where these ids are there, and its last one, for laksjdjf's node \
+`IPAdapter`, is another pack's. Packs that import the old pack's module by its folder are not served.
+
+## Public graphs
+
+`python -m tools.old_graphs FOLDER` opens the graphs of a folder in ComfyUI's front end and asks its server whether \
+they \
+are valid there with this pack and without the old one. Nodes of other packs are taken as given, and files are taken \
+to \
+be there. Of 97 graphs from eight public repositories, 90 are valid after `python -m ipadapter.migrate`, and 61 as \
+they \
+are. Of the seven others, six have a required input of an old node without a link in the file itself, five of them for \
+a pack that links as a graph runs (Use Everywhere), and one asks for a pack of faces that this machine lacked. Of \
+the 36 \
+that are not valid as they are, 33 have nodes of version 1, which nothing answers to: use the command.
+
+| Repository | Graphs | Valid after the command |
+|---|---|---|
+| cubiq/ComfyUI_IPAdapter_plus 9d076a3 and, of version 1, d87b7ce | 23 | 22 |
+| cubiq/ComfyUI_Workflows 038cb77 | 3 | 3 |
+| banodoco/Steerable-Motion 3c28833 | 21 | 21 |
+| dseditor/ComfyuiWorkflows b2ea26f | 34 | 33 |
+| nerdyrodent/AVeryComfyNerd 3ad2862 | 9 | 4 |
+| purzbeats/purz-comfyui-workflows 27b2976 | 4 | 4 |
+| ltdrdata/ComfyUI-extension-tutorials 5c79ad0 | 2 | 2 |
+| Acly/comfyui-inpaint-nodes b32f293 | 1 | 1 |
 
 This page is written by `python -m tools.migration_page`.
 """
