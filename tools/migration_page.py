@@ -76,8 +76,8 @@ fills, \
 expands and refines a selection. Prompts to its contract, in tests | Runs; in tests equal to this pack's own nodes |
 | SwarmUI 062407c | Prompts to its contract: file, preset, face by preset; its menus as it parses them | Equal to this \
 pack's own nodes; the program was not run |
-| Inspire Pack 1aef2c5 | On a server its pipe, its model helper and a region with a mask and a picture; its regional \
-nodes with embeds, out of the server; how its loader calls, in tests | Runs; in tests equal to this pack's own nodes |
+| Inspire Pack 1aef2c5 | On a server its pipe, its model helper, a region with a mask and a picture, and one with a \
+colour and embeds; how its loader calls, in tests | Runs; in tests equal to this pack's own nodes |
 | Impact Pack 727295b | On a server `IPAdapterApplySEGS` into its detailer, without its subpack and without feathering \
 the mask, for which this state of it does not fit the newest ComfyUI; the calls in tests | Runs; in tests equal to \
 this pack's own nodes |
