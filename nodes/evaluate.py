@@ -47,8 +47,13 @@ def caption_inputs() -> list[io.Input]:
     ]
 
 
+def lines_in(texts: list[str]) -> list[str]:
+    """Every line that says something."""
+    return [line.strip() for text in texts for line in text.splitlines() if line.strip()]
+
+
 class EvaluateImagePrompt(Node):
-    """CLIP-I, CLIP-T and DINO-I of generated pictures."""
+    """CLIP-I, CLIP-T, DINO-I and more of generated pictures."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -77,6 +82,13 @@ class EvaluateImagePrompt(Node):
                     optional=True,
                     tooltip="A DINOv2 encoder from Load CLIP Vision, for a number that CLIP has no part in.",
                 ),
+                inputs.long_text(
+                    "measures",
+                    "What else to measure by, one a line: lpips and fid by their names, others with their file in "
+                    "models/clip_vision, as dinov3=FILE, dinov2=FILE, csd=FILE, pickscore=FILE, hpsv2=FILE, or "
+                    "vqascore=FOLDER.",
+                    optional=True,
+                ),
             ],
             outputs=[
                 io.String.Output("text", tooltip="The result for people."),
@@ -100,9 +112,11 @@ class EvaluateImagePrompt(Node):
         captions: list[str],
         caption_prefix: list[str],
         dino: list[ClipVisionModel] | None = None,
+        measures: list[str] | None = None,
     ) -> io.NodeOutput:
-        lines = [line.strip() for text in captions for line in text.splitlines() if line.strip()]
-        comparison = Comparison(single_pictures(generated), single_pictures(references), lines, caption_prefix[0])
-        made = evaluate(comparison, clip_name[0], architecture[0], dino[0] if dino else None)
+        said = lines_in(captions)
+        comparison = Comparison(single_pictures(generated), single_pictures(references), said, caption_prefix[0])
+        more = lines_in(measures or [])
+        made = evaluate(comparison, clip_name[0], architecture[0], dino[0] if dino else None, more)
         shown = ui.PreviewImage(made.plot, cls=cls).as_dict() | spoken(made.text)
         return io.NodeOutput(made.text, json.dumps(made.data, ensure_ascii=False, indent=1), made.plot, ui=shown)

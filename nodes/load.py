@@ -122,10 +122,10 @@ class JoinImageEncoders(Node):
         return io.Schema(
             node_id="JoinImageEncoders",
             display_name="Join Image Encoders",
-            category=CATEGORY,
+            category=LOADERS,
             description="Puts DINOv2-giant beside SigLIP, as InstantCharacter reads both. Connect the output to Encode "
             "Image Prompt; wherever else a CLIP_VISION can be used it is the SigLIP.",
-            search_aliases=["instantcharacter", "siglip", "dinov2", "clip vision", "image encoder"],
+            search_aliases=WORDS["JoinImageEncoders"],
             inputs=[
                 io.ClipVision.Input(
                     "siglip", tooltip="SigLIP so400m/14-384, from Load SigLIP Vision or Load CLIP Vision."

@@ -34,6 +34,10 @@ WORDS: dict[str, list[str]] = {
         "siglip, sigclip, clip vision, image encoder, flux ip adapter encoder",
         "图像编码器, 视觉编码器",
     ),
+    "JoinImageEncoders": split_words(
+        "instantcharacter, siglip, dinov2, clip vision, image encoder",
+        "图像编码器, 视觉编码器",
+    ),
     "LoadInsightFace": split_words(
         "insightface, face analysis, IPAdapterInsightFaceLoader, buffalo_l, antelopev2",
         "人脸识别, 人脸分析, 面部分析",

@@ -40,6 +40,7 @@ Tokenizer = Callable[[list[str]], Tensor]
 TEXT_PARTS = ("text_projection", "positional_embedding", "token_embedding.", "transformer.", "ln_final.", "cls_emb")
 FITS = {"shortest": Fit.CROP, "longest": Fit.PAD, "squash": Fit.STRETCH}
 OPENAI_WIDTHS = (768, 1024)  # of the image towers that OpenAI trained, all with QuickGELU
+LARGEST_SCALE = 100.0
 NOT_OPENAI_FILES = ("laion", "datacomp", "commonpool")
 
 
@@ -51,6 +52,7 @@ class TowerFile:
     visual: Tensors
     text: Tensors
     quick_gelu: bool  # the likelier of two activations that no tensor tells apart
+    scale: float
 
 
 class Towers(nn.Module):
@@ -78,6 +80,7 @@ class MetricEncoder:
     name: str
     architecture: Architecture
     towers: Towers
+    scale: float  # what its training multiplied cosines by
 
     @property
     def form(self) -> PixelFormat:
@@ -108,7 +111,7 @@ def open_towers(
         chosen = described_architecture(path, name) or detect_towers(file, progress)
     text = load_text(chosen, file, dtype) if file.text else None
     towers = Towers(load_tower(chosen, file.visual, name, dtype), text)
-    return MetricEncoder(name, chosen, towers.requires_grad_(False).eval())
+    return MetricEncoder(name, chosen, towers.requires_grad_(False).eval(), file.scale)
 
 
 def read_towers(path: Path, name: str) -> TowerFile:
@@ -123,7 +126,13 @@ def read_towers(path: Path, name: str) -> TowerFile:
             "both towers of an open_clip model."
         )
     quick = any(word in name.lower() for word in QUICK_GELU_FILES) or (theirs and is_openai(name, visual))
-    return TowerFile(name, copied(visual, name), copied(text_tensors(flat), name), quick)
+    return TowerFile(name, copied(visual, name), copied(text_tensors(flat), name), quick, scale_of(flat))
+
+
+def scale_of(flat: Tensors) -> float:
+    """The temperature a file was trained to, or CLIP's own bound where it does not say."""
+    scale = flat.get("logit_scale")
+    return float(scale.float().exp()) if scale is not None and scale.numel() == 1 else LARGEST_SCALE
 
 
 def is_openai(name: str, visual: Tensors) -> bool:

@@ -1,4 +1,4 @@
-"""CLIP-I, CLIP-T and DINO-I: how well pictures follow the image, and the caption, they were asked to follow.
+"""Metrics: how well pictures follow the image, and the caption, they were asked to follow.
 
 CLIP-I is the cosine of two image embeddings. CLIP-T is the cosine of an image and a caption embedding, and also
 CLIPScore, 2.5 · max(cos, 0) (Hessel et al., arXiv 2104.08718), in which the paper's Table 1 is given.
@@ -6,8 +6,9 @@ CLIPScore, 2.5 · max(cos, 0) (Hessel et al., arXiv 2104.08718), in which the pa
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from enum import Enum
 
 import torch
 from torch import Tensor
@@ -34,7 +35,10 @@ def unwatched(_: int) -> None:
 
 @dataclass(frozen=True)
 class Score:
-    """One picture's numbers. `clip_t` is a cosine; a picture without caption has neither it nor `clip_score`."""
+    """One picture's numbers. `clip_t` is a cosine; a picture without caption has neither it nor `clip_score`.
+
+    `more` has what other judges say, by metric.
+    """
 
     picture: int
     reference: int
@@ -43,13 +47,58 @@ class Score:
     clip_t: float | None
     clip_score: float | None
     dino_i: float | None
+    more: Mapping[str, float] = field(default_factory=dict)
+
+    def value(self, key: str) -> float | None:
+        """Its number by a metric, or None."""
+        return self.more.get(key, getattr(self, key, None))
+
+    @property
+    def data(self) -> dict[str, object]:
+        """For programs."""
+        made = asdict(self)
+        return {**made, **made.pop("more")}
+
+
+class Compared(str, Enum):
+    """What a picture is compared with."""
+
+    REFERENCE = "the reference"
+    CAPTION = "the caption"
+    SET = "all references"  # and only all pictures together
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One kind of number."""
+
+    key: str
+    label: str
+    compares: Compared
+    nearer_is_lower: bool = False
+
+    @property
+    def heading(self) -> str:
+        """For a table's column."""
+        return f"{self.label} ↓" if self.nearer_is_lower else self.label
 
 
 METRICS = {
-    "clip_i": "CLIP-I",
-    "clip_t": "CLIP-T (cosine)",
-    "clip_score": "CLIP-T (2.5 x cosine)",
-    "dino_i": "DINO-I",
+    metric.key: metric
+    for metric in (
+        Metric("clip_i", "CLIP-I", Compared.REFERENCE),
+        Metric("clip_t", "CLIP-T (cosine)", Compared.CAPTION),
+        Metric("clip_score", "CLIP-T (2.5 x cosine)", Compared.CAPTION),
+        Metric("dino_i", "DINO-I", Compared.REFERENCE),
+        Metric("dino_v3_i", "DINOv3-I", Compared.REFERENCE),
+        Metric("csd", "CSD", Compared.REFERENCE),
+        Metric("lpips", "LPIPS", Compared.REFERENCE, nearer_is_lower=True),
+        Metric("vqa_score", "VQAScore", Compared.CAPTION),
+        Metric("pick_score", "PickScore", Compared.CAPTION),
+        Metric("hps_v2", "HPS v2", Compared.CAPTION),
+        Metric("fid", "FID", Compared.SET, nearer_is_lower=True),
+        Metric("kid", "KID", Compared.SET, nearer_is_lower=True),
+    )
 }
 
 
@@ -160,19 +209,29 @@ def score_pictures(clip: Embedded, dino: Embedded | None, texts: Tensor | None, 
 
 def summarise_scores(scores: Sequence[Score]) -> dict[str, Estimate]:
     """The mean of every metric that was measured, with its interval over references."""
-    measured = {key: [score for score in scores if getattr(score, key) is not None] for key in METRICS}
-    return {
-        key: bootstrap_mean([getattr(score, key) for score in found], [score.reference for score in found])
-        for key, found in measured.items()
-        if found
-    }
+    return estimates((score.reference, key, score.value(key)) for score in scores for key in METRICS)
+
+
+def estimates(values: Iterable[tuple[Hashable, str, float | None]]) -> dict[str, Estimate]:
+    """The mean of every metric over what was measured, in the metrics' order, from (group, metric, number)."""
+    found: dict[str, list[tuple[Hashable, float]]] = {key: [] for key in METRICS}
+    for group, key, value in values:
+        if value is not None:
+            found[key].append((group, value))
+    return {key: mean_of_groups(pairs) for key, pairs in found.items() if pairs}
+
+
+def mean_of_groups(pairs: Sequence[tuple[Hashable, float]]) -> Estimate:
+    """A mean with its interval over groups."""
+    numbers = {group: index for index, group in enumerate(dict.fromkeys(group for group, _ in pairs))}
+    return bootstrap_mean([value for _, value in pairs], [numbers[group] for group, _ in pairs])
 
 
 def describe_scores(scores: Sequence[Score], encoder: str, prefix: str, dino: str | None) -> str:
     """The result for people, a line a metric."""
     references = len({score.reference for score in scores})
     lines = [f"{len(scores)} picture(s) of {references} reference(s), measured with {encoder}", ""]
-    lines += [f"{METRICS[key]}: {estimate}" for key, estimate in summarise_scores(scores).items()]
+    lines += [f"{METRICS[key].label}: {estimate}" for key, estimate in summarise_scores(scores).items()]
     lines += ["", "Intervals: bootstrap over references (percentile, 2000 resamples, seeded)."]
     if scores[0].clip_t is not None:
         lines.append(f'Captions: prefix "{prefix}".' if prefix else "Captions: as they are, without a prefix.")
@@ -188,6 +247,6 @@ def as_data(scores: Sequence[Score], encoder: str, prefix: str, dino: str | None
         "dino": dino,
         "prefix": prefix,
         "summary": {key: asdict(estimate) for key, estimate in summarise_scores(scores).items()},
-        "rows": [asdict(score) for score in scores],
+        "rows": [score.data for score in scores],
         "caveat": CAVEAT,
     }

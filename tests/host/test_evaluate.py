@@ -14,6 +14,7 @@ import folder_paths
 import open_clip
 import pytest
 import torch
+import torchvision
 from comfy.model_sampling import ModelSamplingDiscrete
 from diffusers import DDIMScheduler
 from pack.ipadapter.commands.evaluate.graph import DrawingRecipe
@@ -134,6 +135,36 @@ def test_dino_is_measured_with_the_hosts_class_token():
     cosines = torch.nn.functional.cosine_similarity(*(token.float() for token in tokens)).tolist()
     assert [row["dino_i"] for row in data["rows"]] == pytest.approx(cosines, abs=1e-4)
     assert "DINO-I: measured with dinov2 (518 px)." in text
+
+
+def test_other_judges_measure_what_clip_measured(encoders, hub):
+    """Each beside its reference, with files from the encoders' folder; fid over all."""
+    generated, references = batch(4), batch(2, seed=1)
+    measures = "hpsv2=small.safetensors\n\npickscore=small.safetensors\nlpips=squeeze"
+    text, data, plot, _ = measure([generated], [references], "\n".join(CAPTIONS), measures=[measures])
+    rows = data["rows"]
+    assert [row["hps_v2"] for row in rows] == pytest.approx([row["clip_t"] for row in rows], abs=0.2)
+    assert [row["pick_score"] for row in rows] == pytest.approx([row["clip_t"] / 0.07 for row in rows], rel=1e-3)
+    assert len({row["lpips"] for row in rows}) == 4 and all(row["lpips"] > 0 for row in rows)
+    assert "LPIPS: " in text and "Measured too with PickScore (small.safetensors)." in text
+    assert data["summary"]["lpips"]["groups"] == 2 and data["sets"] == {}
+    assert data["judges"][-1] == "LPIPS (squeeze)" and plot.shape[-1] == 3
+    same = measure([references], [references], measures=["lpips=squeeze"])[1]
+    assert [row["lpips"] for row in same["rows"]] == pytest.approx([0, 0], abs=1e-6)
+    assert "no measure 'ssim'" in refusal(measure, [generated], [references], measures=["ssim"])
+    assert "'gone.pth' is not in the model folder" in refusal(
+        measure, [generated], [references], measures=["csd=gone.pth"]
+    )
+
+
+@pytest.fixture
+def hub(tmp_path, monkeypatch) -> None:
+    """torch's own cache with random weights of LPIPS' smallest network, which would else be fetched."""
+    folder = tmp_path / "hub" / "checkpoints"
+    folder.mkdir(parents=True)
+    monkeypatch.setattr(torch.hub, "_hub_dir", str(folder.parent))
+    torch.manual_seed(0)
+    torch.save(torchvision.models.squeezenet1_1().state_dict(), folder / "squeezenet1_1-b8a52dc0.pth")
 
 
 def test_an_encoder_that_is_no_dino_is_refused():
