@@ -233,8 +233,12 @@ class Client:
 
     async def upload(self, image: Path, name: str | None = None) -> StoredFile:
         """Put an image into the server's input folder, under this name or its own."""
+        return await self.upload_bytes(image.read_bytes(), name or image.name)
+
+    async def upload_bytes(self, image: bytes, name: str) -> StoredFile:
+        """Put an image's data into the server's input folder."""
         form = aiohttp.FormData()
-        form.add_field("image", image.read_bytes(), filename=name or image.name)
+        form.add_field("image", image, filename=name)
         form.add_field("overwrite", "true")
         return StoredFile.read({"type": "input", **await self._json("POST", "upload/image", data=form)})
 

@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 
 from tools.environment import LAYOUT
 from tools.standins.adapters import image_attention_shapes
-from tools.standins.noise import Noise, fill
+from tools.standins.noise import Noise, fill, shapes_of
 from tools.standins.unets import SD15
 
 VIT_H = "CLIP-ViT-H-14-laion2B-s32B-b79K.safetensors"  # a stand-in
@@ -89,6 +89,25 @@ def write_lora(path: Path) -> None:
     path.symlink_to(LAYOUT.models / "loras" / "stand-in_sd15.safetensors")
 
 
+def write_style_model(path: Path) -> None:
+    """T2I-Adapter's style adapter, in the one size that the host knows."""
+    from comfy.t2i_adapter.adapter import StyleAdapter
+
+    with torch.device("meta"):
+        shapes = shapes_of(StyleAdapter(1024, 768, 8, 3, 8))
+    save_file(fill(shapes, Noise.seeded(3)), path)
+
+
+def write_shuffle(path: Path) -> None:
+    """Told from another ControlNet by its name alone."""
+    path.symlink_to(LAYOUT.models / "controlnet" / "control_v11p_sd15_canny_fp16.safetensors")
+
+
+def write_variations(path: Path) -> None:
+    """What is trained in SD Image Variations has the shapes of SD 1.5."""
+    path.symlink_to(LAYOUT.models / "checkpoints" / "v1-5-pruned-emaonly-fp16.safetensors")
+
+
 def write_composition(path: Path) -> None:
     """Told from a plus adapter by its name alone."""
     path.symlink_to(LAYOUT.models / "ipadapter" / "ip-adapter-plus_sd15.safetensors")
@@ -103,6 +122,9 @@ WRITERS: dict[str, Callable[[Path], None]] = {
     "ipadapter/empty.safetensors": write_empty,
     "ipadapter/pickle.bin": write_pickle,
     "ipadapter/lora.safetensors": write_lora,
+    "checkpoints/sd-clip-vit-l14-img-embed_ema_only.safetensors": write_variations,
+    "controlnet/control_v11e_sd15_shuffle.safetensors": write_shuffle,
+    "style_models/t2iadapter_style_sd14v1.safetensors": write_style_model,
     "ipadapter/ip_plus_composition_sd15.safetensors": write_composition,
 }
 

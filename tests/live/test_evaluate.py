@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 from pack.ipadapter.commands.evaluate.command import main
-from pack.ipadapter.commands.evaluate.graph import DrawingRecipe, build_graph
-from pack.ipadapter.commands.evaluate.rows import Key, ResultRow, ResultTable, repair
+from pack.ipadapter.commands.evaluate.graph import DrawingRecipe
+from pack.ipadapter.commands.evaluate.methods import METHODS, ComparedMethod
+from pack.ipadapter.commands.evaluate.rows import METHOD, RESULT_COLUMNS, Key, ResultRow, ResultTable, repair
 from pack.ipadapter.server.client import ExecutionFailedError
 from PIL import Image
 from safetensors.torch import load_file, save_file
@@ -188,11 +189,70 @@ def test_the_built_in_graph_runs_and_a_missing_model_is_said(
     assert "ComfyUI could not draw 'blue.jpg'" in said and "'none.safetensors'" in said
 
 
-def test_the_built_in_graph_is_one_the_server_takes(studio: Studio) -> None:
+@pytest.mark.parametrize("method", [method for method in METHODS if method.build], ids=lambda method: method.name)
+def test_every_methods_graph_is_one_the_server_takes(studio: Studio, method: ComparedMethod) -> None:
+    """Its nodes, their inputs, and what goes from one to the other."""
     described = studio.ask(lambda client: client.object_info())
-    for node in build_graph(DrawingRecipe()).values():
+    graph = method.build(DrawingRecipe(), {need.what: "a file" for need in method.needs})
+    for node in graph.values():
         wanted = described[node["class_type"]]["input"]
-        assert set(wanted["required"]) <= set(node["inputs"]) <= {*wanted["required"], *wanted.get("optional", {})}
+        every = {**wanted["required"], **wanted.get("optional", {})}
+        assert set(wanted["required"]) <= set(node["inputs"]) <= set(every)
+        for name, link in node["inputs"].items():
+            if isinstance(link, list):
+                assert described[graph[link[0]]["class_type"]]["output"][link[1]] in every[name][0].split(",")
+
+
+def test_methods_are_drawn_beside_each_other_by_several_servers(
+    studio: Studio, folder: Path, tmp_path: Path, capsys
+) -> None:
+    """Here one server under two addresses: rows by method, the paper's numbers, why one is not drawn, and a sheet."""
+    out = tmp_path / "rows.csv"
+    small = (
+        "--steps",
+        "1",
+        "--size",
+        str(SIDE),
+        "--seeds",
+        "1",
+        "--server",
+        studio.server.url.replace("127.0.0.1", "localhost"),
+    )
+    chosen = ("--methods", "t2i-style,shuffle,variations,uni-controlnet")
+    assert main(command(studio, folder, out, *small, *chosen)) == 0, capsys.readouterr().err
+    said = capsys.readouterr().out
+    rows = repair(out, [*RESULT_COLUMNS, METHOD])
+    names = ["variations", "t2i-style", "shuffle"]
+    assert [(row.method, row.image) for row in rows] == [(name, image) for name in names for image in sorted(IMAGES)]
+    assert len({row.clip_i for row in rows}) == 6
+    assert "6 picture(s) of 2 image(s)" in said and "| ControlNet Shuffle              | 361M " in said
+    assert "- uni-controlnet is not drawn: ComfyUI has no node" in said
+    pictures = sorted(path.relative_to(tmp_path / "rows.csv.pictures").as_posix() for path in tmp_path.rglob("*.0.png"))
+    assert pictures == sorted(f"{name}/{image}.0.png" for name in names for image in IMAGES)
+    with Image.open(tmp_path / "rows.csv.png") as sheet:
+        assert sheet.width > 4 * 64 and sheet.height > 2 * 64
+    assert main(command(studio, folder, out, *small, *chosen)) == 0 and len(repair(out, [*RESULT_COLUMNS, METHOD])) == 6
+
+
+def test_two_processes_make_the_rows_of_one(studio: Studio, folder: Path, tmp_path: Path, capsys) -> None:
+    """Each takes its share, and the table is whole."""
+    flow = str(workflow(studio, tmp_path))
+    tables = [tmp_path / name for name in ("one.csv", "two.csv")]
+    words = [command(studio, folder, table, "--seeds", "2", "--workflow", flow) for table in tables]
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    done = subprocess.run(
+        [*launch, "-m", "ipadapter.evaluate", *words[1]],
+        cwd=LAYOUT.root,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+    )
+    assert done.returncode == 0, done.stderr
+    assert main(words[0]) == 0, capsys.readouterr().err
+    one, two = map(repair, tables)
+    assert [row.key for row in two] == [row.key for row in one] and numbers(two) == numbers(one)
+    assert capsys.readouterr().out.strip() in done.stdout
+    assert not list(tmp_path.glob("*.part*"))
 
 
 def measured(studio: Studio, graph: Graph, captions: str) -> tuple[Graph, str, str]:

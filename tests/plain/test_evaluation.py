@@ -7,21 +7,31 @@ import csv
 import json
 import subprocess
 import sys
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
+from threading import Barrier
 from typing import Any
 
+import numpy as np
 import pytest
-import torch
 from pack.ipadapter.commands.evaluate.arguments import read_evaluation_request
-from pack.ipadapter.commands.evaluate.command import main
+from pack.ipadapter.commands.evaluate.command import main, refuse_unlike_settings
+from pack.ipadapter.commands.evaluate.crew import Alone, Crew, merge, open_tables, own_servers, share_of
 from pack.ipadapter.commands.evaluate.drawer import Drawer, compared_by, shaping
 from pack.ipadapter.commands.evaluate.folder import open_image, read_folder
 from pack.ipadapter.commands.evaluate.graph import DrawingRecipe, build_graph, make_template
+from pack.ipadapter.commands.evaluate.methods import METHODS
 from pack.ipadapter.commands.evaluate.rows import RESULT_COLUMNS, ResultRow, ResultTable
-from pack.ipadapter.commands.evaluate.run import remaining, wanted
+from pack.ipadapter.commands.evaluate.run import picture_name, remaining, wanted
 from pack.ipadapter.commands.evaluate.score import Scorer
-from pack.ipadapter.commands.evaluate.summary import TABLE_1, describe_results
+from pack.ipadapter.commands.evaluate.shuffle import shuffle_content
+from pack.ipadapter.commands.evaluate.summary import TABLE_1, MeasuredWith, Systems, describe_results
+from pack.ipadapter.commands.evaluate.systems import System, chosen_methods, find_systems
 from pack.ipadapter.encoders.two_towers import open_towers
+from pack.ipadapter.evaluation.distributions import Distances
+from pack.ipadapter.evaluation.judges import ClipJudge
 from pack.ipadapter.evaluation.metrics import embed_captions, embed_pictures
 from pack.ipadapter.files.captions import read_text
 from pack.ipadapter.host.pictures import from_pil
@@ -32,6 +42,7 @@ from tests.refusals import refusal
 
 ROOT = Path(__file__).resolve().parents[2]
 SETTINGS = {"encoder": "a", "steps": 50}
+SYSTEM = System("", make_template(build_graph(DrawingRecipe())))
 
 
 def image(path: Path, size: tuple[int, int] = (40, 30), colour: str = "red") -> Path:
@@ -280,9 +291,13 @@ def test_what_has_a_row_is_not_made_again(tmp_path):
     for name in ("a.png", "b.png"):
         image(tmp_path / name)
     items = read_folder(tmp_path, with_captions=False)
-    keys = wanted(items, (0, 1))
-    left = remaining(items, (0, 1), {keys[0], keys[1], keys[3]})
-    assert [(work.item.name, work.seeds) for work in left] == [("b.png", (0,))]
+    systems = [SYSTEM, replace(SYSTEM, name="other")]
+    keys = wanted(items, (0, 1), systems)
+    left = remaining(items, (0, 1), systems, {*keys} - {keys[2], keys[4]})
+    assert [(work.system.name, work.item.name, work.seeds) for work in left] == [
+        ("", "b.png", (0,)),
+        ("other", "a.png", (0,)),
+    ]
 
 
 def test_an_image_prompt_is_known_by_its_picture_and_captions(tmp_path):
@@ -353,7 +368,9 @@ DRAWER = Drawer({"ip-adapter_sd15.safetensors": ("ab" * 32,)}, None, (), tells=T
 def settings(folder: Path, drawer: Drawer, *more: str) -> dict[str, Any]:
     encoder = folder / "e"
     encoder.touch()
-    return read_evaluation_request([str(folder), "--encoder", str(encoder), *more]).settings(drawer)
+    request = read_evaluation_request([str(folder), "--encoder", str(encoder), *more])
+    assert request.template is not None
+    return request.settings(drawer, [System("", request.template)])
 
 
 def differing(one: dict[str, Any], two: dict[str, Any]) -> set[str]:
@@ -388,15 +405,14 @@ def test_of_a_servers_options_those_that_shape_numbers_count():
 def test_scores_are_means_over_all_captions(tmp_path):
     encoder = open_towers(saved(tmp_path / "clip.safetensors", ours_model().state_dict()), "clip.safetensors")
     (item,) = read_folder(captioned(tmp_path / "images"))
-    scorer = Scorer(encoder, torch.device("cpu"), "")
     picture = Image.effect_noise((50, 40), 80).convert("RGB")
-    made = scorer.measure(picture, scorer.target(item))
+    made = Scorer(ClipJudge(encoder)).against(item)(picture)
     image_vector = embed_pictures(encoder, [from_pil(picture)])
     reference = embed_pictures(encoder, [from_pil(open_image(item.path))])
     cosines = image_vector @ embed_captions(encoder, item.captions).T
-    assert made.clip_i == pytest.approx((image_vector @ reference.T).item(), abs=1e-6)
-    assert made.clip_t == pytest.approx(cosines.mean().item(), abs=1e-6)
-    assert made.clip_score == pytest.approx(2.5 * cosines.clamp(min=0).mean().item(), abs=1e-6)
+    assert made["clip_i"] == pytest.approx((image_vector @ reference.T).item(), abs=1e-6)
+    assert made["clip_t"] == pytest.approx(cosines.mean().item(), abs=1e-6)
+    assert made["clip_score"] == pytest.approx(2.5 * cosines.clamp(min=0).mean().item(), abs=1e-6)
 
 
 def captioned(folder: Path) -> Path:
@@ -407,13 +423,230 @@ def captioned(folder: Path) -> Path:
 
 def test_the_summary_stands_beside_the_papers_table():
     rows = [ResultRow(f"{n // 4}.jpg", n % 4, 0.8 + n / 100, 0.23, 0.575, 5, 1.0, "0" * 16) for n in range(8)]
-    text = describe_results(rows, "ViT-L-14-quickgelu", "")
+    text = describe_results(rows, MeasuredWith("ViT-L-14-quickgelu"))
     assert "8 picture(s) of 2 image(s)" in text and "95 % interval" in text
     assert "0.575" in text and "score high on CLIP metrics" in text and "not comparable" not in text
     assert all(f"{one.clip_t:.3f}" in text and f"{one.clip_i:.3f}" in text for one in TABLE_1)
-    assert "not comparable with Table 1" in describe_results(rows, "ViT-B-32", "")
-    without = describe_results([ResultRow("a", 0, 0.8, None, None, 0, 1.0, "0" * 16)], "ViT-B-32", "")
+    assert "not comparable with Table 1" in describe_results(rows, MeasuredWith("ViT-B-32"))
+    without = describe_results([ResultRow("a", 0, 0.8, None, None, 0, 1.0, "0" * 16)], MeasuredWith("ViT-B-32"))
     assert "| this run" in without and "no interval" in without
+
+
+def test_methods_stand_in_rows_beside_the_papers_numbers():
+    """A row each, those that were not drawn too, and why."""
+    rows = [
+        ResultRow(f"{n // 2}.jpg", n % 2, value + n / 100, 0.2, 0.5, 5, 1.0, "0" * 16, name, {"csd": 0.3, "lpips": 0.7})
+        for name, value in (("ip-adapter", 0.8), ("shuffle", 0.6))
+        for n in range(4)
+    ]
+    systems = Systems(chosen_methods("shuffle,ip-adapter,uni-controlnet"), {"uni-controlnet": "no node"}, {})
+    text = describe_results(rows, MeasuredWith("ViT-L-14-quickgelu", "", ["CLIP", "CSD (a file)"]), systems)
+    lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines() if line.startswith("|")]
+    heads = ["method", "trainable", "CLIP-T", "CLIP-I", "CSD", "LPIPS ↓", "CLIP-T [paper]", "CLIP-I [paper]"]
+    assert lines[0] == heads and [line[0] for line in lines[2:]] == [
+        "ControlNet Shuffle",
+        "IP-Adapter",
+        "Uni-ControlNet (Global Control)",
+    ]
+    assert (
+        lines[2][3].startswith("0.615 (")
+        and lines[3][3].startswith("0.815 (")
+        and lines[3][4] == "0.300 (0.300 … 0.300)"
+    )
+    assert lines[2][-2:] == ["0.421", "0.616"] and lines[4] == [lines[4][0], "47M", *"----", "0.506", "0.736"]
+    assert "- uni-controlnet is not drawn: no node." in text and "Measured too with CSD (a file)." in text
+    assert "this run has 2 image(s) with 2 each" in text
+    far = Systems(chosen_methods("shuffle"), {}, {"shuffle": Distances(12.345, 0.01, 4, 2)})
+    assert "FID ↓" in describe_results(rows[4:], MeasuredWith("a"), far) and "12.35" in describe_results(
+        rows[4:], MeasuredWith("a"), far
+    )
+
+
+def benchmark(folder: Path) -> Path:
+    """DreamBench++'s layout."""
+    for place, texts in (
+        ("live_subject/animal/00", "a cat\na cat in snow\na cat, oil\n"),
+        ("style/03", "ink\na town\n"),
+    ):
+        image(folder / "images" / f"{place}.jpg", colour="red")
+        text = folder / "captions" / f"{place}.txt"
+        text.parent.mkdir(parents=True)
+        text.write_text(texts)
+    return folder
+
+
+def test_a_benchmarks_texts_are_drawn_and_its_categories_have_rows(tmp_path):
+    items = read_folder(benchmark(tmp_path))
+    assert [(item.name, item.text, item.captions) for item in items] == [
+        ("live_subject/animal/00.jpg", "a cat in snow", ("a cat in snow",)),
+        ("live_subject/animal/00.jpg", "a cat, oil", ("a cat, oil",)),
+        ("style/03.jpg", "a town", ("a town",)),
+    ]
+    assert len({picture_name("m", item, 0) for item in items}) == 3 and len(wanted(items, (0,), [SYSTEM])) == 3
+    filled = SYSTEM.template.fill("x", 0, items[0].text)
+    assert filled["positive"]["inputs"]["text"] == "a cat in snow" and filled["negative"]["inputs"]["text"] == ""
+    assert [item.text for item in read_folder(tmp_path, limit=1)] == ["a cat in snow", "a cat, oil"]
+    rows = [ResultRow(item.name, 0, 0.5, 0.2, 0.5, 1, 1.0, item.content) for item in items]
+    text = describe_results(rows, MeasuredWith("a"))
+    assert "| live_subject/animal | this run | 2 " in text and "| style               | this run | 1 " in text
+    assert "3 picture(s) of 2 image(s)" in text
+    (tmp_path / "captions" / "style" / "03.txt").write_text("ink\n")
+    assert "'style/03.jpg' has no text to draw with: 'captions/style/03.txt' needs" in refusal(read_folder, tmp_path)
+
+
+def test_other_judges_have_columns_of_their_own_that_come_back(tmp_path):
+    made = ResultRow("a.png", 0, 0.5, None, None, 0, 1.0, "0" * 16, "shuffle", {"csd": 0.25, "lpips": 0.125})
+    for name in ("rows.csv", "rows.parquet"):
+        table = ResultTable(tmp_path / name, ("method", "csd", "lpips"))
+        table.open(SETTINGS)
+        table.add(made)
+        table.close()
+        again = ResultTable(tmp_path / name, ("method", "csd", "lpips"))
+        again.open(SETTINGS)
+        assert again.rows == [made]
+    assert (tmp_path / "rows.csv").read_text().splitlines()[0] == ",".join([*RESULT_COLUMNS, "method", "csd", "lpips"])
+
+
+# Methods
+
+
+def listed(**files: list[str]) -> dict[str, Any]:
+    """How a server describes loaders, by what they list; half of them in the newer form."""
+    inputs = {need.loader: need.input for method in METHODS for need in method.needs}
+    made = {}
+    for loader, names in files.items():
+        more = {"clip_name1": [names], "clip_name2": [names]} if loader == "DualCLIPLoader" else {}
+        made[loader] = {"input": {"required": {inputs[loader]: ["COMBO", {"options": names}], **more}}}
+    return made
+
+
+def test_a_method_draws_where_the_server_has_its_files_and_says_what_it_lacks():
+    described = listed(
+        CheckpointLoaderSimple=["sd_xl.safetensors", "v1-5-pruned-emaonly-fp16.safetensors"],
+        LoadIPAdapter=["sub/ip-adapter_sd15.safetensors", "ip-adapter_sd15.safetensors", "ip-adapter_sdxl.safetensors"],
+        CLIPVisionLoader=["CLIP-ViT-H-14-laion2B-s32B-b79K.safetensors"],
+        StyleModelLoader=["t2iadapter_style_sd14v1.pth"],
+    )
+    found = find_systems(chosen_methods("all"), DrawingRecipe(steps=3), described)
+    assert [system.name for system in found.systems] == ["ip-adapter"]
+    graph = found.systems[0].template.prompt
+    assert graph["adapter"]["inputs"]["ip_adapter_name"] == "ip-adapter_sd15.safetensors"
+    assert graph["sample"]["inputs"]["steps"] == 3
+    assert "no file for CLIPVisionLoader whose name has vit-large-patch14." in found.left_out["t2i-style"]
+    assert "Karlo" in found.left_out["open-unclip"] and set(found.left_out) == {m.name for m in METHODS} - {
+        "ip-adapter"
+    }
+    assert "can draw none of the methods (shuffle: " in refusal(
+        find_systems, chosen_methods("shuffle"), DrawingRecipe(), described
+    )
+    assert "--methods has no 'dreambooth': choose all, or of unclip" in refusal(chosen_methods, "dreambooth")
+
+
+def test_every_row_of_the_papers_table_is_a_method():
+    assert {method.paper for method in METHODS} - {""} == {row.name for row in TABLE_1}
+    assert all(bool(method.build) != bool(method.cannot) for method in METHODS)
+
+
+def test_shuffled_content_has_the_same_colours_at_other_places():
+    ramp = np.tile(np.arange(256, dtype=np.uint8), (192, 1))
+    picture = Image.fromarray(np.stack([ramp, ramp.T[:192, :192].mean() + 0 * ramp, 255 - ramp], -1).astype(np.uint8))
+    made, again = shuffle_content(picture), shuffle_content(picture)
+    pixels, before = (np.asarray(one).astype(int) for one in (made, picture))
+    assert made.size == picture.size and np.array_equal(pixels, np.asarray(again))
+    assert np.abs(pixels[..., 0] + pixels[..., 2] - 255).max() <= 1  # colours go together
+    assert np.abs(pixels - before).mean() > 20 and np.abs(np.diff(pixels[..., 0], axis=1)).max() < 16  # smoothly
+    assert pixels[..., 0].min() < 8 and pixels[..., 0].max() > 247
+
+
+# Several servers and processes
+
+
+class Two:
+    """One of two processes, which hand each other what they have when both have come."""
+
+    def __init__(self, index: int, barrier: Barrier, desk: dict[int, list[Any]]) -> None:
+        self.index, self.count, self.barrier, self.desk = index, 2, barrier, desk
+
+    def gather(self, own: Sequence[Any]) -> list[Any]:
+        self.barrier.wait(10)
+        self.desk[self.index] = list(own)
+        self.barrier.wait(10)
+        return [*self.desk[0], *self.desk[1]]
+
+    def device(self, asked: str) -> str:
+        return asked
+
+
+def work_of(path: Path, keys: list[ResultRow], crew: Crew, stop_after: int | None = None) -> list[ResultRow]:
+    """What a process does with a table: its share of the rows that nobody has made, and all rows at the end."""
+    table = open_tables(path, (), SETTINGS, crew)
+    left = [one for one in keys if one.key not in table.done]
+    for one in share_of(left, crew)[:stop_after]:
+        table.add(one)
+    if stop_after is None:
+        merge(table, crew)
+        if crew.index == 0:
+            table.arrange([one.key for one in keys])
+    return table.rows
+
+
+def by_two(path: Path, keys: list[ResultRow], stop_after: int | None = None) -> tuple[list[ResultRow], list[ResultRow]]:
+    barrier, desk = Barrier(2), dict[int, list[Any]]()
+    with ThreadPoolExecutor(2) as pool:
+        jobs = [pool.submit(work_of, path, keys, Two(index, barrier, desk), stop_after) for index in (0, 1)]
+        return jobs[0].result(), jobs[1].result()
+
+
+def test_the_rows_are_the_same_whatever_the_number_of_processes(tmp_path):
+    """Begun by two that were killed, gone on with by one and by two."""
+    rows = [row(f"{n // 2}.jpg", n % 2, n / 7) for n in range(9)]
+    assert work_of(tmp_path / "one.csv", rows, Alone()) == rows
+    first, second = by_two(tmp_path / "two.csv", rows, stop_after=2)
+    assert len(first) == len(second) == 2 and (tmp_path / "two.csv.part1.csv").exists()
+    made, _ = by_two(tmp_path / "two.csv", rows)
+    assert made == rows
+    assert {path.name for path in tmp_path.iterdir()} == {
+        f"{name}.csv{ending}" for name in ("one", "two") for ending in ("", ".settings.json")
+    }
+    by_two(tmp_path / "three.csv", rows, stop_after=3)
+    assert work_of(tmp_path / "three.csv", rows, Alone()) == rows
+    assert (
+        (tmp_path / "three.csv").read_bytes()
+        == (tmp_path / "one.csv").read_bytes()
+        == (tmp_path / "two.csv").read_bytes()
+    )
+
+
+def test_what_another_run_left_in_a_part_is_not_mixed_in(tmp_path):
+    by_two(tmp_path / "rows.csv", [row("a", 0), row("b", 0)], stop_after=1)
+    (tmp_path / "rows.csv").unlink()
+    said = refusal(open_tables, tmp_path / "rows.csv", (), SETTINGS | {"steps": 20}, Alone())
+    assert "'rows.csv.part1.csv' was begun with steps 50, now 20" in said
+
+
+def test_servers_are_dealt_to_processes():
+    two = [Two(index, Barrier(2), {}) for index in (0, 1)]
+    assert [own_servers(["a", "b", "c"], crew) for crew in two] == [["a", "c"], ["b"]]
+    assert [own_servers(["a"], crew) for crew in two] == [["a"], ["a"]]
+
+
+def test_servers_that_would_draw_otherwise_are_refused():
+    other = Drawer({"ip-adapter_sd15.safetensors": ("cd" * 32,)}, None, (), tells=True)
+    assert DRAWER.differs_from(other) == "'ip-adapter_sd15.safetensors' is not the same file"
+    assert DRAWER.differs_from(replace(DRAWER, options=("--fast",))) == "their options or packs are not the same"
+    assert DRAWER.differs_from(DRAWER) is None
+    assert "they differ in steps" in refusal(refuse_unlike_settings, [SETTINGS, SETTINGS | {"steps": 3}])
+
+
+def test_what_does_not_go_together_on_the_command_line_is_refused(tmp_path):
+    words = [str(tmp_path), "--encoder", "e"]
+    assert "--methods and --workflow both say" in refusal(
+        read_evaluation_request, [*words, "--methods", "all", "--workflow", "a.json"]
+    )
+    assert "there is no measure 'ssim'" in refusal(read_evaluation_request, [*words, "--measure", "ssim"])
+    request = read_evaluation_request([*words, "--server", "http://a", "--server", "http://b", "--methods", "shuffle"])
+    assert request.urls == ("http://a", "http://b") and request.pictures == Path("evaluation.csv.pictures")
+    assert read_evaluation_request([*words, "--measure", "csd=c.pth", "--measure", "lpips"]).columns == ("csd", "lpips")
 
 
 def test_without_a_server_the_command_says_so_in_a_sentence(tmp_path, capsys):

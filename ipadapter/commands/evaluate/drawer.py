@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...errors import IPAdapterError
-from ...server.client import Client, ClientError, RequestRefusedError, connect
+from ...server.client import Client, ClientError, Json, RequestRefusedError, connect
 from .graph import ApiGraph
 
 FINDERS = ("FindIPAdapter", "LegacyIPAdapterFaceIDLoader")  # nodes that look for their files themselves
@@ -24,6 +24,37 @@ class Drawer:
     findable: str | None  # another text whenever nodes that look for files may find others; None without such nodes
     options: tuple[str, ...]
     tells: bool  # whether the server has this pack, which is what tells contents
+
+    def differs_from(self, other: Drawer) -> str | None:
+        """What two servers do not have in common, or None."""
+        files = [
+            name for name in {**self.contents, **other.contents} if self.contents.get(name) != other.contents.get(name)
+        ]
+        if files:
+            return f"'{min(files)}' is not the same file"
+        return "their options or packs are not the same" if self != other else None
+
+
+async def ask_drawers(urls: Sequence[str], prompt: ApiGraph, told: Callable[[str], None]) -> Drawer:
+    """Ask several servers. Raises IPAdapterError where they would not draw the same."""
+    first, *others = [await ask_drawer(url, prompt, told) for url in urls]
+    for url, other in zip(urls[1:], others, strict=True):
+        if difference := first.differs_from(other):
+            raise IPAdapterError(
+                f"{urls[0]} and {url} would not draw the same: {difference}; give them the same files and options."
+            )
+    return first
+
+
+async def ask_nodes(url: str, classes: Sequence[str]) -> Json:
+    """How a server describes some of its nodes; those it does not have are left out."""
+    async with connect(url) as client:
+        await greet(client)
+        try:
+            described = await client.object_info()
+        except ClientError as error:
+            raise IPAdapterError(f"ComfyUI does not describe its nodes: {error}") from error
+    return {name: described[name] for name in classes if name in described}
 
 
 async def ask_drawer(url: str, prompt: ApiGraph, told: Callable[[str], None]) -> Drawer:

@@ -12,6 +12,7 @@ from pathlib import Path
 from PIL import Image, ImageOps
 
 from ...errors import IPAdapterError
+from ...files.captions import lines_of, read_text
 from ...files.pictures import PICTURE_ENDINGS, is_picture
 from ...images.pixels import LONGEST_RATIO, SMALLEST_SIDE
 from ...numbers import shorten
@@ -19,6 +20,7 @@ from ..naming import name_some
 from .captions import Captions, coco_captions, json_captions, table_captions, text_captions
 
 PAPERS_SPLIT = "val2017"
+BENCHMARK_IMAGES, BENCHMARK_TEXTS = "images", "captions"
 
 CAPTION_READERS: dict[str, Callable[[Path], Captions]] = {
     "captions.json": json_captions,
@@ -29,14 +31,25 @@ CAPTION_READERS: dict[str, Callable[[Path], Captions]] = {
 
 @dataclass(frozen=True)
 class CaptionedImage:
-    """One image prompt: its file, and what people said it shows."""
+    """One image prompt: its file, and what people said it shows.
+
+    In a benchmark, which has a text prompt beside it: `place` is where it is in its folders, by which its category is
+    known, and the caption is the text that is drawn with.
+    """
 
     path: Path
     captions: tuple[str, ...]
+    place: str = ""
+    text: str | None = None
 
     @property
     def name(self) -> str:
-        return self.path.name
+        return self.place or self.path.name
+
+    @property
+    def file_stem(self) -> str:
+        """For the names of its pictures: its own, and its text's where several texts are drawn with one image."""
+        return self.name if self.text is None else f"{self.name.replace('/', '-')}.{self.content[:6]}"
 
     @cached_property
     def content(self) -> str:
@@ -61,6 +74,8 @@ def read_folder(folder: Path, with_captions: bool = True, limit: int | None = No
     """
     if not folder.is_dir():
         raise IPAdapterError(f"'{folder}' is not a folder: give one with images and their captions.")
+    if is_benchmark(folder):
+        return read_benchmark(folder, limit)
     source = find_source(folder)
     images = images_in(source.folder)[:limit]
     refuse_unusable_images(images)
@@ -69,6 +84,42 @@ def read_folder(folder: Path, with_captions: bool = True, limit: int | None = No
     captions = text_captions(images) | source.captions
     refuse_missing([image.name for image in images if not any(captions.get(image.name, ()))])
     return [CaptionedImage(image, tuple(captions[image.name])) for image in images]
+
+
+def is_benchmark(folder: Path) -> bool:
+    """Whether it is laid out as DreamBench++ is: pictures in folders by category, and a text for each."""
+    return (folder / BENCHMARK_IMAGES).is_dir() and (folder / BENCHMARK_TEXTS).is_dir()
+
+
+def read_benchmark(folder: Path, limit: int | None = None) -> list[CaptionedImage]:
+    """DreamBench++'s layout: `images/CATEGORY/00.jpg` with `captions/CATEGORY/00.txt`, whose first line is what the
+    picture shows and whose other lines are the texts to draw with, each an item of its own.
+    """
+    root = folder / BENCHMARK_IMAGES
+    images = [path for path in sorted(root.rglob("*")) if path.is_file() and is_picture(path.relative_to(root))][:limit]
+    if not images:
+        raise IPAdapterError(f"'{root}' holds no images ({', '.join(sorted(PICTURE_ENDINGS))}).")
+    refuse_unusable_images(images)
+    return [item for image in images for item in texts_for(image, folder)]
+
+
+def texts_for(image: Path, folder: Path) -> list[CaptionedImage]:
+    """An image with each of its texts. Raises IPAdapterError where it has none."""
+    place = image.relative_to(folder / BENCHMARK_IMAGES)
+    file = (folder / BENCHMARK_TEXTS / place).with_suffix(".txt")
+    lines = lines_of(read_text(file)) if file.is_file() else []
+    if len(lines) < 2:
+        needed = file.relative_to(folder).as_posix()
+        raise IPAdapterError(
+            f"'{place.as_posix()}' has no text to draw with: '{needed}' needs a line with what it shows and a line for "
+            "each text."
+        )
+    return [CaptionedImage(image, (text,), place.as_posix(), text) for text in lines[1:]]
+
+
+def category_of(image: str) -> str:
+    """Of a benchmark's image, by its name in a table: its folders; empty for any other."""
+    return image.rpartition("/")[0]
 
 
 def find_source(folder: Path) -> ImageSource:

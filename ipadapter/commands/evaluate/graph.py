@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from ...errors import IPAdapterError
 from .captions import read_json
 
 ApiGraph = dict[str, dict[str, Any]]
+GraphLink = Sequence[str | int]  # a node's id, and which of its outputs
 
 SEEDS = ("seed", "noise_seed")
 SHOWS = ("SaveImage", "PreviewImage")
@@ -45,11 +46,14 @@ class Template:
     image: str  # id of the LoadImage node
     seeds: tuple[tuple[str, str], ...]  # node id, input
     output: str  # id of the node that shows the picture
+    text: str | None = None  # id of the node that encodes the text prompt, where one was found
 
-    def fill(self, image: str, seed: int) -> ApiGraph:
-        """The graph for one picture; `image` as the server's input folder has it."""
+    def fill(self, image: str, seed: int, text: str | None = None) -> ApiGraph:
+        """The graph for one picture; `image` as the server's input folder has it, `text` in place of its own."""
         prompt = copy.deepcopy(self.prompt)
         prompt[self.image]["inputs"]["image"] = image
+        if text is not None and self.text is not None:
+            prompt[self.text]["inputs"]["text"] = text
         for node, name in self.seeds:
             prompt[node]["inputs"][name] = seed
         return prompt
@@ -76,14 +80,28 @@ def build_graph(recipe: DrawingRecipe) -> ApiGraph:
             start_at=0.0,
             end_at=1.0,
         ),
+        **text_and_sampler(recipe, ["apply", 0], ["positive", 0]),
+    }
+
+
+def text_and_sampler(
+    recipe: DrawingRecipe,
+    model: GraphLink,
+    positive: GraphLink,
+    negative: GraphLink = ("negative", 0),
+    size: int | None = None,
+) -> ApiGraph:
+    """What every graph ends with, over a node "checkpoint": both texts, the sampler, and the picture shown."""
+    side = size or recipe.size
+    return {
         "positive": node("CLIPTextEncode", text=recipe.text, clip=["checkpoint", 1]),
         "negative": node("CLIPTextEncode", text=recipe.negative, clip=["checkpoint", 1]),
-        "latent": node("EmptyLatentImage", width=recipe.size, height=recipe.size, batch_size=1),
+        "latent": node("EmptyLatentImage", width=side, height=side, batch_size=1),
         "sample": node(
             "KSampler",
-            model=["apply", 0],
-            positive=["positive", 0],
-            negative=["negative", 0],
+            model=[*model],
+            positive=[*positive],
+            negative=[*negative],
             latent_image=["latent", 0],
             seed=0,
             steps=recipe.steps,
@@ -117,7 +135,26 @@ def make_template(prompt: ApiGraph, image: str | None = None, output: str | None
         one_node(prompt, ("LoadImage",), image, "--image-node"),
         find_seeds(prompt),
         one_node(prompt, SHOWS, output, "--output-node"),
+        find_text(prompt),
     )
+
+
+def find_text(prompt: ApiGraph) -> str | None:
+    """The node that writes what a sampler's `positive` says, or None."""
+    waiting = [made["inputs"]["positive"] for made in prompt.values() if is_graph_link(made["inputs"].get("positive"))]
+    seen: list[str] = []
+    while waiting:
+        key = str(waiting.pop(0)[0])
+        inputs = prompt[key]["inputs"] if key in prompt and key not in seen else {}
+        if key in prompt and prompt[key]["class_type"] == "CLIPTextEncode" and isinstance(inputs.get("text"), str):
+            return key
+        seen.append(key)
+        waiting += [value for value in inputs.values() if is_graph_link(value)]
+    return None
+
+
+def is_graph_link(value: object) -> bool:
+    return isinstance(value, list) and len(value) == 2
 
 
 def one_node(prompt: ApiGraph, kinds: tuple[str, ...], chosen: str | None, option: str) -> str:

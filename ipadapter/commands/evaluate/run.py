@@ -1,10 +1,16 @@
-"""The run itself: every image prompt through ComfyUI with every seed, measured as the pictures come."""
+"""The run itself: every image prompt through ComfyUI with every seed, measured as the pictures come.
+
+Several servers draw at a time, each the next image prompt that nobody has begun.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import io
+import sys
 import time
 import uuid
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Container, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,54 +18,90 @@ from pathlib import Path
 from PIL import Image
 
 from ...errors import IPAdapterError
+from ...evaluation.judges import Scores
 from ...files.replacing import write_whole
 from ...server.client import Client, ClientError, ServerGoneError, StoredFile, connect
-from .folder import CaptionedImage
+from .folder import CaptionedImage, open_image
 from .graph import Template
 from .rows import Key, ResultRow, ResultTable
 from .score import Scorer
+from .systems import System
 
 Told = Callable[[ResultRow], None]
 
 
 @dataclass(frozen=True)
 class Work:
-    """What is still to do: the seeds of one image prompt."""
+    """What is still to do: the seeds of one image prompt by one system."""
 
     item: CaptionedImage
     seeds: tuple[int, ...]
+    system: System
 
 
 @dataclass(frozen=True)
 class Studio:
     """Where pictures are made, and what is done with them."""
 
-    url: str
-    template: Template
+    urls: Sequence[str]
     scorer: Scorer
     pictures: Path | None  # a folder that keeps them
 
 
-def wanted(items: Sequence[CaptionedImage], seeds: Sequence[int]) -> list[Key]:
+def wanted(items: Sequence[CaptionedImage], seeds: Sequence[int], systems: Sequence[System]) -> list[Key]:
     """The rows that an evaluation is of."""
-    return [(item.name, item.content, seed) for item in items for seed in seeds]
+    return [(system.name, item.name, item.content, seed) for system in systems for item in items for seed in seeds]
 
 
-def remaining(items: Sequence[CaptionedImage], seeds: Sequence[int], done: Container[Key]) -> list[Work]:
-    """Image prompts with the seeds that have no row yet."""
-    work = (Work(item, tuple(seed for seed in seeds if (item.name, item.content, seed) not in done)) for item in items)
+def remaining(
+    items: Sequence[CaptionedImage], seeds: Sequence[int], systems: Sequence[System], done: Container[Key]
+) -> list[Work]:
+    """Image prompts with the seeds that have no row yet. A server keeps a system's models while it draws with it."""
+
+    def left(system: System, item: CaptionedImage) -> tuple[int, ...]:
+        return tuple(seed for seed in seeds if (system.name, item.name, item.content, seed) not in done)
+
+    work = (Work(item, left(system, item), system) for system in systems for item in items)
     return [one for one in work if one.seeds]
 
 
 async def run(studio: Studio, work: Sequence[Work], table: ResultTable, told: Told) -> None:
-    """Make and measure every picture, one row each. Raises IPAdapterError where the server cannot go on."""
-    async with connect(studio.url) as client:
+    """Make and measure every picture, one row each. Raises IPAdapterError where no server can go on."""
+    waiting = deque(work)
+    servers = [asyncio.ensure_future(serve(url, studio, waiting, table, told)) for url in studio.urls]
+    try:
+        gone = [error for error in await asyncio.gather(*servers) if error]
+    finally:
+        for server in servers:
+            server.cancel()
+        await asyncio.gather(*servers, return_exceptions=True)
+    if waiting:
+        raise IPAdapterError(f"{gone[0]}: start it, and run the same command again to go on.")
+
+
+async def serve(
+    url: str, studio: Studio, waiting: deque[Work], table: ResultTable, told: Told
+) -> ServerGoneError | None:
+    """Let one server draw what is waiting. Where it is gone, what it has begun waits for another; why is returned."""
+    place = f"image-prompt-{uuid.uuid4().hex[:8]}"  # a name of this run's own in the server's input folder
+    async with connect(url) as client:
         await forget(client)
-        place = f"image-prompt-{uuid.uuid4().hex[:8]}"  # a name of this run's own in the server's input folder
-        for one in work:
-            async for row in drawn_rows(client, studio, one, place):
-                table.add(row)
-                told(row)
+        while waiting:
+            one = waiting.popleft()
+            try:
+                async for row in drawn_rows(client, studio, one, place):
+                    table.add(row)
+                    told(row)
+            except ServerGoneError as error:
+                waiting.extendleft(left_of(one, table.done))
+                print(f"\n{error}", file=sys.stderr)
+                return error
+    return None
+
+
+def left_of(work: Work, done: Container[Key]) -> list[Work]:
+    """What of it has no row."""
+    return remaining([work.item], work.seeds, [work.system], done)
 
 
 async def forget(client: Client) -> None:
@@ -71,23 +113,48 @@ async def forget(client: Client) -> None:
 
 
 async def drawn_rows(client: Client, studio: Studio, work: Work, place: str) -> AsyncIterator[ResultRow]:
-    """The rows of one image prompt as its pictures are made."""
-    target = studio.scorer.target(work.item)
+    """The rows of one image prompt as its pictures are made. Raises ServerGoneError, or IPAdapterError for the rest."""
+    measure = await asyncio.to_thread(studio.scorer.against, work.item)
     try:
-        stored = await client.upload(work.item.path, place + work.item.path.suffix.lower())
+        stored = await send_prompt(client, work, place)
         for seed in work.seeds:
             began = time.perf_counter()
-            picture = await draw(client, studio.template, stored.path, seed)
-            keep(studio.pictures, picture, f"{work.item.name}.{seed}.png")
-            made = studio.scorer.measure(read_picture(picture), target)
-            seconds = round(time.perf_counter() - began, 3)
-            captions = len(work.item.captions)
-            scores = (made.clip_i, made.clip_t, made.clip_score)
-            yield ResultRow(work.item.name, seed, *scores, captions, seconds, work.item.content)
-    except ServerGoneError as error:
-        raise IPAdapterError(f"{error}: start it, and run the same command again to go on.") from error
+            picture = await draw(client, work.system.template, stored.path, seed, work.item.text)
+            keep(studio.pictures, picture, picture_name(work.system.name, work.item, seed))
+            made = await asyncio.to_thread(measure, read_picture(picture))
+            yield make_row(work, seed, made, round(time.perf_counter() - began, 3))
+    except ServerGoneError:
+        raise
     except ClientError as error:
-        raise IPAdapterError(f"ComfyUI could not draw '{work.item.name}': {one_line(error)}") from error
+        drawn = f"'{work.item.name}'" + (f" with {work.system.name}" if work.system.name else "")
+        raise IPAdapterError(f"ComfyUI could not draw {drawn}: {one_line(error)}") from error
+
+
+def make_row(work: Work, seed: int, scores: Scores, seconds: float) -> ResultRow:
+    """One picture's."""
+    item, more = work.item, {key: value for key, value in scores.items() if key not in CLIPS}
+    clip_i, clip_t, clip_score = (scores.get(key) for key in CLIPS)
+    assert clip_i is not None
+    known = (clip_i, clip_t, clip_score, len(item.captions), seconds, item.content)
+    return ResultRow(item.name, seed, *known, work.system.name, more)
+
+
+CLIPS = ("clip_i", "clip_t", "clip_score")
+
+
+async def send_prompt(client: Client, work: Work, place: str) -> StoredFile:
+    """Put an image prompt, as its system wants it, into the server's input folder."""
+    path, prepare = work.item.path, work.system.prepare
+    if prepare is None:
+        return await client.upload(path, place + path.suffix.lower())
+    return await client.upload_bytes(as_png(prepare(open_image(path))), f"{place}.png")
+
+
+def as_png(image: Image.Image) -> bytes:
+    """A picture as a file."""
+    made = io.BytesIO()
+    image.save(made, "PNG")
+    return made.getvalue()
 
 
 def one_line(error: Exception) -> str:
@@ -96,9 +163,9 @@ def one_line(error: Exception) -> str:
     return text if text.endswith(".") else f"{text}."
 
 
-async def draw(client: Client, template: Template, image: str, seed: int) -> bytes:
+async def draw(client: Client, template: Template, image: str, seed: int, text: str | None) -> bytes:
     """One picture as the server stored it."""
-    outcome = await client.run(template.fill(image, seed), timeout=None)
+    outcome = await client.run(template.fill(image, seed, text), timeout=None)
     shown = outcome.outputs.get(template.output, {}).get("images", ())
     if len(shown) != 1:
         raise ClientError(f"node {template.output} showed {len(shown)} pictures, where one for each seed is needed")
@@ -110,6 +177,12 @@ def read_picture(data: bytes) -> Image.Image:
     with Image.open(io.BytesIO(data)) as image:
         made: Image.Image = image.convert("RGB")
         return made
+
+
+def picture_name(method: str, item: CaptionedImage, seed: int) -> str:
+    """Below the folder that keeps pictures."""
+    name = f"{item.file_stem}.{seed}.png"
+    return f"{method}/{name}" if method else name
 
 
 def keep(folder: Path | None, data: bytes, name: str) -> None:

@@ -1,74 +1,60 @@
-"""Measuring one picture at a time with an open_clip encoder in this process."""
+"""Measuring one picture at a time in this process, by every judge that was asked for."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from PIL import Image
-from torch import Tensor
 
-from ...encoders.two_towers import MetricEncoder, open_towers
+from ...encoders.two_towers import open_towers
 from ...errors import IPAdapterError
-from ...evaluation.metrics import clip_score, cosine, embed_captions, embed_pictures
+from ...evaluation.judges import ClipJudge, Judge, Scores
+from ...evaluation.measures import Asked
 from ...host.pictures import from_pil
 from .folder import CaptionedImage, open_image
 
 
 @dataclass(frozen=True)
-class ScoreTarget:
-    """What the pictures of one image prompt are compared with: unit vectors (1, E) and (captions, E)."""
-
-    image: Tensor
-    captions: Tensor | None
-
-
-@dataclass(frozen=True)
-class Measured:
-    """One picture's numbers, over captions the means."""
-
-    clip_i: float
-    clip_t: float | None
-    clip_score: float | None
-
-
 class Scorer:
-    """An encoder on its device."""
+    """CLIP, which every table has, and the other judges."""
 
-    def __init__(self, encoder: MetricEncoder, device: torch.device, prefix: str) -> None:
-        encoder.towers.to(device)
-        self.encoder, self.device, self.prefix = encoder, device, prefix
+    clip: ClipJudge
+    others: Sequence[Judge] = ()
 
-    def target(self, item: CaptionedImage) -> ScoreTarget:
-        """Embed an image prompt and its captions, once for all its pictures."""
-        image = self.embed(open_image(item.path))
-        captions = item.captions
-        return ScoreTarget(
-            image, embed_captions(self.encoder, captions, self.prefix, self.device) if captions else None
-        )
+    @property
+    def labels(self) -> list[str]:
+        return [judge.label for judge in (self.clip, *self.others)]
 
-    def embed(self, picture: Image.Image) -> Tensor:
-        """A picture's unit vector, (1, E)."""
-        return embed_pictures(self.encoder, [from_pil(picture)], self.device)
+    def against(self, item: CaptionedImage) -> Callable[[Image.Image], Scores]:
+        """What measures the pictures of one image prompt, which is read once for all of them."""
+        image = from_pil(open_image(item.path))
+        measuring = [judge.against(image, item.captions) for judge in (self.clip, *self.others)]
 
-    def measure(self, picture: Image.Image, target: ScoreTarget) -> Measured:
-        """CLIP-I with the image prompt, and the mean of CLIP-T over all its captions."""
-        made = self.embed(picture)
-        clip_i = cosine(made, target.image).item()
-        if target.captions is None:
-            return Measured(clip_i, None, None)
-        cosines = cosine(made, target.captions)  # (captions,)
-        return Measured(clip_i, cosines.mean().item(), clip_score(cosines).mean().item())
+        def measure(picture: Image.Image) -> Scores:
+            made = from_pil(picture)
+            return {key: value for one in measuring for key, value in one(made).items()}
+
+        return measure
 
 
-def open_scorer(path: Path, architecture: str, device: str, prefix: str) -> Scorer:
-    """Open an encoder file. Raises IPAdapterError for a missing file, and for a device that is not there."""
+def open_scorer(path: Path, architecture: str, device: str, prefix: str, asked: Asked) -> Scorer:
+    """Open every judge's weights. Raises IPAdapterError for a missing file, and for a device that is not there."""
     if not path.is_file():
         raise IPAdapterError(f"'{path}' is not there: give --encoder a file with both towers of an open_clip model.")
-    encoder = open_towers(path, path.name, architecture)
+    clip = ClipJudge(open_towers(path, path.name, architecture), prefix)
+    scorer = Scorer(clip, [measure.open(source) for measure, source in asked.judges])
+    for judge in (clip, *scorer.others):
+        place(judge.module, device)
+    return scorer
+
+
+def place(module: torch.nn.Module, device: str) -> None:
+    """Put weights on a device by its name. Raises IPAdapterError where it cannot be used."""
     try:
-        return Scorer(encoder, torch.device(device), prefix)
+        module.to(torch.device(device))
     except (RuntimeError, AssertionError) as error:
         reason = str(error).partition("\n")[0]
         raise IPAdapterError(f"--device {device} cannot be used: {reason}; choose cpu, cuda or mps.") from error
