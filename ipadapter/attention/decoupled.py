@@ -72,11 +72,11 @@ Branches = dict[Place, tuple[Branch, ...]]
 
 class Asking(NamedTuple):
     """The query of the joint attention that is running, (R, H, N, d), the rotations that place it, and the norm that
-    it has gone through in the picture's rows."""
+    it has gone through in the picture's rows; None where the call does not know its model, as in training."""
 
     query: Tensor
     positions: Tensor | None
-    norm: nn.Module
+    norm: nn.Module | None
 
 
 class CallBranches:

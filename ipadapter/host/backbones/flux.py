@@ -45,6 +45,7 @@ def unscaled(asking: Asking) -> Tensor:
 
     The norm's weights are not read: they may be elsewhere, and patched on the way. Ones in are their scale out.
     """
+    assert asking.norm is not None
     width = asking.query.shape[-1]
     return rms_norm(asking.query / asking.norm(asking.query.new_ones(width)), (width,), eps=SMALLEST)
 
@@ -167,7 +168,8 @@ class KeepQuery(Hook):
         place = place_of(options)
         if place in self.places:
             call = call_of(options)
-            call.asking = Asking(q, pe, query_norm(call.model, place))
+            norm = None if call.model is None else query_norm(call.model, place)
+            call.asking = Asking(q, pe, norm)
         return {}
 
 
