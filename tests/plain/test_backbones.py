@@ -20,7 +20,13 @@ FORMATS = {"adapters/character.py", "adapters/diffusers_layout.py", "library/lor
 LEGACY = ("legacy/", "host/legacy/")
 # "input" is also a folder of ComfyUI's, and a field of a configuration's fault,
 # and all three are what ComfyUI calls the residuals of a ControlNet.
-OTHER_INPUTS = {"server/client.py", "host/prompts/files.py", "commands/train/config.py", "host/sampling/compiled.py"}
+OTHER_INPUTS = {
+    "server/client.py",
+    "host/prompts/files.py",
+    "commands/evaluate/systems.py",
+    "commands/train/config.py",
+    "host/sampling/compiled.py",
+}
 WORDS = re.compile(r"attn[12]|activations_shape|transformer_blocks|(input|middle|output)_blocks?\b")
 PARTS = {"input", "middle", "output"}
 

@@ -13,7 +13,7 @@ from tools.standins.formats import RECIPE_KEY, is_there, write
 from tools.standins.listed import SETS, StandIn
 from tools.standins.make import missing
 
-PACK = [one for one in SETS["all"] if one.path.startswith("insightface/")]
+PACK = [one for one in SETS["all"] if "/buffalo_l/" in one.path]
 
 
 @pytest.fixture

@@ -248,8 +248,16 @@ def test_a_missing_adapter_is_named_with_its_folder_its_address_and_what_was_the
         "/two; found: 'ip-adapter_sd15.safetensors' is a base adapter, 'ip-adapter-plus_sdxl_vit-h.safetensors' is for "
         "SDXL, 'cut.safetensors' is damaged or cut short, 'page.safetensors' is a web page, not weights): put "
         "ip-adapter-plus_sd15.safetensors there, from "
-        "https://huggingface.co/h94/IP-Adapter/blob/main/models/ip-adapter-plus_sd15.safetensors."
+        "https://huggingface.co/h94/IP-Adapter/blob/main/models/ip-adapter-plus_sd15.safetensors, and "
+        "CLIP-ViT-H-14-laion2B-s32B-b79K.safetensors into models/clip_vision, from "
+        "https://huggingface.co/h94/IP-Adapter/blob/main/models/image_encoder/model.safetensors."
     )
+
+
+def test_an_adapter_that_reads_two_encoders_is_named_with_both(tmp_path):
+    with pytest.raises(IPAdapterError) as error:
+        choose_adapter(preset_of("FLUX InstantCharacter"), target("FLUX.1"), survey(tmp_path), [])
+    assert all(f"and {encoder.name} into models/clip_vision, from " in str(error.value) for encoder in (SIGLIP, DINOV2))
 
 
 def test_a_model_of_nobody_elses_is_named_in_a_whole_sentence(tmp_path):

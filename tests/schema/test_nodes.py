@@ -10,6 +10,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from pack.ipadapter.library.beginning import NONE_YET
 
 from tests.schema.texts import CURRENT, GOLDEN, NODE_IDS, ROOT, inputs_of
 
@@ -77,7 +78,7 @@ def test_a_new_file_is_listed_when_the_user_refreshes(loaded, tmp_path, monkeypa
     monkeypatch.setitem(folder_paths.folder_names_and_paths, "ipadapter", ([str(tmp_path)], endings))
     monkeypatch.setattr(folder_paths, "filename_list_cache", {})
     node = loaded[1]["LoadIPAdapter"]
-    assert listed_adapters(node) == []
+    assert listed_adapters(node) == [NONE_YET]
     for name in ("new.safetensors", "old.bin", "readme.txt"):
         (tmp_path / name).write_bytes(b"")
     os.utime(tmp_path, (1, 1))  # another time than before, whatever the clock's resolution
@@ -100,7 +101,7 @@ def test_a_folder_that_was_removed_is_no_longer_listed(loaded, tmp_path, monkeyp
     shutil.rmtree(tmp_path / "removed")
     assert len(listed_adapters(node)) == 1
     shutil.rmtree(tmp_path / "kept" / "run")
-    assert listed_adapters(node) == []
+    assert listed_adapters(node) == [NONE_YET]
 
 
 def listed_adapters(node) -> list[str]:
