@@ -301,6 +301,7 @@ FLUX_CONTROLNET = Note(
 )
 SD35 = Note(
     "An image prompt for SD3.5 Large",
+    "SD3.5 Large 的图像提示。",
     "In every block of SD3.5 Large the picture attends to the image prompt beside itself. What the model reads of the "
     "reference follows the noise: its layout first, its details in the end.",
     (
@@ -309,8 +310,8 @@ SD35 = Note(
         "**Positive prompt**: whole sentences, and of the same subject as the reference, or short.",
         "**cfg**: 3.5 to 5. The negative prompt counts as ever; a **negative** image of Encode Image Prompt, too.",
         "**end_at**: 0.7, say, leaves the last steps to the words.",
-        "It takes about a fifth more time, for each block attends once more, and the adapter, 1.6 GB, has to be on "
-        "the card while sampling.",
+        "A step takes longer, for each block attends once more, and the adapter, 1.6 GB, has to be on the card while "
+        "sampling.",
         "The checkpoint has its three text encoders in it. Those of Load Diffusion Model and TripleCLIPLoader do as "
         "well; SD3.5 Medium does not, nor does SD3.",
     ),
@@ -318,6 +319,7 @@ SD35 = Note(
 )
 INSTANTID = Note(
     "InstantID: a person, where you want them",
+    "InstantID：让某个人出现在你想要的位置。",
     "Two things of InstantID for SDXL say who it is: its adapter, as with other faces, and its ControlNet, which also "
     "reads where the face is to be and how it is turned. Both read one face prompt.",
     (
