@@ -12,6 +12,7 @@ import comfy.ops
 import pytest
 import torch
 from comfy.ldm.modules.diffusionmodules.mmdit import MMDiT
+from comfy.patcher_extension import WrappersMP
 from comfy_extras.nodes_torch_compile import TorchCompileModel
 from pack.ipadapter.adapters.fit import match_layers
 from pack.ipadapter.adapters.identify import identify
@@ -169,15 +170,28 @@ def test_keys_and_values_are_made_once_for_a_noise_level(sampler, steps, monkeyp
     assert len(levels) == len({*levels}) == steps <= len(calls)
 
 
-def test_where_another_node_calls_the_model_the_noise_level_is_the_one_it_calls_it_at(monkeypatch):
+def halved(timestep, called):
+    half = timestep * 0.5
+    called.append(float(half[0]))
+    return half
+
+
+def halve_in_a_function(model, called):
+    model.set_model_unet_function_wrapper(
+        lambda call, given: call(given["input"], halved(given["timestep"], called), **given["c"])
+    )
+
+
+def halve_in_a_wrapper(model, called):
+    model.add_wrapper(
+        WrappersMP.PREDICT_NOISE, lambda executor, x, t, *args, **more: executor(x, halved(t, called), *args, **more)
+    )
+
+
+@pytest.mark.parametrize("halve", [halve_in_a_function, halve_in_a_wrapper])
+def test_where_another_node_calls_the_model_the_noise_level_is_the_one_it_calls_it_at(halve, monkeypatch):
     levels, model, called = counted(monkeypatch), apply(), []
-
-    def halve(call, given):
-        half = given["timestep"] * 0.5
-        called.append(float(half[0]))
-        return call(given["input"], half, **given["c"])
-
-    model.set_model_unet_function_wrapper(halve)
+    halve(model, called)
     sd3_picture(model, replace(SD3, steps=3))
     assert levels == called and len(called) == 3
 

@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import torch
-from comfy.patcher_extension import WrappersMP
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
@@ -54,13 +53,12 @@ def readings(model: Model, run: Callable[[Model], object], read: Callable[[], Re
     """What a meter says after the last step but one of a sampling run, and after the last."""
     taken: list[Reading] = []
 
-    def note(executor: Any, *args: Any, **kwargs: Any) -> Any:
-        out = executor(*args, **kwargs)
+    def note(made: dict[str, Any]) -> Any:
         taken.append(read())
-        return out
+        return made["denoised"]
 
     metered = model.clone()
-    metered.add_wrapper_with_key(WrappersMP.PREDICT_NOISE, "meter", note)
+    metered.set_model_sampler_post_cfg_function(note)
     run(metered)
     return taken[-2], taken[-1]
 

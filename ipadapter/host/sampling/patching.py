@@ -31,8 +31,11 @@ from .step_clock import clock_for
 from .watch import RunCounter, RunWatch, tell
 from .windows import timings_of
 
-APPLY_KEY = "ip_adapter"
-FUNCTION_WRAPPER = "model_function_wrapper"  # of the host's model options: it may call the model at another noise level
+APPLY_KEY, RECORD_KEY = "ip_adapter", "ip_adapter_record"  # of this pack's own wrappers
+# What of others may call the model at another noise level than the sampler asks for: the host's wrappers, and functions
+# in its model options.
+MOVING_WRAPPERS = (WrappersMP.PREDICT_NOISE, WrappersMP.CALC_COND_BATCH)
+MOVING_FUNCTIONS = {"model_function_wrapper", "sampler_calc_cond_batch_function"}
 
 
 def apply_image_prompt(
@@ -121,7 +124,7 @@ def sample_run(applications: tuple[Application, ...]) -> Callable[..., Any]:
         timings = timings_of(applications, guider.inner_model.model_sampling, sigmas_known)
         latent = (noise.shape[-2], noise.shape[-1])
         watch = RunWatch(attachment.displaced, pieces=counter.is_second() and masked)
-        as_asked = FUNCTION_WRAPPER not in extra_args["model_options"]
+        as_asked = calls_as_asked(extra_args["model_options"])
         options[RUN_KEY] = Run(Roles.of(guider.conds, latent), timings, clock, latent, noise.shape[0], watch, as_asked)
         callback = clock.listen(callback) if clock else callback
         sampled = executor(guider, sigmas, extra_args, callback, noise, *args, **kwargs)
@@ -129,6 +132,13 @@ def sample_run(applications: tuple[Application, ...]) -> Callable[..., Any]:
         return sampled
 
     return wrapper
+
+
+def calls_as_asked(model_options: dict[str, Any]) -> bool:
+    """Whether nothing of others stands between sampler and model that may change the noise level."""
+    wrappers = model_options["transformer_options"].get("wrappers", {})
+    others = [key for kind in MOVING_WRAPPERS for key in wrappers.get(kind, {}) if key not in (APPLY_KEY, RECORD_KEY)]
+    return not others and not MOVING_FUNCTIONS & model_options.keys()
 
 
 def count_call(executor: Any, x: Tensor, timestep: Tensor, options: dict[str, Any], *args: Any, **kwargs: Any) -> Any:

@@ -25,10 +25,8 @@ from ..backbones.replaced import own_attentions
 from .call_shape import CallShape
 from .calls import CallRows, Moment
 from .compiled import is_compiled
-from .patching import attach, rows_of
+from .patching import RECORD_KEY, attach, rows_of
 from .step_clock import StepClock, clock_for
-
-RECORD_KEY = "ip_adapter_record"
 
 
 def record_image_prompt(model: ModelPatcher) -> tuple[ModelPatcher, AttentionRecord]:
