@@ -6,6 +6,7 @@ import asyncio
 import inspect
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -143,6 +144,7 @@ NOT_NUMBERS = {
     "license",
     "captions",
     "caption_prefix",
+    "measures",
     "column_labels",
     "row_labels",
     "title",
@@ -189,11 +191,14 @@ WINDOWS = [(20, 80), (-0.1, 1), (0, 1.1), (0.8, 0.2), (0.5, 0.5), (math.nan, 1),
 
 
 @pytest.mark.parametrize(("start", "end"), WINDOWS)
-def test_a_window_that_is_none_is_refused_while_it_is_typed_and_when_it_is_linked(start, end):
+def test_a_window_that_is_none_is_refused_in_one_sentence(start, end):
+    """When the node runs: the host would say what it is told before once for each of the two inputs."""
     told = sentence_of(lambda: Strength(1.0, start, end))
     assert "start_at" in told or "end_at" in told
     for name in ("ApplyIPAdapter", "ApplyIPAdapterToConditioning"):
-        assert NODES[name].validate_inputs(start_at=start, end_at=end) == told
+        rest = {one.id: getattr(one, "default", None) or object() for one in NODES[name].GET_SCHEMA().inputs}
+        said = sentence_of(partial(NODES[name].execute, **rest | {"start_at": start, "end_at": end}))
+        assert told.startswith(said.rstrip("."))
     assert "_at" in sentence_of(lambda: strengths_of(LegacySettings(start_at=start, end_at=end)))
 
 
