@@ -107,7 +107,7 @@ def full(*args, **kwargs):
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "somewhere")
 
 
-WRITES = [(Path, "write_bytes"), (os, "fsync"), (os, "makedirs"), (Path, "mkdir"), (Path, "replace")]
+WRITES = [(Path, "open"), (os, "fsync"), (os, "makedirs"), (Path, "mkdir"), (Path, "replace")]
 
 
 @pytest.mark.parametrize(("owner", "name"), WRITES, ids=lambda value: value if isinstance(value, str) else "")
