@@ -57,6 +57,7 @@ def open_inception(source: WeightSource) -> Inception:
 
         with plain_copy(source) as path:
             network = NoTrainInceptionV3("inception-v3-compat", [str(INCEPTION_WIDTH)], path)
+            network.use_antialias = False  # pictures are resized as in published numbers; torchmetrics would otherwise
     except ImportError as error:
         raise IPAdapterError(f"FID {INSTALL_TORCHMETRICS}") from error
     except (RuntimeError, OSError) as error:

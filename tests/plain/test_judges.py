@@ -272,11 +272,15 @@ def test_inception_is_torch_fidelitys(tmp_path):
     with pytest.MonkeyPatch.context() as patch:  # random weights, in the place of those it would fetch
         patch.setattr(library, "load_state_dict_from_url", lambda *_, **__: {})
         patch.setattr(library.FeatureExtractorInceptionV3, "load_state_dict", lambda *_: None)
-        network = library.FeatureExtractorInceptionV3("inception-v3-compat", ["2048"])
+        network = library.FeatureExtractorInceptionV3("inception-v3-compat", ["2048"]).eval()
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight)  # features of a size that can be compared
     save_file(network.state_dict(), tmp_path / "inception.safetensors")
     judge = open_inception(WeightSource("inception.safetensors", tmp_path / "inception.safetensors"))
     (picture,) = squares(1, 96)
     (expected,) = network((picture.movedim(-1, 1) * 255).round().byte())
+    assert expected.mean() > 1e-2
     assert torch.allclose(judge(picture).float(), expected, rtol=1e-4, atol=1e-6)
     other = saved(tmp_path / "clip.safetensors", ours_model().state_dict())
     assert "not Inception's weights" in refusal(open_inception, WeightSource("clip.safetensors", other))
