@@ -17,7 +17,7 @@ from ..files.tensors import read_tensors
 from ..images.pixels import colour_channels, refuse_unusable
 from .judges import device_of
 from .nearness import INSTALL_TORCHMETRICS
-from .weights import WeightSource
+from .weights import WeightSource, library_file
 
 INCEPTION_WIDTH = 2048
 FEWEST_OF_A_SET = 2  # pictures of a set that spread at all
@@ -51,11 +51,13 @@ class AlreadyFeatures(nn.Module):
 
 
 def open_inception(source: WeightSource) -> Inception:
-    """With weights from a file, or those that torch-fidelity fetches where none is named."""
+    """With weights from a file, or from where torch-fidelity keeps its own if none is named."""
     try:
+        from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3
         from torchmetrics.image.fid import NoTrainInceptionV3
 
-        with plain_copy(source) as path:
+        file = source.file if source.text else library_file(URL_INCEPTION_V3, "fid")
+        with plain_copy(file) as path:
             network = NoTrainInceptionV3("inception-v3-compat", [str(INCEPTION_WIDTH)], path)
             network.use_antialias = False  # pictures are resized as in published numbers; torchmetrics would otherwise
     except ImportError as error:
@@ -66,14 +68,11 @@ def open_inception(source: WeightSource) -> Inception:
 
 
 @contextmanager
-def plain_copy(source: WeightSource) -> Iterator[str | None]:
+def plain_copy(file: Path) -> Iterator[str]:
     """A file of nothing but tensors for torch-fidelity, which runs whatever code is in the one it is given."""
-    if not source.text:
-        yield None
-        return
     with TemporaryDirectory() as folder:
         path = Path(folder) / "inception.pth"
-        torch.save(dict(read_tensors(source.file, source.name)), path)
+        torch.save(dict(read_tensors(file, file.name)), path)
         yield str(path)
 
 

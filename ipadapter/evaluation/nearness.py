@@ -11,10 +11,11 @@ from torch import Tensor, nn
 from ..errors import IPAdapterError
 from ..images.pixels import Fit, colour_channels, refuse_unusable, resize_to_fit
 from .judges import LibraryModule, Measuring, device_of
-from .weights import WeightSource
+from .weights import WeightSource, library_file
 
 LPIPS_SIDE = 256  # pixels of the square in which two pictures of any shapes are compared
-LPIPS_NETWORKS = ("alex", "vgg", "squeeze")
+# By the names that torchvision has for their weights.
+LPIPS_NETWORKS = {"alex": "AlexNet_Weights", "vgg": "VGG16_Weights", "squeeze": "SqueezeNet1_1_Weights"}
 INSTALL_TORCHMETRICS = (
     "needs torchmetrics, which is not installed: run `pip install torchmetrics torch-fidelity` in ComfyUI's Python "
     "environment."
@@ -44,14 +45,20 @@ def square(picture: Tensor) -> Tensor:
 
 
 def open_lpips(source: WeightSource) -> LpipsJudge:
-    """One of its networks by name; AlexNet, which its authors recommend, where none is named."""
-    network = source.text or LPIPS_NETWORKS[0]
+    """One of its networks by name; AlexNet, which its authors recommend, where none is named.
+
+    torchmetrics has the rest of it; the network's own weights are where torchvision keeps them.
+    """
+    network = source.text or next(iter(LPIPS_NETWORKS))
     if network not in LPIPS_NETWORKS:
         raise IPAdapterError(f"LPIPS knows no network '{network}': choose {', '.join(LPIPS_NETWORKS)}.")
     try:
         from torchmetrics.image import lpip
     except ImportError as error:
         raise IPAdapterError(f"LPIPS {INSTALL_TORCHMETRICS}") from error
+    import torchvision.models
+
+    library_file(getattr(torchvision.models, LPIPS_NETWORKS[network]).DEFAULT.url, f"lpips={network}")
     made: Any = lpip
     metric = made.LearnedPerceptualImagePatchSimilarity(network, normalize=True).eval()
     return LpipsJudge(f"LPIPS ({network})", LibraryModule(metric))

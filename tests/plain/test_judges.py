@@ -265,6 +265,20 @@ def unbiased_mmd(one: np.ndarray, other: np.ndarray) -> float:
     return float(sum(inner) - 2 * kernel(one, other).mean())
 
 
+@pytest.mark.parametrize(
+    ("measure", "weights", "file"),
+    [
+        ("lpips", "", "alexnet-owt-7be5be79.pth"),
+        ("lpips", "vgg", "vgg16-397923af.pth"),
+        ("fid", "", "weights-inception-2015-12-05-6726825d.pth"),
+    ],
+)
+def test_networks_that_are_not_there_are_named_and_not_fetched(measure, weights, file, hub):
+    sentence = refusal(MEASURES[measure].open, WeightSource(weights))
+    assert f"needs {file}, which is not in '{hub}', and nothing is downloaded here: get it from https://" in sentence
+    assert not list(hub.iterdir())
+
+
 def test_inception_is_torch_fidelitys(tmp_path):
     import torch_fidelity.feature_extractor_inceptionv3 as library
 
