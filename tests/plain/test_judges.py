@@ -389,7 +389,7 @@ def test_measures_that_cannot_be_are_refused(texts, said):
 )
 def test_a_package_that_is_missing_is_named_with_how_to_get_it(name, package, tmp_path, monkeypatch):
     shaken(Dinov2Model(Dinov2Config(**SMALL))).save_pretrained(tmp_path)
-    for module in [module for module in list(sys.modules) if module.split(".")[0] == package]:
+    for module in {package, *(module for module in sys.modules if module.split(".")[0] == package)}:
         monkeypatch.setitem(sys.modules, module, None)
     path = tmp_path / "model.safetensors" if name == "dinov2" else None
     said = refusal(MEASURES[name].open, WeightSource(path.name if path else "", path))
