@@ -25,7 +25,7 @@ from ipadapter.commands.train.checkpoints import Checkpoints
 from ipadapter.commands.train.command import main
 from ipadapter.commands.train.config import read_config
 from ipadapter.commands.train.room import checkpoints_bytes
-from ipadapter.commands.train.start import run_config
+from ipadapter.commands.train.start import fill_cache, list_data, plan_of, run_config
 from ipadapter.commands.train.trackers import refuse_trackers
 from ipadapter.errors import IPAdapterError
 from ipadapter.files.headers import read_header
@@ -436,3 +436,26 @@ def test_what_cannot_work_is_said_before_anything_is_encoded(model, output, sent
     with pytest.raises(IPAdapterError, match=sentence):
         run_config(read_config(path))
     assert not list(tmp_path.rglob("cache"))
+
+
+def test_weights_that_the_base_knows_nothing_of_are_refused_before_anything_is_encoded(pictures, tmp_path):
+    models = (ROOT / ".models").as_posix()
+    path = tmp_path / "config.toml"
+    path.write_text(f"""
+        [model]
+        unet = "{models}/diffusion_models/flux1-dev.safetensors"
+        clip = "{models}/text_encoders/clip_l.safetensors"
+        vae = "{models}/vae/ae.safetensors"
+        clip_vision = "{models}/clip_vision/clip-vit-large-patch14.safetensors"
+        kind = "XLabs FLUX"
+        [data]
+        folder = "{pictures.as_posix()}"
+        [training]
+        min_snr = 5.0
+        [output]
+        folder = "out"
+    """)
+    config = read_config(path)
+    with pytest.raises(IPAdapterError, match=r"min_snr is 5, but this model predicts the flow"):
+        fill_cache(config, plan_of(config, list_data(config)), None, None, None)
+    assert not list(tmp_path.rglob("*.safetensors"))

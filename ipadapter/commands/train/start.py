@@ -17,6 +17,7 @@ from ...errors import IPAdapterError
 from ...files.headers import read_header
 from ...files.replacing import write_whole
 from ...training.module import AdapterTraining
+from ...training.objective import refuse_min_snr
 from .cache import file_stamp
 from .config import Config
 from .encoding import ChunkShare, Plan, Settings, fill, make_plan, skipped
@@ -120,17 +121,18 @@ def plan_of(config: Config, entries: list[Entry]) -> Plan:
 def fill_cache(config: Config, plan: Plan, accelerator: Any, stop: Stop, start: AdapterSpec | None) -> None:
     """Encode what has not been, each process a part of it. The encoders are not even opened where all is done.
 
-    Raises IPAdapterError before that where the adapter to go on from fits neither the base nor the encoder, and where
-    there is no room for what will be written.
+    Raises IPAdapterError before that where the adapter to go on from fits neither the base nor the encoder, where the
+    base knows no min-SNR weights, and where there is no room for what will be written.
     """
     from ...host.training import models as models
     from ...host.training import node as graph
-    from ...host.training.frozen import trainable_layers
+    from ...host.training.frozen import prediction_of, trainable_layers
 
     if not plan.complete:
         files, kind = files_of(config), config.recipe.kind
         base = models.open_base(files)
         layers = trainable_layers(base, kind)
+        refuse_min_snr(prediction_of(base), config.recipe.min_snr)
         if start is not None:
             graph.refuse_other_base(start, base)
         encoders = models.open_encoders(files, base, kind)
