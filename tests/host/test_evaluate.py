@@ -157,6 +157,15 @@ def test_other_judges_measure_what_clip_measured(encoders, hub):
     )
 
 
+def test_a_judge_says_of_each_picture_its_own_where_captions_repeat(encoders):
+    one, other = CAPTIONS[:2]
+    given = "\n".join([one, other, one])
+    data = measure([batch(3)], [batch(1, seed=1)], given, measures=["pickscore=small.safetensors"])[1]
+    by_clip = [row["clip_t"] / 0.07 for row in data["rows"]]
+    assert [row["pick_score"] for row in data["rows"]] == pytest.approx(by_clip, rel=1e-3)
+    assert by_clip[1] != pytest.approx(by_clip[2], rel=1e-2)
+
+
 @pytest.fixture
 def hub(tmp_path, monkeypatch) -> None:
     """torch's own cache with random weights of LPIPS' smallest network, which would else be fetched."""

@@ -130,15 +130,15 @@ def merged(scores: Iterable[Scores]) -> Scores:
     return {key: value for one in scores for key, value in one.items()}
 
 
-def judge(comparison: Comparison, scores: Sequence[Score], by: Judge) -> tuple[str, list[Scores]]:
+def judge(comparison: Comparison, scores: Sequence[Score], by: Judge) -> tuple[str, dict[int, Scores]]:
     """What a judge is called, and what it says of each picture, which is compared as it was with CLIP."""
     patcher, watch = load(by.module), Watcher(len(scores))
-    found: list[Scores] = []
+    found: dict[int, Scores] = {}  # by picture: those with one reference and caption need not follow each other
     for reference, caption in dict.fromkeys((score.reference, score.caption) for score in scores):
         measure = by.against(comparison.references[reference], () if caption is None else (caption,))
         for score in scores:
             if (score.reference, score.caption) == (reference, caption):
-                found.append(measure(comparison.generated[score.picture]))
+                found[score.picture] = measure(comparison.generated[score.picture])
                 watch(1)
     del patcher  # held until here: the host sees what somebody holds
     return by.label, found
