@@ -11,8 +11,10 @@ from pack.ipadapter.legacy.migration.legacy_nodes import LEGACY_FORMS
 from pack.ipadapter.legacy.migration.rules import MIGRATION_RULES
 from pack.ipadapter.legacy.migration.ui_format import migrate_workflow
 
+from tests.conftest import ROOT
 from tests.legacy_graphs import LegacyGraph, faults, graph_of, to_prompt
-from tools.migration_page import PAGE, make_page
+from tools.migration_page.languages import PAGES
+from tools.migration_page.page import MigrationPage, text_of
 
 LEGACY = sorted(LEGACY_FORMS)
 
@@ -264,5 +266,6 @@ def test_a_node_that_lacks_a_part_is_replaced_all_the_same(broken):
     assert workflow["nodes"][0]["type"] == "FindIPAdapter"
 
 
-def test_the_page_is_what_the_rules_say():
-    assert PAGE.read_text(encoding="utf-8") == make_page(), "run: python -m tools.migration_page"
+@pytest.mark.parametrize("page", PAGES, ids=[page.file for page in PAGES])
+def test_the_page_is_what_the_rules_say(page: MigrationPage):
+    assert (ROOT / page.file).read_text(encoding="utf-8") == text_of(page), "run: python -m tools.migration_page"

@@ -19,6 +19,7 @@ CELL = re.compile(r"(?<!\\)\|")
 LISTED = re.compile(r"^ *(?:-|\d+\.) ", re.MULTILINE)
 CODED = re.compile(r"`([^`\n]+)`")
 HAN = re.compile(r"[\u4e00-\u9fff]")
+COMMENT = re.compile(r" *#.*|<[^>\n]*>")
 
 
 def english_of(document: str) -> str:
@@ -57,6 +58,11 @@ def sorted_code(text: str) -> list[str]:
     return sorted(code for code in CODED.findall(FENCED.sub("", text)) if not HAN.search(code))
 
 
+def blocks(text: str) -> list[str]:
+    """The blocks of code, without what is said in words in them."""
+    return [COMMENT.sub("", block.group()) for block in FENCED.finditer(text)]
+
+
 def both(document: str) -> tuple[str, str]:
     """A Chinese page and its English one."""
     return read(document), read(english_of(document))
@@ -65,7 +71,8 @@ def both(document: str) -> tuple[str, str]:
 def test_the_pages_that_users_read_are_there():
     pages = {posixpath.basename(name) for name in CHINESE}
     assert pages >= {"README.zh.md", "README.md", "nodes.md", "using.md", "models.md", "faces.md", "faq.md"}
-    assert pages >= {"troubleshooting.md", "recipes.md"}
+    assert pages >= {"troubleshooting.md", "recipes.md", "flux.md", "method.md", "migration.md", "ipadapter-plus.md"}
+    assert pages >= {"coming-from.md", "trying.md"}
 
 
 @pytest.mark.parametrize("document", CHINESE)
@@ -85,6 +92,19 @@ def test_both_show_the_same_code(document):
     chinese, english = both(document)
     wanted = [code for code in sorted_code(english) if not code.startswith("position: ")]
     assert sorted_code(chinese) == wanted
+
+
+@pytest.mark.parametrize("document", CHINESE)
+def test_both_have_the_same_blocks_of_code(document):
+    chinese, english = both(document)
+    assert blocks(chinese) == blocks(english)
+
+
+@pytest.mark.parametrize("document", CHINESE)
+def test_chinese_pages_lead_to_chinese_ones(document):
+    translated = {english_of(name) for name in CHINESE} - {english_of(document)}
+    found = (unquote(next(filter(None, groups))) for groups in LINK.findall(CODE.sub("", read(document))))
+    assert [link for link in found if place(document, link) in translated] == []
 
 
 @pytest.mark.parametrize("document", CHINESE)

@@ -1,13 +1,9 @@
-"""Writes docs/migration.md from the rules of the migration: `python -m tools.migration_page`."""
+"""The page in English."""
 
 from __future__ import annotations
 
-from pathlib import Path
+from .page import MigrationPage
 
-from ipadapter.legacy.migration.first_rules import FIRST_RULES
-from ipadapter.legacy.migration.rules import MIGRATION_RULES, MigrationRule, Note
-
-PAGE = Path(__file__).resolve().parent.parent / "docs" / "migration.md"
 HEAD = """\
 # Graphs of ComfyUI_IPAdapter_plus
 
@@ -123,7 +119,7 @@ This page is written by `python -m tools.migration_page`.
 PLAIN = "Encode Image Prompt, Apply IP-Adapter"
 BY_FRAMES = f"{PLAIN}; `order` *frame by frame*"
 FACES = "Load InsightFace, Encode Face Prompt, Apply IP-Adapter; FaceID Settings"
-IN_A_NEW_GRAPH = {  # old node -> what serves there
+IN_A_NEW_GRAPH = {
     "IPAAdapterFaceIDBatch": f"{FACES}; `order` *frame by frame*",
     "IPAdapter": PLAIN,
     "IPAdapterAdvanced": f"{PLAIN}; `layers` for `weight_type`, Combine Image Prompts for `combine_embeds`",
@@ -169,36 +165,12 @@ IN_A_NEW_GRAPH = {  # old node -> what serves there
     "PrepImageForClipVision": "Prepare Reference Image",
     "PrepImageForInsightFace": "nothing: faces are found in the picture as it is",
 }
-RULES = (*MIGRATION_RULES.values(), *FIRST_RULES)
 
-
-def notes() -> list[Note]:
-    """Every note once, numbered by its place. Notes of one text are one."""
-    return list({note.text: note for rule in RULES for note in rule.notes}.values())
-
-
-def row(rule: MigrationRule, numbers: dict[str, int]) -> str:
-    """One old node."""
-    renamed = [f"`{old}` → `{new}`" for old, new in rule.renamed.items()]
-    fixed = [f"`{name}` = {value}" for name, value in rule.fixed.items()]
-    chosen = [f"*{old}* → *{new}*" for choices in rule.choices.values() for old, new in choices.items()]
-    dropped = [f"`{name}`" for name in rule.dropped]
-    told = sorted(numbers[note.text] for note in rule.notes)
-    cells = (f"`{rule.legacy}`", f"`{rule.new}`", *map(", ".join, (renamed + chosen + fixed, dropped, map(str, told))))
-    return "| " + " | ".join((*cells, IN_A_NEW_GRAPH[rule.legacy])) + " |"
-
-
-def make_page() -> str:
-    """The whole page."""
-    numbers = {note.text: number for number, note in enumerate(notes(), 1)}
-    second, first = (
-        "\n".join(row(rule, numbers) for rule in sorted(rules, key=lambda rule: rule.legacy))
-        for rules in (MIGRATION_RULES.values(), FIRST_RULES)
-    )
-    told = "\n".join(f"{number}. {text}" for text, number in numbers.items())
-    return "".join((HEAD, second, "\n", FIRST_HEAD, first, "\n", FOOT.format(told)))
-
-
-if __name__ == "__main__":
-    PAGE.write_text(make_page(), encoding="utf-8")
-    print(f"wrote docs/{PAGE.name}")
+ENGLISH = MigrationPage(
+    file="docs/migration.md",
+    head=HEAD,
+    first_head=FIRST_HEAD,
+    foot=FOOT,
+    comma=", ",
+    in_a_new_graph=IN_A_NEW_GRAPH,
+)
