@@ -72,7 +72,7 @@ def test_the_pages_that_users_read_are_there():
     pages = {posixpath.basename(name) for name in CHINESE}
     assert pages >= {"README.zh.md", "README.md", "nodes.md", "using.md", "models.md", "faces.md", "faq.md"}
     assert pages >= {"troubleshooting.md", "recipes.md", "flux.md", "method.md", "migration.md", "ipadapter-plus.md"}
-    assert pages >= {"coming-from.md", "trying.md"}
+    assert pages >= {"coming-from.md", "trying.md", "training.md", "evaluation.md"}
 
 
 @pytest.mark.parametrize("document", CHINESE)
