@@ -12,13 +12,14 @@ import os
 import resource
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from PIL import Image
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 
@@ -27,11 +28,15 @@ from ipadapter.adapters.provenance import Provenance
 from ipadapter.commands.train.encoding import Plan, Settings, fill, make_plan
 from ipadapter.commands.train.examples import context_only, open_set
 from ipadapter.commands.train.listing import list_folder
+from ipadapter.commands.train.references import CachedStudio, shots_of, with_prompts
 from ipadapter.commands.train.run import TrainingRun, WritingSchedule, make_accelerator, train_run
 from ipadapter.commands.train.stopping import Stop
+from ipadapter.commands.train.validation import Validation
 from ipadapter.errors import IPAdapterError
+from ipadapter.evaluation.judges import Measuring
+from ipadapter.evaluation.metrics import cosine
 from ipadapter.training.fresh import new_adapter, new_spec
-from ipadapter.training.module import AdapterTraining
+from ipadapter.training.module import AdapterTraining, FrozenModel
 from ipadapter.training.recipe import Recipe
 from tests.host.forks import Fork
 
@@ -91,6 +96,10 @@ class Job:
     warmup_steps: int = 0
     min_snr: float = 0.0
     ema_decay: float = 0.0
+    references: str = ""  # a folder of what is drawn as the run goes on
+    validate_every: int = 3
+    fail_drawing_at: int = -1  # at this step drawing fails
+    kill_drawing_at: int = -1  # at this step, SIGKILL once a picture is drawn
     kill_in_save: int = 0  # at this step, once the state is written and the checkpoint has not its name yet
     terminate_at: int = 0  # at this step, SIGTERM
     kill_at_the_end: bool = False  # once the last checkpoint is there, before the last file
@@ -134,9 +143,52 @@ class FluxEncoders(SmallEncoders):
         return context, context[0, :POOLED]
 
 
-def small_plan(data: Path, cache: Path, chunk: int = 3) -> Plan:
-    """The plan of a folder of pictures for these encoders."""
-    return make_plan(list_folder(data, "txt"), ("small",), Settings(32, torch.float32, chunk, 2), cache)
+def small_plan(data: Path, cache: Path, chunk: int = 3, prompts: Sequence[str] | None = None) -> Plan:
+    """The plan of a folder of pictures for these encoders; each with each prompt where there are any."""
+    listed = list_folder(data, "txt")
+    entries = listed if prompts is None else with_prompts(listed, prompts)
+    return make_plan(entries, ("small",), Settings(32, torch.float32, chunk, 2), cache)
+
+
+class SmallJudge:
+    """Says how alike two pictures are by their encoded averages."""
+
+    label = "averages"
+
+    def against(self, image: Tensor, captions: Sequence[str]) -> Measuring:
+        wanted = SmallEncoders().features([image])
+        return lambda picture: {"clip_i": cosine(SmallEncoders().features([picture]), wanted).item()}
+
+
+@dataclass(frozen=True)
+class TroubledStudio(CachedStudio):
+    """A studio to which what the job says happens."""
+
+    job: Job
+    step: Callable[[], int]
+
+    def picture(self, latents: Tensor) -> Image.Image:
+        if self.step() == self.job.fail_drawing_at:
+            raise RuntimeError("CUDA out of memory\nand more")
+        if self.step() == self.job.kill_drawing_at:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().picture(latents)
+
+
+def decoded(latents: Tensor) -> Tensor:
+    """Three channels of the latents as a picture. They are large, and differ little: what is behind the point shows."""
+    return torch.nn.functional.interpolate(latents[:, :3].float() % 1, scale_factor=8).movedim(1, -1)
+
+
+def small_validation(job: Job, plan: Plan, frozen: FrozenModel, told: Any, step: Callable[[], int]) -> Validation:
+    """Two steps of the host's own sampler for each of two seeds of every reference."""
+    from ipadapter.host.training.drawing import HostStudio, Sampling
+
+    studio = TroubledStudio(
+        HostStudio(frozen, told, decoded, Sampling(2)), open_set(plan, told), plan.entries, job, step
+    )
+    shots = shots_of(plan.entries, [0, 1])
+    return Validation(job.validate_every, shots, studio, SmallJudge(), Path(job.folder))
 
 
 class TroubledRun(TrainingRun):
@@ -210,8 +262,11 @@ def carry_out(job: Job) -> int:
     with ExitStack() as stack:
         stop = stack.enter_context(Stop().listening())
         plan = small_plan(Path(job.data), folder / "cache")
+        drawn = small_plan(Path(job.references), folder / "cache", prompts=["", "a cat"]) if job.references else None
         if accelerator.is_main_process:
-            fill(plan, FluxEncoders() if kind is XLABS else SmallEncoders())
+            for one in (plan, drawn):
+                if one is not None:
+                    fill(one, FluxEncoders() if kind is XLABS else SmallEncoders())
         accelerator.wait_for_everyone()
         model = base_model(kind=job.kind)
         frozen = stack.enter_context(frozen_unet(model, torch.float32, False, kind))
@@ -222,6 +277,8 @@ def carry_out(job: Job) -> int:
         about = Provenance("small")
         run = TroubledRun(accelerator, training, data, recipe, schedule, about, None, job.ema_decay)
         run.job = job
+        if drawn is not None:
+            run.validation = small_validation(job, drawn, frozen, HostText(model, 32), lambda: run.step)
         run.resume()
         run.open_trackers()
         ended = train_run(run, stop, quiet=True)

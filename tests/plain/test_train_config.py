@@ -76,6 +76,13 @@ def test_the_configuration_for_few_pictures_goes_on_from_an_adapter_gently():
             "warmup_steps is 1000 and steps 1000: the warm-up must",
         ),
         (("[data]", "[training]\nema_decay = 1.0\n[data]"), r"training\.ema_decay is 1.0: input should be less than 1"),
+        (("[data]", "[validation]\nevery = 5\n[data]"), "validation needs references, or held_out above 0"),
+        (
+            ("[data]", "[validation]\nheld_out = 2\nreferences = 'a'\n[data]"),
+            "validation has both references and held_out: leave one out",
+        ),
+        (("[data]", "[validation]\nheld_out = 1\nseeds = []\n[data]"), r"validation\.seeds is \[\]: .* at least 1"),
+        (("[data]", "[validation]\nheldout = 1\n[data]"), r"validation\.heldout is not a setting \(there are refer"),
         (("[data]", "[data"), "is not TOML"),
     ],
 )
@@ -100,6 +107,7 @@ LIMITED = {
     "output": ("checkpoint_every", "keep", "log_every"),
     "data": ("resolution",),
     "model": ("tokens",),
+    "validation": ("held_out", "every", "steps", "guidance"),
 }
 OUTSIDE = ["nan", "inf", "-inf", "-1", "1e400", str(10**30), '"1"']
 

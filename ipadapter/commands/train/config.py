@@ -56,6 +56,7 @@ FilePath = Annotated[Path, AfterValidator(beside_the_file)]
 FilePaths = Annotated[list[FilePath], BeforeValidator(as_list)]
 Count = Annotated[int, Field(strict=True, gt=0, le=10_000_000)]
 Pictures = Annotated[int, Field(strict=True, gt=0, le=1024)]  # at a time
+Seed = Annotated[int, Field(strict=True, ge=0, lt=2**63)]
 Flag = Annotated[bool, Field(strict=True)]
 Probability = Annotated[float, Field(strict=True, ge=0, le=1)]
 
@@ -124,7 +125,7 @@ class TrainingSection(Section):
     min_snr: Annotated[float, Field(strict=True, ge=0, le=1000)] = 0.0
     ema_decay: Annotated[float, Field(strict=True, ge=0, lt=1)] = 0.0
     gradient_checkpointing: Flag = False
-    seed: Annotated[int, Field(strict=True, ge=0, lt=2**63)] = 0
+    seed: Seed = 0
 
 
 class CacheSection(Section):
@@ -154,6 +155,34 @@ class OutputSection(Section):
         return tuple(dict.fromkeys([*([TENSORBOARD] if self.tensorboard else []), *self.trackers]))
 
 
+class ValidationSection(Section):
+    """Pictures that are drawn as the run goes on. None where neither references nor held_out is set."""
+
+    references: FilePath | None = None
+    held_out: Annotated[int, Field(strict=True, ge=0, le=1024)] = 0
+    every: Count = 1000
+    prompts: Annotated[list[str], BeforeValidator(as_list)] = []
+    seeds: Annotated[list[Seed], Field(min_length=1)] = [0]
+    steps: Annotated[int, Field(strict=True, gt=0, le=1000)] = 20
+    weight: Annotated[float, Field(strict=True, ge=-1000, le=1000)] = 1.0
+    guidance: Annotated[float, Field(strict=True, ge=0, le=100)] | None = None
+    encoder: FilePath | None = None
+
+    @property
+    def wanted(self) -> bool:
+        """Whether anything is drawn."""
+        return self.references is not None or self.held_out > 0
+
+    @model_validator(mode="after")
+    def references_from_one_place(self) -> ValidationSection:
+        """Settings without references would draw nothing."""
+        if self.references is not None and self.held_out:
+            raise ValueError("has both references and held_out: leave one out")
+        if self.model_fields_set - {"held_out"} and not self.wanted:
+            raise ValueError("needs references, or held_out above 0")
+        return self
+
+
 class HostSection(Section):
     """ComfyUI, whose loaders open the model files."""
 
@@ -169,6 +198,7 @@ class Config(Section):
     training: TrainingSection = TrainingSection()
     cache: CacheSection = CacheSection()
     output: OutputSection
+    validation: ValidationSection = ValidationSection()
     host: HostSection = HostSection()
 
     @property

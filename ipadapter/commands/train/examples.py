@@ -53,6 +53,12 @@ class CachedSet:
         pooled = self.texts.get("pooled", rows).float() if self.texts.has("pooled") else None
         return self.inputs(self.texts.get("context", rows).float(), pooled, self.pictures.get("sizes", indices))
 
+    def told(self, index: int, dropped: bool) -> tuple[Tensor, Tensor | None]:
+        """One text: its context (L, C), and its pooled embedding (P,) where there are any."""
+        row = 0 if dropped else int(self.pictures.row("text", index))
+        pooled = self.texts.row("pooled", row).float() if self.texts.has("pooled") else None
+        return self.texts.row("context", row).float(), pooled
+
 
 def open_set(plan: Plan, inputs: TextInputs = context_only) -> CachedSet:
     """The examples of a filled cache. Raises IPAdapterError where none is left."""

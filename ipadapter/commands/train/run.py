@@ -30,6 +30,7 @@ from .checkpoints import Checkpoints, RunCheckpoint, step_name
 from .journal import Journal, LossRow
 from .stopping import Stop
 from .trackers import open_trackers, refuse_trackers
+from .validation import OF_AVERAGE, OF_LAST_STEP, Validation
 
 FIXED = (
     "kind",
@@ -118,6 +119,7 @@ class TrainingRun:
         provenance: Provenance,
         settings: Mapping[str, Any] | None = None,
         ema_decay: float = 0.0,
+        validation: Validation | None = None,
     ) -> None:
         optimizer = recipe.optimizer(list(training.parameters()))
         self.accelerator, self.plain, self.data, self.recipe = accelerator, training, data, recipe
@@ -127,6 +129,7 @@ class TrainingRun:
         self.share = Share(accelerator.process_index, accelerator.num_processes)
         self.batches = Batches(data, training.model, recipe, self.share)
         self.average = WeightAverage(training.adapter, ema_decay) if ema_decay else None
+        self.validation = validation
         self.step = 0
         self.saved: RunCheckpoint | None = None
 
@@ -235,6 +238,14 @@ class TrainingRun:
         step."""
         return torch.zeros_like(like) if self.accelerator.scaler is not None else gradient_length(self.plain)
 
+    def validate(self, stop: Stop) -> bool:
+        """Draw what is due at this step, with the average of the weights where one is taken; False: asked to stop."""
+        validation, steps = self.validation, self.recipe.steps
+        if validation is None or not validation.is_due(self.step, steps):
+            return True
+        adapter, which = (self.average.adapter, OF_AVERAGE) if self.average else (self.plain.adapter, OF_LAST_STEP)
+        return validation.at(self.step, adapter, which, self.accelerator, stop)
+
     def save(self) -> RunCheckpoint:
         """A checkpoint of the weights as they are."""
         if self.saved is not None and self.saved.step == self.step:
@@ -297,6 +308,7 @@ def train_run(run: TrainingRun, stop: Stop, quiet: bool = False) -> RunOutcome:
     """All steps that are left. Raises DivergedError once the last good weights are saved."""
     with run_journal(run, quiet) as note:
         while run.step < run.recipe.steps:
+            run.validate(stop)
             started = time.perf_counter()
             try:
                 loss, asked = run.one_step(stop)
@@ -307,7 +319,9 @@ def train_run(run: TrainingRun, stop: Stop, quiet: bool = False) -> RunOutcome:
                 return RunOutcome(run.step, run.save().folder / adapter_name(run.step), stop.signal or 0)
             if run.step % run.schedule.checkpoint_every == 0:
                 run.save()
-    run.save()
+    last = run.save()
+    if not run.validate(stop):
+        return RunOutcome(run.step, last.folder / adapter_name(run.step), stop.signal or 0)
     if run.accelerator.is_main_process:
         run.write_average(run.schedule.folder / FINAL_AVERAGE)
         run.write_file(run.schedule.folder / FINAL)
@@ -317,6 +331,8 @@ def train_run(run: TrainingRun, stop: Stop, quiet: bool = False) -> RunOutcome:
 @contextmanager
 def run_journal(run: TrainingRun, quiet: bool) -> Iterator[Any]:
     """A function that takes each step's loss and seconds: the file, the curves and the progress bar."""
+    if run.validation is not None:
+        run.validation.begin(run.step, run.accelerator.is_main_process)
     if not run.accelerator.is_main_process:
         yield lambda loss, seconds: None
         return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from ...adapters.identify import identify
 from ...adapters.provenance import Provenance
 from ...adapters.spec import AdapterSpec
 from ...errors import IPAdapterError
+from ...evaluation.judges import ClipJudge, Judge
 from ...files.headers import read_header
 from ...files.replacing import write_whole
 from ...training.module import AdapterTraining
@@ -23,9 +25,11 @@ from .config import Config
 from .encoding import ChunkShare, Plan, Settings, fill, make_plan, skipped
 from .examples import CachedSet, open_set
 from .listing import Entry, complete, list_folder, list_shards
+from .references import CachedStudio, shots_of, split_data
 from .room import cache_bytes, checkpoints_bytes, refuse_little_room
 from .run import RunOutcome, TrainingRun, WritingSchedule, make_accelerator, train_run
 from .stopping import Stop
+from .validation import Validation
 
 DTYPE_OF = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32, "no": torch.float32}
 
@@ -34,9 +38,10 @@ def run_config(config: Config) -> RunOutcome:
     """A whole run, or what is left of it. Raises IPAdapterError for everything a user can put right."""
     from ...host.launch import on_cpu, start_host
 
-    entries = list_data(config)
+    listed = split_data(config, list_data(config))
     make_folder(config.output.folder)
     start = spec_of_start(config)
+    refuse_no_judge(config)
     accelerator = make_accelerator(
         config.training.mixed_precision,
         config.recipe,
@@ -46,9 +51,9 @@ def run_config(config: Config) -> RunOutcome:
     )
     start_host(config.host.options, config.host.path)
     with Stop().listening() as stop:
-        plan = plan_of(config, entries)
-        fill_cache(config, plan, accelerator, stop, start)
-        with open_run(config, plan, accelerator) as run:
+        plan, drawn = plan_of(config, listed.trained), plan_of_drawn(config, listed.drawn)
+        fill_cache(config, plan, accelerator, stop, start, drawn)
+        with open_run(config, plan, accelerator, drawn) as run:
             return train_run(run, stop)
 
 
@@ -105,7 +110,18 @@ def files_of(config: Config) -> Any:
 
 def plan_of(config: Config, entries: list[Entry]) -> Plan:
     """Where the encoded data is, or will be."""
-    settings = Settings(
+    return plan_with(config, entries, data_settings(config))
+
+
+def plan_of_drawn(config: Config, drawn: list[Entry]) -> Plan | None:
+    """The same of what is drawn while training; all of it can be read."""
+    settings = replace(data_settings(config), skip_bad=False, alpha_is_mask=False)
+    return plan_with(config, drawn, settings) if drawn else None
+
+
+def data_settings(config: Config) -> Settings:
+    """How pictures are read and kept."""
+    return Settings(
         resolution=config.data.resolution,
         dtype=DTYPE_OF[config.cache.dtype],
         chunk=config.cache.chunk,
@@ -113,12 +129,18 @@ def plan_of(config: Config, entries: list[Entry]) -> Plan:
         skip_bad=config.data.skip_bad,
         alpha_is_mask=config.data.alpha_is_mask,
     )
+
+
+def plan_with(config: Config, entries: list[Entry], settings: Settings) -> Plan:
+    """A plan for the run's encoders."""
     stamps = [file_stamp(path) for path in files_of(config).of_encoders]
     made_with = (config.model.kind, *config.host.options, *stamps)  # options decide precisions and attentions
     return make_plan(entries, made_with, settings, config.cache_folder)
 
 
-def fill_cache(config: Config, plan: Plan, accelerator: Any, stop: Stop, start: AdapterSpec | None) -> None:
+def fill_cache(
+    config: Config, plan: Plan, accelerator: Any, stop: Stop, start: AdapterSpec | None, drawn: Plan | None = None
+) -> None:
     """Encode what has not been, each process a part of it. The encoders are not even opened where all is done.
 
     Raises IPAdapterError before that where the adapter to go on from fits neither the base nor the encoder, where the
@@ -128,7 +150,8 @@ def fill_cache(config: Config, plan: Plan, accelerator: Any, stop: Stop, start: 
     from ...host.training import node as graph
     from ...host.training.frozen import prediction_of, trainable_layers
 
-    if not plan.complete:
+    plans = [one for one in (plan, drawn) if one is not None]
+    if not all(one.complete for one in plans):
         files, kind = files_of(config), config.recipe.kind
         base = models.open_base(files)
         layers = trainable_layers(base, kind)
@@ -140,9 +163,11 @@ def fill_cache(config: Config, plan: Plan, accelerator: Any, stop: Stop, start: 
         if start is not None:
             refuse_start_of_other_encoder(start, width, config)
         spec = start or graph.spec_for(config.recipe, width, layers, None)
-        refuse_little_room({plan.cache.folder: cache_bytes(plan, encoders), **for_checkpoints(config, spec)})
+        caches = {one.cache.folder: cache_bytes(one, encoders) for one in plans}
+        refuse_little_room({**caches, **for_checkpoints(config, spec)})
         part = ChunkShare(accelerator.process_index, accelerator.num_processes)
-        fill(plan, encoders, part, lambda label, items: bar(label, items, stop, accelerator.is_main_process))
+        for one in plans:
+            fill(one, encoders, part, lambda label, items: bar(label, items, stop, accelerator.is_main_process))
         del base, encoders
         models.release()
     accelerator.wait_for_everyone()
@@ -170,7 +195,7 @@ def note_skipped(config: Config, plan: Plan) -> None:
 
 
 @contextmanager
-def open_run(config: Config, plan: Plan, accelerator: Any) -> Iterator[TrainingRun]:
+def open_run(config: Config, plan: Plan, accelerator: Any, drawn: Plan | None = None) -> Iterator[TrainingRun]:
     """The run, at the step it goes on from."""
     from ...host.adapters.adapter import load_adapter_file
     from ...host.training import node as graph
@@ -200,10 +225,45 @@ def open_run(config: Config, plan: Plan, accelerator: Any) -> Iterator[TrainingR
             about,
             settings_of(config, plan),
             config.training.ema_decay,
+            None if drawn is None else open_validation(config, drawn, frozen, model),
         )
         begin(run, data, plan)
         yield run
         accelerator.end_training()
+
+
+def open_validation(config: Config, drawn: Plan, frozen: Any, model: Any) -> Validation:
+    """What is drawn as the run goes on, and who measures it."""
+    from ...host.training.drawing import HostStudio, Sampling
+    from ...host.training.models import HostText, open_decoder
+
+    settings, told = config.validation, HostText(model, config.data.resolution)
+    sampling = Sampling(settings.steps, weight=settings.weight, guidance=settings.guidance)
+    host = HostStudio(frozen, told, open_decoder(files_of(config)).decode, sampling)
+    studio = CachedStudio(host, open_set(drawn, told), drawn.entries)
+    shots = shots_of(drawn.entries, settings.seeds)
+    return Validation(settings.every, shots, studio, open_judge(config), config.output.folder)
+
+
+def refuse_no_judge(config: Config) -> None:
+    """Refuse a file that is not there, before anything is encoded."""
+    path = config.validation.encoder
+    if path is not None and not path.is_file():
+        raise IPAdapterError(f"validation.encoder '{path}' is not a file: name one with both towers of a CLIP.")
+
+
+def open_judge(config: Config) -> Judge | None:
+    """The encoder that is named to measure with, or the run's own where it gives embeddings of pictures."""
+    from ...encoders.two_towers import open_tokenizer, open_towers
+    from ...host.evaluation.judging import LoadedJudge, judge_with
+    from ...host.training.models import open_image_encoder
+
+    path = config.validation.encoder
+    if path is None:
+        return judge_with(open_image_encoder(config.model.clip_vision))
+    encoder = open_towers(path, path.name)
+    open_tokenizer(encoder)  # it refuses here what has no text tower
+    return LoadedJudge(ClipJudge(encoder))
 
 
 def settings_of(config: Config, plan: Plan) -> dict[str, Any]:

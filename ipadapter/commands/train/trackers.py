@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
+
+import numpy as np
+from PIL import Image
 
 from ...errors import IPAdapterError
 
@@ -39,3 +42,26 @@ def open_trackers(accelerator: Any, project: str, step: int, facts: Mapping[str,
     for tracker in accelerator.trackers:
         if tracker.name != TENSORBOARD:
             tracker.store_init_configuration(settings)
+
+
+def log_picture(accelerator: Any, name: str, picture: Image.Image, step: int) -> None:
+    """Show a picture in every tracker that takes pictures."""
+    for tracker in accelerator.trackers:
+        form = PICTURE_FORMS.get(tracker.name)
+        if form is not None:
+            tracker.log_images({name: form(picture)}, step=step)
+
+
+def as_batch(picture: Image.Image) -> Any:
+    """(1, 3, H, W) levels, as TensorBoard's writer takes them."""
+    return np.asarray(picture)[None].transpose(0, 3, 1, 2)
+
+
+# What each tracker's `log_images` takes under a name.
+PICTURE_FORMS: dict[str, Callable[[Image.Image], Any]] = {
+    TENSORBOARD: as_batch,
+    "wandb": lambda picture: [picture],
+    "swanlab": lambda picture: [picture],
+    "aim": lambda picture: picture,
+    "clearml": lambda picture: picture,
+}

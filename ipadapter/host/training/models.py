@@ -76,16 +76,15 @@ def refuse_unreadable(path: Path) -> None:
 def open_base(files: ModelFiles) -> ModelPatcher:
     """The diffusion model."""
     if files.checkpoint is not None:
-        return opened(files.checkpoint, "a checkpoint", lambda path: from_checkpoint(path, model=True)[0])
+        return opened(files.checkpoint, "a checkpoint", lambda path: from_checkpoint(path, "model")[0])
     assert files.unet is not None  # the configuration has one of the two
     return opened(files.unet, "a diffusion model", lambda path: comfy.sd.load_diffusion_model(path))
 
 
-def from_checkpoint(path: str, *, model: bool) -> Any:
-    """The diffusion model, or the text encoder and the VAE, of a checkpoint."""
-    return comfy.sd.load_checkpoint_guess_config(
-        path, output_vae=not model, output_clip=not model, output_model=model, disable_dynamic=True
-    )
+def from_checkpoint(path: str, *parts: str) -> Any:
+    """Some of a checkpoint's parts, "model", "clip" and "vae", in this order."""
+    wanted = {f"output_{part}": part in parts for part in ("model", "clip", "vae")}
+    return comfy.sd.load_checkpoint_guess_config(path, disable_dynamic=True, **wanted)
 
 
 def open_text_and_vae(
@@ -94,7 +93,7 @@ def open_text_and_vae(
     """The text encoder and the VAE."""
     clip = vae = None
     if files.checkpoint is not None and not (files.clips and files.vae):
-        _, clip, vae, *_ = opened(files.checkpoint, "a checkpoint", lambda path: from_checkpoint(path, model=False))
+        _, clip, vae, *_ = opened(files.checkpoint, "a checkpoint", lambda path: from_checkpoint(path, "clip", "vae"))
     if files.clips:
         for path in files.clips:
             opened(path, "a text encoder", lambda path: path)
@@ -106,6 +105,14 @@ def open_text_and_vae(
         lacking = "text encoder: name one in model.clip" if clip is None else "VAE: name one in model.vae"
         raise IPAdapterError(f"'{(files.checkpoint or files.vae or Path()).name}' holds no {lacking}.")
     return clip, vae
+
+
+def open_decoder(files: ModelFiles) -> comfy.sd.VAE:
+    """The VAE alone."""
+    if files.vae is not None:
+        return opened(files.vae, "a VAE", open_vae)
+    assert files.checkpoint is not None  # the configuration has one of the two
+    return opened(files.checkpoint, "a checkpoint", lambda path: from_checkpoint(path, "vae")[2])
 
 
 def open_vae(path: str) -> comfy.sd.VAE:
@@ -191,7 +198,7 @@ class HostText:
     def __call__(self, context: Tensor, pooled: Tensor | None, sizes: Tensor) -> ModelText:
         """Contexts (B, L, C), pooled embeddings (B, P) and sizes (B, 4) to the model's inputs."""
         rows = [self.options(row, pooled, sizes) for row in range(len(context))]
-        latent = torch.empty(1, self.model.model.latent_format.latent_channels, *[self.resolution // 8] * 2)
+        latent = self.empty_latent
         pairs = zip(context.split(1), rows, strict=True)
         return join_conds([model_conds(self.model.model, [text, options], latent) for text, options in pairs])
 
@@ -201,3 +208,13 @@ class HostText:
         told = {"height": height, "width": width, "crop_h": top, "crop_w": left}
         target = {"target_height": self.resolution, "target_width": self.resolution}
         return told | target | ({} if pooled is None else {"pooled_output": pooled[row : row + 1]})
+
+    @property
+    def empty_latent(self) -> Tensor:
+        """Of a square picture, (1, C, h, w)."""
+        return torch.zeros(1, self.model.model.latent_format.latent_channels, *[self.resolution // 8] * 2)
+
+    def conditioning(self, context: Tensor, pooled: Tensor | None) -> list[Any]:
+        """A text (L, C) and its pooled embedding (P,) for a picture that is drawn whole: a row of a conditioning."""
+        sizes = torch.tensor([[self.resolution, self.resolution, 0, 0]])
+        return [context[None], self.options(0, None if pooled is None else pooled[None], sizes)]

@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import comfy.model_management
-import comfy.sample
 import comfy.utils
 import latent_preview
 import torch
@@ -16,23 +15,17 @@ from PIL import Image
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from ...backbones.backbone import Backbone
-from ...backbones.flux import FLUX
 from ...drawing.plots import line_plot
-from ...prompts.prompt import Feature, ImageFeatures, ImagePrompt, Part
-from ...strength.strength import Strength
 from ..adapters.adapter import Adapter
 from ..pictures import from_pil
-from ..sampling.patching import apply_image_prompt
 from .data import EncodedPictures
+from .drawing import Guides, Sampling, aside, draw_latents, encoded_prompt
 from .frozen import FrozenUNet
 
 PLOT = (480, 320)  # pixels
 SAMPLES = 8  # pictures a run, at most
 FEWEST = 25  # steps between two of them, at least
-SAMPLING_STEPS, SEED = 12, 0
-USUAL_GUIDANCE = 4.0
-GUIDANCE: dict[Backbone, float] = {FLUX: 1.0}  # of models that are distilled to do without
+QUICK = Sampling(steps=12)
 
 
 @dataclass
@@ -102,28 +95,12 @@ class TrainingWatch:
 
 def draw_picture(frozen: FrozenUNet, data: EncodedPictures, adapter: Adapter) -> Image.Image | None:
     """What the adapter makes of the first picture alone: no text, weight 1, seen through the host's latent preview."""
-    with torch.inference_mode():
-        model = apply_image_prompt(frozen.patcher, adapter, prompt_of(data, adapter.spec.feature), Strength())
-        latent = torch.zeros_like(data.clean[0], device="cpu")
-        noise = torch.randn(latent.shape, generator=torch.Generator().manual_seed(SEED))
-        empty, guidance = [data.empty_text], GUIDANCE.get(adapter.spec.family.backbone, USUAL_GUIDANCE)
-        settings = (SAMPLING_STEPS, guidance, "euler", "normal", empty, empty, latent)
-        made = comfy.sample.sample(model, noise, *settings, disable_pbar=True, seed=SEED)
-        picture = preview(frozen, made)
-    frozen.load()
-    return picture
-
-
-def prompt_of(data: EncodedPictures, read: Feature) -> ImagePrompt:
-    """The first picture as an image prompt."""
-    made = [AS_FEATURES[read](features) for features in (data.encoded[:1], data.nothing)]
-    return ImagePrompt((Part(made[0]),), made[1], "the run's own encoder", made[1].image_embeds)
-
-
-AS_FEATURES: dict[Feature, Callable[[Tensor], ImageFeatures]] = {
-    Feature.IMAGE_EMBEDS: lambda embeds: ImageFeatures(embeds, None),
-    Feature.PENULTIMATE: lambda hidden: ImageFeatures(hidden[:, 0], hidden),
-}
+    with aside(frozen):
+        empty = [data.empty_text]
+        told = Guides(encoded_prompt(adapter.spec.feature, data.encoded[:1], data.nothing), empty, empty)
+        return preview(
+            frozen, draw_latents(frozen, adapter, told, torch.zeros_like(data.clean[0], device="cpu"), QUICK)
+        )
 
 
 def preview(frozen: FrozenUNet, latents: Tensor) -> Image.Image | None:
