@@ -19,7 +19,7 @@ from tools.environment import LAYOUT
 from tools.server import WITHOUT_OLD_IDS, Server, Settings, running
 from tools.standins.listed import SETS
 from tools.standins.make import make
-from tools.workflows.models import T5_XXL
+from tools.workflows.models import DINOV2, FLUX_CHARACTER, T5_XXL
 
 start_host()
 
@@ -48,9 +48,9 @@ def server(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     """A server with the stand-in models, whose user has seen the tour and has pictures to train on."""
     for _ in make(SETS["all"], LAYOUT.models, LAYOUT.host):
         pass
-    listed = tmp_path_factory.mktemp("files") / T5_XXL.name  # to be chosen, never opened
+    listed = tmp_path_factory.mktemp("files") / "empty"  # to be chosen, never opened
     listed.touch()
-    files = {f"{T5_XXL.directory}/{T5_XXL.name}": listed}
+    files = {f"{file.directory}/{file.name}": listed for file in (T5_XXL, DINOV2, FLUX_CHARACTER)}
     # Nobody answers to the old pack's ids, so that the front end offers to replace its nodes.
     settings = Settings(tmp_path_factory.mktemp("server"), model_files=files, environment=WITHOUT_OLD_IDS)
     write_user_settings(settings)

@@ -15,7 +15,7 @@ import torch
 
 from tests.gpu.card import DEVICE
 from tests.live.conftest import KEEP, studio_of
-from tests.live.files import make_files
+from tests.live.files import NARROW, make_files
 from tests.live.shipped import LEAST, NAMES, quick
 from tests.live.studio import Pixels, Studio, difference
 from tests.live.training_pictures import put_training_pictures
@@ -56,7 +56,10 @@ def serving(
 ) -> Iterator[Studio]:
     """A server of its own."""
     folder = tmp_path_factory.mktemp("server")
-    with running(Settings(folder, device=DEVICE, model_files=files, arguments=(KEEP, *flags))) as server:
+    settings = Settings(
+        folder, device=DEVICE, model_files=files, custom_nodes={"narrow": NARROW}, arguments=(KEEP, *flags)
+    )
+    with running(settings) as server:
         studio = studio_of(server, tmp_path_factory)
         put_training_pictures(server.input)
         yield studio

@@ -13,7 +13,7 @@ from PIL import Image
 
 from tests.comfyui import start_host
 from tests.faces import DrawnFace, draw_faces, save_picture
-from tests.live.files import make_files
+from tests.live.files import NARROW, make_files
 from tests.live.studio import Studio
 from tests.soak.runs import PROBE
 from tools.environment import LAYOUT
@@ -33,9 +33,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     for _ in make(SETS["all"], LAYOUT.models, LAYOUT.host):
         pass
     files = make_files(tmp_path_factory.mktemp("files"))
-    directory, watched = tmp_path_factory.mktemp("server"), {"probe": PROBE}
+    directory, added = tmp_path_factory.mktemp("server"), {"probe": PROBE, "narrow": NARROW}
     settings = Settings(
-        directory, model_files=files, custom_nodes=watched, arguments=(KEEP,), environment=WITHOUT_OLD_IDS
+        directory, model_files=files, custom_nodes=added, arguments=(KEEP,), environment=WITHOUT_OLD_IDS
     )
     with running(settings) as server:
         yield server

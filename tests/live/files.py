@@ -12,6 +12,8 @@ from safetensors.torch import save_file
 
 from tools.environment import LAYOUT
 from tools.standins.adapters import image_attention_shapes
+from tools.standins.flux import SMALL, CharacterShape, character_shapes
+from tools.standins.formats import write
 from tools.standins.noise import Noise, fill, shapes_of
 from tools.standins.unets import SD15
 
@@ -24,6 +26,8 @@ SHALLOW = {
     "embed_dim": 1024,
     "vision_cfg": {"image_size": 224, "layers": 2, "width": 1280, "head_width": 80, "patch_size": 14},
 }
+NARROW_CHARACTER = "narrow_character.bin"  # InstantCharacter's, for the towers of `narrow`
+NARROW = Path(__file__).with_name("narrow")
 FULL_ADAPTER = "ip-adapter_sd15.safetensors"  # a stand-in
 RAN = "the pickle ran code"
 
@@ -72,6 +76,13 @@ def write_adapter_for_tower(path: Path, seed: int = 1) -> None:
     save_file(fill({**shapes, **image_attention_shapes(SD15)}, Noise.seeded(seed)), path)
 
 
+def write_narrow_character(path: Path) -> None:
+    """InstantCharacter's adapter for FLUX's stand-in, which reads two towers of 64 channels."""
+    shapes = character_shapes(SMALL, CharacterShape(features=128, blocks=1, tokens=16, width=64))
+    state = fill(shapes, Noise.seeded(4))
+    write(path, {name: torch.ones_like(value) if name.endswith(".scale") else value for name, value in state.items()})
+
+
 def write_cut_short(path: Path) -> None:
     with (LAYOUT.models / "ipadapter" / FULL_ADAPTER).open("rb") as whole:
         path.write_bytes(whole.read(1_000_000))
@@ -118,6 +129,7 @@ WRITERS: dict[str, Callable[[Path], None]] = {
     f"clip_vision/{SHALLOW_ENCODER}": write_shallow_tower,
     f"clip_vision/{Path(SHALLOW_ENCODER).with_suffix('.json')}": write_description,
     f"ipadapter/{SMALL_ADAPTER}": write_adapter_for_tower,
+    f"ipadapter/{NARROW_CHARACTER}": write_narrow_character,
     "ipadapter/cut_short.safetensors": write_cut_short,
     "ipadapter/empty.safetensors": write_empty,
     "ipadapter/pickle.bin": write_pickle,

@@ -14,7 +14,7 @@ import numpy as np
 from pack.ipadapter.server.client import Client, Outcome, StoredFile, connect
 from PIL import Image
 
-from tests.live.files import SMALL_ADAPTER, SMALL_ENCODER
+from tests.live.files import NARROW_CHARACTER, SMALL_ADAPTER, SMALL_ENCODER
 from tests.live.graph import Graph
 from tools.server import Server
 from tools.workflows.models import BASE
@@ -65,7 +65,7 @@ class Studio:
         graph = shipped.change("LoadImage", image=self.face if shipped.ids("EncodeFacePrompt") else self.photo)
         for class_type, inputs in QUICK.items():
             graph = graph.change(class_type, **inputs)
-        return without_t5(graph)
+        return with_narrow_towers(without_t5(graph))
 
     def light(self, architecture: str = "auto") -> Graph:
         """The image prompt's quick graph with an image encoder thirty times smaller than ViT-H."""
@@ -130,6 +130,17 @@ def without_t5(graph: Graph) -> Graph:
         clip_l = small.nodes[node]["inputs"]["clip_name1"]
         small.nodes[node] |= {"class_type": "CLIPLoader", "inputs": {"clip_name": clip_l, "type": "stable_diffusion"}}
     return small
+
+
+def with_narrow_towers(graph: Graph) -> Graph:
+    """A graph for InstantCharacter with narrow encoders, and the adapter that reads them: DINOv2-giant comes in its
+    full size only."""
+    narrow = graph.copy()
+    for both in narrow.ids("JoinImageEncoders"):
+        for tower, (loader, _) in narrow.nodes[both]["inputs"].items():
+            narrow.nodes[loader] |= {"class_type": "LoadNarrowTower", "inputs": {"tower": tower}}
+        narrow = narrow.change("LoadIPAdapter", ip_adapter_name=NARROW_CHARACTER)
+    return narrow
 
 
 async def download(client: Client, outcome: Outcome) -> dict[str, list[Pixels]]:

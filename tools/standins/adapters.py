@@ -8,7 +8,7 @@ from .noise import Noise, Shapes, State, fill
 from .unets import CHANNELS, SD15, SDXL, UNetShape
 
 FACE_LORA_RANK = 128
-RESAMPLER_DEPTH = 4
+RESAMPLER_DEPTH, SINES = 4, 320  # perceiver layers, and sines of the noise level where they follow it
 FACE_WIDTH, INSTANTID_TOKENS, INSTANTID_WIDTH = 512, 16, 256  # in place of 1280
 
 
@@ -107,6 +107,21 @@ def resampler(context: int, width: int, hidden: int, tokens: int) -> dict[str, t
         "norm_out.bias": (context,),
     }
     return {**{f"image_proj.{name}": size for name, size in ends.items()}, **layers}
+
+
+def timed_resampler(context: int, width: int, hidden: int, tokens: int) -> dict[str, tuple[int, ...]]:
+    """One that follows the noise level."""
+    shapes = resampler(context, width, hidden, tokens)
+    shapes |= linear("image_proj.time_embedding.linear_1", width, SINES)
+    shapes |= linear("image_proj.time_embedding.linear_2", width, width)
+    for index in range(RESAMPLER_DEPTH):
+        shapes |= linear(f"image_proj.layers.{index}.2.1", 4 * width, width)
+    return shapes
+
+
+def linear(name: str, out: int, into: int) -> dict[str, tuple[int, ...]]:
+    """A linear map with a bias."""
+    return {f"{name}.weight": (out, into), f"{name}.bias": (out,)}
 
 
 def adapter(shape: UNetShape, projection: Shapes) -> Callable[[Noise], State]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
+from .adapters import linear, timed_resampler
 from .models import vae_state
 from .noise import Noise, Shapes, State, fill, shapes_of
 
@@ -13,18 +14,19 @@ HEAD = 128  # channels of an attention head, which the host takes for given
 POOLED = 768  # of CLIP-L
 LATENT_CHANNELS = 16
 XLABS_TOKENS, INSTANTX_TOKENS = 16, 128
-CLIP_L_EMBED, SIGLIP_EMBED = 768, 1152
+CLIP_L_EMBED, SIGLIP_EMBED, DINOV2_HIDDEN = 768, 1152, 1536
 NARROW = 64  # of InstantX's perceptron, in place of 2304
 
 
 @dataclass(frozen=True)
 class FluxShape:
-    """How wide a FLUX.1 is and the text that it reads, and how many blocks it has."""
+    """How wide a FLUX.1 is and the text that it reads, how many blocks it has, and how wide the pooled text is."""
 
     width: int
     text: int
     double: int = 19
     single: int = 38
+    pooled: int = POOLED
 
     def config(self) -> dict[str, object]:
         """The host's keyword arguments for its Flux and ControlNetFlux."""
@@ -32,7 +34,7 @@ class FluxShape:
             "in_channels": LATENT_CHANNELS,
             "out_channels": LATENT_CHANNELS,
             "patch_size": 2,
-            "vec_in_dim": POOLED,
+            "vec_in_dim": self.pooled,
             "context_in_dim": self.text,
             "hidden_size": self.width,
             "mlp_ratio": 4.0,
@@ -63,12 +65,12 @@ def fill_flux(module: torch.nn.Module, noise: Noise) -> State:
     return {name: torch.ones_like(value) if name.endswith("_norm.scale") else value for name, value in state.items()}
 
 
-def flux_model(noise: Noise) -> State:
+def flux_model(noise: Noise, shape: FluxShape = SMALL) -> State:
     """What Load Diffusion Model opens as FLUX.1 dev."""
     from comfy.ldm.flux.model import Flux
     from comfy.ops import manual_cast
 
-    return fill_flux(Flux(device="meta", dtype=torch.float16, operations=manual_cast, **SMALL.config()), noise)
+    return fill_flux(Flux(device="meta", dtype=torch.float16, operations=manual_cast, **shape.config()), noise)
 
 
 def flux_controlnet(noise: Noise) -> State:
@@ -115,6 +117,44 @@ def instantx_shapes(shape: FluxShape, perceptron: int = NARROW) -> Shapes:
     blocks = range(shape.double + shape.single)
     layers = {f"ip_adapter.{n}.to_{kind}_ip.weight": (shape.width, shape.text) for n in blocks for kind in "kv"}
     return {**first, **projection, **layers}
+
+
+@dataclass(frozen=True)
+class CharacterShape:
+    """How wide InstantCharacter's features are, how many blocks read them, and how many queries then read those."""
+
+    features: int = SIGLIP_EMBED + DINOV2_HIDDEN
+    blocks: int = 4
+    tokens: int = 1024
+    width: int = 1280  # of the queries
+
+
+def character_shapes(shape: FluxShape, character: CharacterShape = CharacterShape()) -> Shapes:
+    """Hidden states of two encoders -> tokens that follow the noise level, and keys and values in every block."""
+    states, prefix = character.features, "image_proj."
+    queries = timed_resampler(shape.text, character.width, states, character.tokens)
+    shapes = {name.replace(prefix, f"{prefix}resampler.", 1): size for name, size in queries.items()}
+    for index in range(character.blocks):
+        for reads in ("layer", "scale"):
+            shapes |= reading_block(f"{prefix}cross_{reads}_blocks.{index}.", states)
+    for name in ("proj", "proj_cross_layer", "proj_cross_scale"):
+        shapes |= linear(f"{prefix}{name}.fc1", 2 * states, states) | linear(f"{prefix}{name}.fc2", states, 2 * states)
+    for index in range(shape.double + shape.single):
+        for kind in "kv":
+            shapes |= linear(f"ip_adapter.{index}.to_{kind}_ip", shape.width, shape.text)
+        shapes |= {f"ip_adapter.{index}.norm_ip_{kind}.scale": (HEAD,) for kind in "qk"}
+    return shapes
+
+
+def reading_block(name: str, width: int) -> dict[str, tuple[int, ...]]:
+    """Two attentions and a gated perceptron, each behind a norm, under diffusers' names."""
+    shapes: dict[str, tuple[int, ...]] = {}
+    for attention in ("attn1", "attn2"):
+        shapes |= {f"{name}{attention}.to_{kind}.weight": (width, width) for kind in "qkv"}
+        shapes |= linear(f"{name}{attention}.to_out.0", width, width)
+    for index in (1, 2, 3):
+        shapes |= {f"{name}norm{index}.{kind}": (width,) for kind in ("weight", "bias")}
+    return shapes | linear(f"{name}ff.net.0.proj", 8 * width, width) | linear(f"{name}ff.net.2", width, 4 * width)
 
 
 def linear_tokens(prefix: str, name: str, dim: int, tokens: tuple[int, int]) -> Shapes:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import torch
 
-from .adapters import RESAMPLER_DEPTH, resampler
+from .adapters import linear, timed_resampler
 from .models import clip_l_state, vae_state
 from .noise import Noise, Shapes, State, fill, shapes_of
 
@@ -16,7 +16,7 @@ BLOCKS, HEAD = 2, 64  # HEAD channels of width a block
 LATENT_CHANNELS, POOLED, TEXT = 16, 2048, 4096  # of both CLIPs, and of T5-XXL, to which shorter texts are filled up
 PLACES = 96  # of the position embedding along a side
 TOKENS, SIGLIP_HIDDEN = 64, 1152
-DIM, SINES = 128, 320  # of the Resampler, in place of 1280, and its sines of the noise level
+DIM = 128  # of the Resampler, in place of 1280
 
 
 def sd35_config(blocks: int = BLOCKS) -> dict[str, object]:
@@ -56,16 +56,11 @@ def sd35_adapter(noise: Noise) -> State:
 
 def sd35_adapter_shapes(blocks: int = BLOCKS) -> Shapes:
     """SigLIP's hidden states and the noise level -> 64 tokens, and in each block their keys, values and norms."""
-    timed = {
-        **linear("image_proj.time_embedding.linear_1", DIM, SINES),
-        **linear("image_proj.time_embedding.linear_2", DIM, DIM),
-    }
-    for index in range(RESAMPLER_DEPTH):
-        timed |= linear(f"image_proj.layers.{index}.2.1", 4 * DIM, DIM)
     width = HEAD * blocks
+    shapes = timed_resampler(width, DIM, SIGLIP_HIDDEN, TOKENS)
     for index in range(blocks):
-        timed |= timed_block(f"ip_adapter.{index}.", width)
-    return {**resampler(width, DIM, SIGLIP_HIDDEN, TOKENS), **timed}
+        shapes |= timed_block(f"ip_adapter.{index}.", width)
+    return shapes
 
 
 def timed_block(name: str, width: int) -> dict[str, tuple[int, ...]]:
@@ -74,7 +69,3 @@ def timed_block(name: str, width: int) -> dict[str, tuple[int, ...]]:
         **{f"{name}{norm}.weight": (HEAD,) for norm in ("norm_q", "norm_k", "norm_ip_k")},
         **linear(f"{name}norm_ip.linear", 2 * width, DIM),
     }
-
-
-def linear(name: str, out: int, into: int) -> dict[str, tuple[int, ...]]:
-    return {f"{name}.weight": (out, into), f"{name}.bias": (out,)}

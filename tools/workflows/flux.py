@@ -6,7 +6,17 @@ from collections.abc import Callable
 
 from . import notes
 from .graph import Block, Column, Inputs, Node, Workflow
-from .models import CLIP_L, FLUX_CANNY, FLUX_DEV, FLUX_VAE, FLUX_XLABS, T5_XXL, VIT_L
+from .models import (
+    CLIP_L,
+    DINOV2,
+    FLUX_CANNY,
+    FLUX_CHARACTER,
+    FLUX_DEV,
+    FLUX_VAE,
+    FLUX_XLABS,
+    T5_XXL,
+    VIT_L,
+)
 from .parts import (
     NARROW,
     WIDE,
@@ -23,6 +33,7 @@ from .parts import (
     load_image,
     load_image_encoder,
     load_ip_adapter,
+    load_siglip,
     only_image_prompt,
     sample,
     sample_prompted,
@@ -31,8 +42,10 @@ from .parts import (
 
 SIDE = 1024  # pixels
 GUIDANCE, WEIGHT, STRUCTURE = 3.5, 0.8, 0.7
+CHARACTER_WEIGHT = 0.85
 SAMPLING = Settings(cfg=1.0, steps=25, sampler="euler", scheduler="simple")
 WORDS = "A photograph in soft evening light, with fine detail."
+SCENE = "Walking through a narrow street in the rain at night, lit by shop windows, seen from the front."
 
 
 def load_flux() -> Base:
@@ -45,6 +58,14 @@ def load_flux() -> Base:
 
 def load_flux_models(*others: Node) -> Models:
     return with_base(load_flux(), load_ip_adapter(FLUX_XLABS), load_image_encoder(VIT_L), others)
+
+
+def load_character_models() -> Models:
+    """Two image encoders beside each other are what InstantCharacter reads."""
+    siglip, dinov2 = load_siglip(), load_image_encoder(DINOV2)
+    both = Node("JoinImageEncoders", {"siglip": siglip, "dinov2": dinov2})
+    others = (siglip.node, dinov2.node)
+    return with_base(load_flux(), load_ip_adapter(FLUX_CHARACTER), both["clip_vision"], others)
 
 
 def guided_text(models: Models, words: str = WORDS) -> TextPrompt:
@@ -88,4 +109,17 @@ def flux_controlnet(name: str) -> Workflow:
     return Workflow(name, notes.FLUX_CONTROLNET, columns)
 
 
-FLUX: dict[str, Callable[[str], Workflow]] = {"flux": flux, "flux_controlnet": flux_controlnet}
+def flux_character(name: str) -> Workflow:
+    models = load_character_models()
+    image, text = only_image_prompt(models, CHARACTER_WEIGHT), guided_text(models, SCENE)
+    latent = empty_flux_latent()
+    sampler = sample_prompted(image.model, text, Start(latent), SAMPLING)
+    columns = (models.column, image.column(), text.column, *finish(name, models, sampler, (latent,)))
+    return Workflow(name, notes.FLUX_CHARACTER, columns)
+
+
+FLUX: dict[str, Callable[[str], Workflow]] = {
+    "flux": flux,
+    "flux_controlnet": flux_controlnet,
+    "flux_character": flux_character,
+}

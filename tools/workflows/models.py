@@ -66,6 +66,11 @@ FLUX_CANNY = ModelFile(
     f"{HUB}/XLabs-AI/flux-controlnet-collections/resolve/main/flux-canny-controlnet-v3.safetensors",
     "controlnet",
 )
+FLUX_CHARACTER = ModelFile(
+    "flux-ip-adapter-instantcharacter.bin",
+    f"{HUB}/tencent/InstantCharacter/resolve/main/instantcharacter_ip-adapter.bin",
+    "ipadapter",
+)
 SD35_LARGE = ModelFile(
     "sd3.5_large_fp8_scaled.safetensors",
     f"{HUB}/Comfy-Org/stable-diffusion-3.5-fp8/resolve/main/sd3.5_large_fp8_scaled.safetensors",
@@ -80,6 +85,9 @@ SIGLIP = ModelFile(
     "sigclip_vision_patch14_384.safetensors",
     f"{HUB}/Comfy-Org/sigclip_vision_384/resolve/main/sigclip_vision_patch14_384.safetensors",
     "clip_vision",
+)
+DINOV2 = ModelFile(
+    "dinov2-giant.safetensors", f"{HUB}/facebook/dinov2-giant/resolve/main/model.safetensors", "clip_vision"
 )
 INSTANTID = ModelFile("instantid-ip-adapter.bin", f"{HUB}/InstantX/InstantID/resolve/main/ip-adapter.bin", "ipadapter")
 INSTANTID_CONTROLNET = ModelFile(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from .graph import Note
 from .models import FACE_ID as FACE_FILE
+from .models import FLUX_CHARACTER as CHARACTER_FILE
 from .models import INSTANTID as INSTANTID_FILE
 from .models import SD35_INSTANTX as SD35_FILE
 
@@ -298,6 +299,23 @@ FLUX_CONTROLNET = Note(
         "the VAE to Apply ControlNet, too.",
     ),
     height=620,
+)
+FLUX_CHARACTER = Note(
+    "FLUX: one subject, somewhere else",
+    "FLUX 加 InstantCharacter：保留参考图中的主体，场景由文字决定。",
+    "InstantCharacter reads patches of the reference and of its quarters through two image encoders, and keeps one "
+    "subject: a person, a toy, a drawn figure. The text says where it is and what it does.",
+    (
+        f"**IP-Adapter**: [{CHARACTER_FILE.name}]({CHARACTER_FILE.url}), into models/ipadapter.",
+        "**Reference image**: the whole subject on a plain ground, as a square; it is stretched to one.",
+        "**weight**: 0.8 to 0.9. Lower leaves more to the words.",
+        "**Positive prompt**: the scene and what happens in it; name the subject where the picture forgets it.",
+        "**cfg** of the KSampler stays at 1. At a higher one the image acts on both sides.",
+        "The two encoders are put together by **Join Image Encoders**; **Find IP-Adapter** does it by itself, with the "
+        "preset *FLUX InstantCharacter*.",
+        "The adapter, 5.6 GB, has to be on the card while sampling, and its prompt is made anew in each step.",
+    ),
+    height=760,
 )
 SD35 = Note(
     "An image prompt for SD3.5 Large",

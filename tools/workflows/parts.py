@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from .graph import Block, Column, Inputs, ModelFile, Node, Output
-from .models import VIT_H, VIT_L
+from .models import SIGLIP, VIT_H, VIT_L
 
 PICTURE = "example.png"  # the host's own, in every fresh input folder
 FOLDER = "training"  # below the input folder, to be made by the user
@@ -156,6 +156,10 @@ def offered(file: ModelFile) -> tuple[ModelFile, ...]:
 
 def load_image_encoder(file: ModelFile = VIT_H) -> Output:
     return Node("CLIPVisionLoader", {"clip_name": file.name}, models=(file,))["CLIP_VISION"]
+
+
+def load_siglip() -> Output:
+    return Node("LoadSigLIPVision", {"clip_name": SIGLIP.name}, models=(SIGLIP,))["clip_vision"]
 
 
 def load_controlnet(file: ModelFile) -> Node:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from . import notes
 from .flux import empty_flux_latent
-from .graph import Node, Workflow
-from .models import SD35_INSTANTX, SD35_LARGE, SIGLIP
+from .graph import Workflow
+from .models import SD35_INSTANTX, SD35_LARGE
 from .parts import (
     Models,
     Settings,
@@ -13,6 +13,7 @@ from .parts import (
     finish,
     load_checkpoint,
     load_ip_adapter,
+    load_siglip,
     only_image_prompt,
     sample_prompted,
     text_prompt,
@@ -25,8 +26,7 @@ WORDS = "A photograph in soft evening light, with fine detail."
 
 
 def load_sd35_models() -> Models:
-    encoder = Node("LoadSigLIPVision", {"clip_name": SIGLIP.name}, models=(SIGLIP,))
-    return with_base(load_checkpoint(SD35_LARGE), load_ip_adapter(SD35_INSTANTX), encoder["clip_vision"])
+    return with_base(load_checkpoint(SD35_LARGE), load_ip_adapter(SD35_INSTANTX), load_siglip())
 
 
 def sd35(name: str) -> Workflow:

@@ -170,6 +170,7 @@ IDEAS: dict[str, Callable[[], Idea]] = {
     "sd35": lambda: Idea((given(HEART),), drawn("image alone", "SD3.5")),
     "flux": lambda: Idea((given(TRIANGLE),), drawn("another", "FLUX")),
     "flux_controlnet": lambda: Idea((given(HEART), structure(TRIANGLE)), drawn("another and structure", "FLUX")),
+    "flux_character": lambda: Idea((given(STAR), words("on pink")), drawn("image and words", "FLUX")),
     "attention_map": lambda: Idea((given(STAR), words("a star")), drawn("where it acted", "where it acted")),
     "evaluate_image_prompt": lambda: Idea(
         (given(HEART),),

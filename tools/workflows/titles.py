@@ -35,6 +35,7 @@ TITLES: Mapping[str, str] = {
     "attention_map": "IP-Adapter 20 Attention map",
     "evaluate_image_prompt": "IP-Adapter 21 Look and measure",
     "train_ip_adapter": "IP-Adapter 22 Train an adapter",
+    "flux_character": "IP-Adapter 23 FLUX InstantCharacter",
 }
 
 
