@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from .draws import draw_example
+from .buckets import Buckets
+from .draws import Draw, draw_example
 from .module import Batch, FrozenModel, TrainingSet, make_batch
 from .recipe import Recipe
 
@@ -33,6 +34,7 @@ class Batches:
     model: FrozenModel
     recipe: Recipe
     share: Share = ALONE
+    buckets: Buckets | None = None  # of pictures of several sizes; None: all are of one
     _ahead: tuple[int, Batch] | None = field(default=None, init=False)
 
     def take(self, number: int) -> Batch:
@@ -48,5 +50,12 @@ class Batches:
     def make(self, number: int) -> Batch:
         """One micro-batch."""
         positions = self.share.positions(self.recipe, number)
-        draws = [draw_example(self.recipe.seed, position, len(self.data)) for position in positions]
-        return make_batch(self.data, self.model, draws, self.recipe.drops)
+        return make_batch(self.data, self.model, [self.draw(position) for position in positions], self.recipe.drops)
+
+    def draw(self, position: int) -> Draw:
+        """The draw at a position; with buckets all those of an optimizer step, in every process, are of one."""
+        drawn = draw_example(self.recipe.seed, position, len(self.data))
+        if self.buckets is None:
+            return drawn
+        step_size = self.recipe.examples_a_step * self.share.processes
+        return replace(drawn, index=self.buckets.picture(self.recipe.seed, position, step_size))

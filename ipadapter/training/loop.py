@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ..errors import IPAdapterError
 from .batches import Batches
+from .buckets import Buckets
 from .module import AdapterTraining, TrainingSet
 from .rates import set_rate
 from .recipe import Recipe
@@ -54,10 +55,15 @@ def refuse_divergence(loss: float, gradient: float, step: int) -> None:
 
 
 def train(
-    training: AdapterTraining, data: TrainingSet, recipe: Recipe, after_step: Callable[[int, float], None]
+    training: AdapterTraining,
+    data: TrainingSet,
+    recipe: Recipe,
+    after_step: Callable[[int, float], None],
+    buckets: Buckets | None = None,
 ) -> list[float]:
     """All steps of a run; the loss of each. `after_step` hears of every one, and may end the run by raising."""
-    optimizer, batches = recipe.optimizer(list(training.parameters())), Batches(data, training.model, recipe)
+    optimizer = recipe.optimizer(list(training.parameters()))
+    batches = Batches(data, training.model, recipe, buckets=buckets)
     losses: list[float] = []
     for step in range(recipe.steps):
         set_rate(optimizer, recipe.rate(step))

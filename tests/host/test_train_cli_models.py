@@ -37,6 +37,10 @@ def test_sdxl_is_told_the_size_and_crop_of_every_picture():
     wanted = torch.stack([torch.cat([sinusoids(number) for number in row]) for row in numbers])
     assert torch.equal(told["c_crossattn"], context)
     torch.testing.assert_close(told["y"], torch.cat([pooled, wanted], dim=1), rtol=1e-4, atol=1e-4)
+    of_a_bucket = torch.cat([sizes, torch.tensor([[640, 384]] * 2)], dim=1)
+    told = HostText(make_pair(SDXL).host, 512)(context, pooled, of_a_bucket)
+    wanted = torch.stack([torch.cat([sinusoids(number) for number in row]) for row in of_a_bucket.tolist()])
+    torch.testing.assert_close(told["y"], torch.cat([pooled, wanted], dim=1), rtol=1e-4, atol=1e-4)
 
 
 def test_sd15_is_told_the_text_alone():

@@ -232,7 +232,6 @@ REFUSED = {
     "counts": (lambda: {"given": graph_pictures([torch.rand(2, 64, 64, 3)], [], [], conditioning(MICRO, 1))}, "2 pict"),
     "none": (lambda: {"given": graph_pictures([], [], [], conditioning(MICRO, 1))}, "images has 0"),
     "tiny": (lambda: {"given": tiny()}, "4×4 pixels"),
-    "mixed sizes": (lambda: {"given": mixed()}, "latents are of 2 sizes"),
     "control": (lambda: {"given": controlled()}, "carries control"),
     "applied": (lambda: {"model": applied()}, "already follows an image prompt"),
     "another base": (lambda: {"start": host_adapter(adapter_file(SDXL, "base"))}, "is for SDXL"),
@@ -244,11 +243,6 @@ REFUSED = {
 def tiny():
     given = pictures()
     return type(given)([torch.rand(1, 4, 4, 3)] * PICTURES, given.latents, given.texts, given.empty)
-
-
-def mixed():
-    given = pictures()
-    return type(given)(given.images, [given.latents[0][..., :8], *given.latents[1:]], given.texts, given.empty)
 
 
 def controlled():

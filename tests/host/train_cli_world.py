@@ -96,6 +96,7 @@ class Job:
     warmup_steps: int = 0
     min_snr: float = 0.0
     ema_decay: float = 0.0
+    buckets: bool = False
     references: str = ""  # a folder of what is drawn as the run goes on
     validate_every: int = 3
     fail_drawing_at: int = -1  # at this step drawing fails
@@ -143,11 +144,14 @@ class FluxEncoders(SmallEncoders):
         return context, context[0, :POOLED]
 
 
-def small_plan(data: Path, cache: Path, chunk: int = 3, prompts: Sequence[str] | None = None) -> Plan:
+SQUARE, SHAPES = Settings(32, torch.float32, 3, 2), Settings(128, torch.float32, 3, 2, buckets=True)
+
+
+def small_plan(data: Path, cache: Path, settings: Settings = SQUARE, prompts: Sequence[str] | None = None) -> Plan:
     """The plan of a folder of pictures for these encoders; each with each prompt where there are any."""
     listed = list_folder(data, "txt")
     entries = listed if prompts is None else with_prompts(listed, prompts)
-    return make_plan(entries, ("small",), Settings(32, torch.float32, chunk, 2), cache)
+    return make_plan(entries, ("small",), settings, cache)
 
 
 class SmallJudge:
@@ -261,7 +265,7 @@ def carry_out(job: Job) -> int:
 
     with ExitStack() as stack:
         stop = stack.enter_context(Stop().listening())
-        plan = small_plan(Path(job.data), folder / "cache")
+        plan = small_plan(Path(job.data), folder / "cache", SHAPES if job.buckets else SQUARE)
         drawn = small_plan(Path(job.references), folder / "cache", prompts=["", "a cat"]) if job.references else None
         if accelerator.is_main_process:
             for one in (plan, drawn):
@@ -273,9 +277,10 @@ def carry_out(job: Job) -> int:
         spec = new_spec("small", kind, recipe.token_count, WIDTH, trainable_layers(model, kind))
         training = AdapterTraining(new_adapter(spec, frozen.layer_weights(), 0), frozen, job.min_snr)
         schedule = WritingSchedule(folder, job.checkpoint_every, job.keep, 1)
-        data = open_set(plan, HostText(model, 32) if kind is XLABS else context_only)
+        told = HostText(model, 32) if kind is XLABS or job.buckets else context_only
+        data = open_set(plan, told)
         about = Provenance("small")
-        run = TroubledRun(accelerator, training, data, recipe, schedule, about, None, job.ema_decay)
+        run = TroubledRun(accelerator, training, data, recipe, schedule, about, None, job.ema_decay, None, data.buckets)
         run.job = job
         if drawn is not None:
             run.validation = small_validation(job, drawn, frozen, HostText(model, 32), lambda: run.step)

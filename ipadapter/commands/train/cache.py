@@ -72,8 +72,13 @@ class Chunk:
 
 def count_rows(file: Any) -> int:
     """Rows of a mapped chunk."""
-    name = next(iter(file.keys()), None)
+    name = next((name for name in file.keys() if "." not in name), None)  # noqa: SIM118 (no dict)
     return 0 if name is None else file.get_slice(name).get_shape()[0]
+
+
+def row_name(name: str, row: int) -> str:
+    """What a row's tensor is called in a chunk whose rows are of several sizes."""
+    return f"{name}.{row}"
 
 
 @dataclass(frozen=True)
@@ -99,12 +104,18 @@ class CachedRows:
     def row(self, name: str, index: int) -> Tensor:
         """One row."""
         number = bisect_right(self.starts, index) - 1
-        out: Tensor = self.files[number].get_slice(name)[index - self.starts[number]]
+        file, row = self.files[number], index - self.starts[number]
+        apart = row_name(name, row)
+        out: Tensor = file.get_tensor(apart) if apart in file.keys() else file.get_slice(name)[row]  # noqa: SIM118
         return out
 
     def has(self, name: str) -> bool:
         """Whether the rows have such a tensor."""
-        return bool(self.files) and name in self.files[0].keys()  # noqa: SIM118 (no dict)
+        return bool(self.files) and not {name, row_name(name, 0)}.isdisjoint(self.files[0].keys())
+
+    def whole(self, name: str) -> Tensor:
+        """A tensor of all rows."""
+        return torch.cat([file.get_tensor(name) for file in self.files])
 
 
 @dataclass(frozen=True)

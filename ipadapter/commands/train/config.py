@@ -12,6 +12,7 @@ from types import ModuleType
 from typing import Annotated, Any, Literal
 
 import pydantic
+import torch
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -28,9 +29,12 @@ from ...errors import IPAdapterError
 from ...files.opening import refuse_name
 from ...images.pixels import SMALLEST_SIDE
 from ...numbers import shorten, show
+from ...training.buckets import STEP
 from ...training.recipe import Drops, Recipe
+from .encoding import Settings
 from .trackers import TENSORBOARD
 
+DTYPE_OF = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32, "no": torch.float32}
 FAULTS_NAMED = 6  # faults named in a sentence
 FOLDER_KEY = "folder"  # of the validation context: where the file lies, which its relative paths are relative to
 
@@ -99,12 +103,20 @@ class DataSection(Section):
     missing_captions: Literal["refuse", "empty"] = "refuse"
     skip_bad: Flag = False
     alpha_is_mask: Flag = False
+    buckets: Flag = False
 
     @model_validator(mode="after")
     def one_source(self) -> DataSection:
         """Pictures come from one place."""
         if (self.folder is None) == (not self.shards):
             raise ValueError("needs one of folder and shards")
+        return self
+
+    @model_validator(mode="after")
+    def square_that_is_a_bucket(self) -> DataSection:
+        """The sides of buckets are multiples of so many pixels."""
+        if self.buckets and self.resolution % STEP:
+            raise ValueError(f"has buckets and resolution {self.resolution}, which must be a multiple of {STEP} then")
         return self
 
 
@@ -218,6 +230,19 @@ class Config(Section):
             schedule=t.schedule,
             warmup_steps=t.warmup_steps,
             min_snr=t.min_snr,
+        )
+
+    @property
+    def settings(self) -> Settings:
+        """How pictures are read and kept."""
+        return Settings(
+            resolution=self.data.resolution,
+            dtype=DTYPE_OF[self.cache.dtype],
+            chunk=self.cache.chunk,
+            batch_size=self.cache.batch_size,
+            skip_bad=self.data.skip_bad,
+            alpha_is_mask=self.data.alpha_is_mask,
+            buckets=self.data.buckets,
         )
 
     @property

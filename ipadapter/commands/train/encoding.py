@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,8 +14,9 @@ from torch import Tensor
 from ...errors import IPAdapterError
 from ...files.replacing import clear_parts
 from ...files.tensors import Tensors
+from ...training.buckets import Buckets
 from ..naming import name_some
-from .cache import Cache, cache_fingerprint
+from .cache import Cache, cache_fingerprint, row_name
 from .listing import Entry
 from .pictures import TrainingPicture, open_training_picture
 
@@ -24,7 +25,7 @@ class Encoders(Protocol):
     """The frozen models that a cache is made with."""
 
     def latents(self, pixels: Tensor) -> Tensor:
-        """(N, R, R, 3) in 0 … 1 to latents in the base model's scale, (N, C, R / 8, R / 8)."""
+        """(N, H, W, 3) in 0 … 1 to latents in the base model's scale, (N, C, R / 8, R / 8)."""
 
     def features(self, pictures: Sequence[Tensor]) -> Tensor:
         """Pictures (1, H, W, 3) of any sizes to what the projection reads, (N, E) or (N, S, D)."""
@@ -46,6 +47,7 @@ class Settings:
     batch_size: int = 8
     skip_bad: bool = False
     alpha_is_mask: bool = False
+    buckets: bool = field(default=False, repr=False)
 
 
 @dataclass(frozen=True)
@@ -105,7 +107,8 @@ def pieces(items: list[Any], size: int) -> list[list[Any]]:
 def make_plan(entries: list[Entry], models: tuple[Any, ...], settings: Settings, folder: Path) -> Plan:
     """Where the encoded form of these examples is, or will be. `models` tells the encoders from others."""
     stamps = [(e.name, e.caption, e.start, e.size, e.changed) for e in entries]
-    cache = Cache(folder / cache_fingerprint([models, settings, *stamps]))
+    shapes = ["aspect ratio buckets"] if settings.buckets else []  # without them a cache has the name it always had
+    cache = Cache(folder / cache_fingerprint([models, settings, *stamps, *shapes]))
     return Plan(entries, list(dict.fromkeys(["", *map(training_text, entries)])), settings, cache)
 
 
@@ -133,14 +136,14 @@ def fill(
         if bad and not settings.skip_bad:
             others = [pictures[after] for after in part.of(len(pictures)) if after > number]
             for entries in progress("looking for more bad pictures", others):
-                bad |= unreadable(entries, settings.resolution)
+                bad |= unreadable(entries, settings)
             raise IPAdapterError(bad_pictures_sentence(bad, len(plan.entries)))
         cache.pictures(number).write(tensors, {"skipped": json.dumps(bad)})
 
 
-def unreadable(entries: list[Entry], resolution: int) -> dict[str, str]:
+def unreadable(entries: list[Entry], settings: Settings) -> dict[str, str]:
     """Which pictures cannot be read, and why, one after the other."""
-    return {name: why for entry in entries for name, why in open_all([entry], resolution)[1].items()}
+    return {name: why for entry in entries for name, why in open_all([entry], settings)[1].items()}
 
 
 def missing(numbers: range, chunk: Callable[[int], Any]) -> list[int]:
@@ -168,42 +171,68 @@ def encode_chunk(
     encoders: Encoders, entries: list[Entry], settings: Settings, rows: dict[str, int]
 ) -> tuple[Tensors, dict[str, str]]:
     """The rows of one chunk, a few pictures at a time, and which pictures it lacks."""
-    groups: list[Tensors] = []
+    encoded: EncodedRows = {}
     bad: dict[str, str] = {}
     for some in pieces(entries, settings.batch_size):
-        opened, failed = open_all(some, settings.resolution)
+        opened, failed = open_all(some, settings)
         bad |= failed
-        groups += [encode_group(encoders, opened, settings, rows)] if opened else []
-    tensors = {name: torch.cat([group[name] for group in groups]) for name in groups[0]} if groups else {}
-    return tensors, bad
+        for name, made in (encode_group(encoders, opened, settings, rows) if opened else {}).items():
+            encoded.setdefault(name, []).extend(made)
+    return {key: tensor for name, made in encoded.items() for key, tensor in as_stored(name, made, settings)}, bad
+
+
+def as_stored(name: str, rows: list[Tensor], settings: Settings) -> Iterator[tuple[str, Tensor]]:
+    """One tensor of all rows, or, where they may be of several sizes, one of each."""
+    if not settings.buckets or name not in OF_A_SIZE:
+        yield name, torch.stack(rows)
+        return
+    for number, row in enumerate(rows):
+        yield row_name(name, number), row
 
 
 Opened = list[tuple[Entry, TrainingPicture]]
+EncodedRows = dict[str, list[Tensor]]  # by the tensor's name, one for each picture
+OF_A_SIZE = ("latents", "area")  # what is as large as the picture
 
 
-def open_all(entries: list[Entry], resolution: int) -> tuple[Opened, dict[str, str]]:
+def open_all(entries: list[Entry], settings: Settings) -> tuple[Opened, dict[str, str]]:
     """The pictures that can be read, and why the others cannot, by name."""
     opened: Opened = []
     bad: dict[str, str] = {}
     for entry in entries:
         try:
-            opened.append((entry, open_training_picture(entry.read(), resolution)))
+            opened.append((entry, open_training_picture(entry.read(), settings.resolution, settings.buckets)))
         except (IPAdapterError, OSError) as error:
             bad[entry.name] = str(error).rstrip(".")
     return opened, bad
 
 
-def encode_group(encoders: Encoders, group: Opened, settings: Settings, rows: dict[str, int]) -> Tensors:
-    """A few pictures at once."""
+def encode_group(
+    encoders: Encoders, group: Opened, settings: Settings, rows: dict[str, int]
+) -> dict[str, list[Tensor]]:
+    """A few pictures at once; a row of each tensor for each of them."""
     entries, pictures = zip(*group, strict=True)
-    latents = encoders.latents(torch.stack([picture.pixels for picture in pictures]))
-    area = {"area": torch.stack([picture.area for picture in pictures]).to(settings.dtype)}
+    area = {"area": [picture.area.to(settings.dtype) for picture in pictures]}
     return (area if settings.alpha_is_mask else {}) | {
-        "latents": latents.to(settings.dtype),
-        "features": encoders.features([picture.whole for picture in pictures]).to(settings.dtype),
-        "sizes": torch.tensor([astuple(picture.sizes) for picture in pictures]),  # (N, 4)
-        "text": torch.tensor([rows[training_text(entry)] for entry in entries]),  # (N,)
+        "latents": [latents.to(settings.dtype) for latents in encode_latents(encoders, pictures)],
+        "features": list(encoders.features([picture.whole for picture in pictures]).to(settings.dtype)),
+        "sizes": [told_sizes(picture, settings) for picture in pictures],
+        "text": [torch.tensor(rows[training_text(entry)]) for entry in entries],
     }
+
+
+def encode_latents(encoders: Encoders, pictures: Sequence[TrainingPicture]) -> list[Tensor]:
+    """Of each picture (C, h, w); those of one size at once."""
+    made: dict[int, Tensor] = {}
+    for members in Buckets.of([picture.pixels.shape for picture in pictures]).members:
+        latents = encoders.latents(torch.stack([pictures[number].pixels for number in members]))
+        made |= zip(members, latents, strict=True)
+    return [made[number] for number in range(len(pictures))]
+
+
+def told_sizes(picture: TrainingPicture, settings: Settings) -> Tensor:
+    """(6,), or (4,) where the last two are the resolution's."""
+    return torch.tensor(astuple(picture.sizes)[: 6 if settings.buckets else 4])
 
 
 def skipped(plan: Plan) -> Iterator[tuple[str, str]]:

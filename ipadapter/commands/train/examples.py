@@ -9,11 +9,12 @@ import torch
 from torch import Tensor
 
 from ...errors import IPAdapterError
+from ...training.buckets import Buckets
 from ...training.module import ModelText
 from .cache import CachedRows
 from .encoding import Plan
 
-TextInputs = Callable[[Tensor, Tensor | None, Tensor], ModelText]  # contexts (B, L, C), pooled (B, P), sizes (B, 4)
+TextInputs = Callable[[Tensor, Tensor | None, Tensor], ModelText]  # contexts (B, L, C), pooled (B, P), sizes (B, 4 | 6)
 
 
 def context_only(context: Tensor, pooled: Tensor | None, sizes: Tensor) -> ModelText:
@@ -29,6 +30,12 @@ class CachedSet:
     texts: CachedRows
     nothing: Tensor  # (E,) or (S, D): the projection's input for a dropped picture
     inputs: TextInputs
+
+    @property
+    def buckets(self) -> Buckets | None:
+        """Which pictures are of one size, where they may be of several."""
+        sizes = self.pictures.whole("sizes")
+        return Buckets.of([tuple(row) for row in sizes[:, 4:].tolist()]) if sizes.shape[1] > 4 else None
 
     def __len__(self) -> int:
         return len(self.pictures)

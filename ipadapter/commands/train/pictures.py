@@ -1,7 +1,8 @@
 """From a stored picture to what the encoders are given.
 
 The VAE's pixels are the reference trainer's: the short side resized to the resolution (bilinear, antialiased), the
-centre cropped (`tutorial_train.py`, `MyDataset`). The image encoder is given the whole picture, as it is at inference.
+centre cropped (`tutorial_train.py`, `MyDataset`); or, with buckets, resized until the nearest one is covered. The
+image encoder is given the whole picture, as it is at inference.
 """
 
 from __future__ import annotations
@@ -18,18 +19,21 @@ from ...backbones.unet import UNET
 from ...errors import IPAdapterError
 from ...images.pixels import refuse_unusable
 from ...numbers import shorten
+from ...training.buckets import BucketSize, nearest_bucket
 
 SIXTEEN_BITS = 257  # 65535 / 255: what a 16-bit grey is divided by
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """What SDXL is told of a picture besides its text: pixels of the original, and where the crop begins."""
+    """What SDXL is told of a picture besides its text: pixels of the original, where the crop begins, and its own."""
 
     height: int
     width: int
     top: int
     left: int
+    target_height: int
+    target_width: int
 
 
 @dataclass(frozen=True)
@@ -37,23 +41,25 @@ class TrainingPicture:
     """One training picture."""
 
     whole: Tensor  # (1, H, W, 3) in 0 … 1, for the image encoder
-    pixels: Tensor  # (R, R, 3) in 0 … 1, for the VAE
-    area: Tensor  # (1, R / 8, R / 8), how opaque each place of the latent is, in 0 … 1
+    pixels: Tensor  # (H', W', 3) in 0 … 1, for the VAE: of a bucket, or (R, R, 3)
+    area: Tensor  # (1, H' / 8, W' / 8), how opaque each place of the latent is, in 0 … 1
     sizes: Sizes
 
 
-def open_training_picture(content: bytes, resolution: int) -> TrainingPicture:
-    """Decode and crop a picture. Raises IPAdapterError for what is unreadable, tiny or only a line."""
+def open_training_picture(content: bytes, resolution: int, buckets: bool = False) -> TrainingPicture:
+    """Decode a picture and crop it, to a square or its bucket. Raises IPAdapterError for what is unreadable, tiny or
+    only a line."""
     image, opacity = decode_image(content)
     whole = to_tensor(image)[None]  # (1, H, W, 3)
     refuse_unusable(whole)
-    cropped, top, left = crop(image, resolution)
-    area = latent_area(crop(opacity, resolution)[0])
-    return TrainingPicture(whole, to_tensor(cropped), area, Sizes(image.height, image.width, top, left))
+    size = nearest_bucket(image.height, image.width, resolution) if buckets else BucketSize(resolution, resolution)
+    cropped, top, left = crop(image, size)
+    area = latent_area(crop(opacity, size)[0])
+    return TrainingPicture(whole, to_tensor(cropped), area, Sizes(image.height, image.width, top, left, *size))
 
 
 def latent_area(opacity: Any) -> Tensor:
-    """The mean of each latent pixel's square, (1, R / 8, R / 8)."""
+    """The mean of each latent pixel's square, (1, H / 8, W / 8)."""
     return avg_pool2d(to_tensor(opacity).movedim(-1, 0), UNET.pixels)
 
 
@@ -94,10 +100,18 @@ def to_tensor(image: Any) -> Tensor:
     return pixels.view(image.height, image.width, -1).float() / 255.0  # (H, W, bands)
 
 
-def crop(image: Any, resolution: int) -> tuple[Any, int, int]:
-    """Short side to the resolution, centre of the long one; and where the crop begins, in resized pixels."""
+def crop(image: Any, size: BucketSize) -> tuple[Any, int, int]:
+    """The picture made just so large that it covers the size, its centre; and where that begins, in resized pixels."""
     from torchvision.transforms import functional
 
-    resized = functional.resize(image, resolution)
-    top, left = (round((side - resolution) / 2.0) for side in (resized.height, resized.width))
-    return functional.crop(resized, top, left, resolution, resolution), top, left
+    resized = functional.resize(image, covering(image, size))
+    top, left = round((resized.height - size.height) / 2.0), round((resized.width - size.width) / 2.0)
+    return functional.crop(resized, top, left, *size), top, left
+
+
+def covering(image: Any, size: BucketSize) -> int | list[int]:
+    """What a picture is resized to: its short side to a square's, as the reference has it; both to cover a bucket."""
+    if size.height == size.width:
+        return size.height
+    scale = max(size.height / image.height, size.width / image.width)
+    return [max(size.height, round(image.height * scale)), max(size.width, round(image.width * scale))]

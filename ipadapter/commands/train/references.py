@@ -49,7 +49,7 @@ def read_references(config: Config) -> list[Entry]:
     if not folder.is_dir():
         raise IPAdapterError(f"validation.references '{folder}' is not a folder: name one with pictures.")
     entries = list_folder(folder, config.data.caption_extension)
-    bad = unreadable(entries, config.data.resolution)
+    bad = unreadable(entries, config.settings)
     if bad:
         named = name_some([f"{name}: {why}" for name, why in bad.items()])
         raise IPAdapterError(
@@ -69,7 +69,7 @@ def hold_out(config: Config, entries: list[Entry]) -> list[Entry]:
     ranked = sorted(entries, key=lambda entry: draw_of(config.training.seed, entry.name))
     if not config.data.skip_bad:
         return ranked[:count]
-    readable = (entry for entry in ranked if not unreadable([entry], config.data.resolution))
+    readable = (entry for entry in ranked if not unreadable([entry], config.settings))
     return [entry for entry, _ in zip(readable, range(count), strict=False)]
 
 

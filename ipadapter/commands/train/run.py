@@ -22,6 +22,7 @@ from ...files.replacing import clear_parts
 from ...files.tensors import read_metadata
 from ...training.average import WeightAverage
 from ...training.batches import Batches, Share
+from ...training.buckets import Buckets
 from ...training.loop import DivergedError, gradient_length, refuse_divergence
 from ...training.module import AdapterTraining, TrainingSet
 from ...training.rates import set_rate
@@ -120,6 +121,7 @@ class TrainingRun:
         settings: Mapping[str, Any] | None = None,
         ema_decay: float = 0.0,
         validation: Validation | None = None,
+        buckets: Buckets | None = None,
     ) -> None:
         optimizer = recipe.optimizer(list(training.parameters()))
         self.accelerator, self.plain, self.data, self.recipe = accelerator, training, data, recipe
@@ -127,7 +129,7 @@ class TrainingRun:
         self.settings = settings or {}  # of the run, besides the recipe, that its checkpoints tell of
         self.module, self.optimizer = accelerator.prepare(training, optimizer)
         self.share = Share(accelerator.process_index, accelerator.num_processes)
-        self.batches = Batches(data, training.model, recipe, self.share)
+        self.batches = Batches(data, training.model, recipe, self.share, buckets)
         self.average = WeightAverage(training.adapter, ema_decay) if ema_decay else None
         self.validation = validation
         self.step = 0

@@ -8,8 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from ...adapters.checkpoint import checkpoint_header
 from ...adapters.identify import identify
 from ...adapters.provenance import Provenance
@@ -21,7 +19,7 @@ from ...files.replacing import write_whole
 from ...training.module import AdapterTraining
 from ...training.objective import refuse_min_snr
 from .cache import file_stamp
-from .config import Config
+from .config import DTYPE_OF, Config
 from .encoding import ChunkShare, Plan, Settings, fill, make_plan, skipped
 from .examples import CachedSet, open_set
 from .listing import Entry, complete, list_folder, list_shards
@@ -30,8 +28,6 @@ from .room import cache_bytes, checkpoints_bytes, refuse_little_room
 from .run import RunOutcome, TrainingRun, WritingSchedule, make_accelerator, train_run
 from .stopping import Stop
 from .validation import Validation
-
-DTYPE_OF = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32, "no": torch.float32}
 
 
 def run_config(config: Config) -> RunOutcome:
@@ -110,25 +106,13 @@ def files_of(config: Config) -> Any:
 
 def plan_of(config: Config, entries: list[Entry]) -> Plan:
     """Where the encoded data is, or will be."""
-    return plan_with(config, entries, data_settings(config))
+    return plan_with(config, entries, config.settings)
 
 
 def plan_of_drawn(config: Config, drawn: list[Entry]) -> Plan | None:
     """The same of what is drawn while training; all of it can be read."""
-    settings = replace(data_settings(config), skip_bad=False, alpha_is_mask=False)
+    settings = replace(config.settings, skip_bad=False, alpha_is_mask=False, buckets=False)
     return plan_with(config, drawn, settings) if drawn else None
-
-
-def data_settings(config: Config) -> Settings:
-    """How pictures are read and kept."""
-    return Settings(
-        resolution=config.data.resolution,
-        dtype=DTYPE_OF[config.cache.dtype],
-        chunk=config.cache.chunk,
-        batch_size=config.cache.batch_size,
-        skip_bad=config.data.skip_bad,
-        alpha_is_mask=config.data.alpha_is_mask,
-    )
 
 
 def plan_with(config: Config, entries: list[Entry], settings: Settings) -> Plan:
@@ -226,6 +210,7 @@ def open_run(config: Config, plan: Plan, accelerator: Any, drawn: Plan | None = 
             settings_of(config, plan),
             config.training.ema_decay,
             None if drawn is None else open_validation(config, drawn, frozen, model),
+            data.buckets,
         )
         begin(run, data, plan)
         yield run
@@ -270,6 +255,7 @@ def settings_of(config: Config, plan: Plan) -> dict[str, Any]:
     """What decides a run's numbers besides its recipe."""
     return {
         "resolution": config.data.resolution,
+        "buckets": config.data.buckets,
         "mixed_precision": config.training.mixed_precision,
         "init_from": None if config.model.init_from is None else config.model.init_from.name,
         "data and encoders": plan.cache.folder.name,

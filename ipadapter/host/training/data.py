@@ -20,7 +20,9 @@ from ...adapters.family import Family, Unconditional
 from ...errors import IPAdapterError
 from ...images.pixels import Fit, prepare_pixels
 from ...prompts.prompt import Feature, ImageFeatures
+from ...training.buckets import Buckets
 from ...training.module import ModelText
+from ...training.recipe import Recipe
 from ..encoders.encoder import (
     describe_encoder,
     encode_all,
@@ -92,15 +94,10 @@ def refuse_unlearned(options: dict[str, Any]) -> None:
         )
 
 
-def refuse_mixed_sizes(latents: list[Tensor], batch_size: int) -> None:
-    """A batch is of one size."""
-    sizes = Counter(f"{latent.shape[-1]}×{latent.shape[-2]}" for latent in latents)
-    if len(sizes) > 1 and batch_size > 1:
-        listed = ", ".join(f"{count} of {size}" for size, count in sizes.most_common(4))
-        raise IPAdapterError(
-            f"latents are of {len(sizes)} sizes ({listed}), which do not go into one batch of {batch_size}: crop the "
-            "pictures to one size, or set batch_size to 1 and grad_accumulation to what batch_size was."
-        )
+def buckets_of(latents: list[Tensor], recipe: Recipe) -> Buckets | None:
+    """Pictures of one size, where they are of several and a batch holds several: a step is of one size then."""
+    made = Buckets.of([latent.shape for latent in latents])
+    return made if len(made.members) > 1 and recipe.batch_size > 1 else None
 
 
 def refuse_mixed_texts(texts: Sequence[ModelConds], batch_size: int) -> None:

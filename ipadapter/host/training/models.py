@@ -196,23 +196,28 @@ class HostText:
     resolution: int
 
     def __call__(self, context: Tensor, pooled: Tensor | None, sizes: Tensor) -> ModelText:
-        """Contexts (B, L, C), pooled embeddings (B, P) and sizes (B, 4) to the model's inputs."""
+        """Contexts (B, L, C), pooled embeddings (B, P) and sizes (B, 4 | 6) to the model's inputs."""
         rows = [self.options(row, pooled, sizes) for row in range(len(context))]
-        latent = self.empty_latent
+        latent = self.latent_of(rows[0]["target_height"], rows[0]["target_width"])
         pairs = zip(context.split(1), rows, strict=True)
         return join_conds([model_conds(self.model.model, [text, options], latent) for text, options in pairs])
 
     def options(self, row: int, pooled: Tensor | None, sizes: Tensor) -> dict[str, Any]:
-        """One conditioning's: SDXL is told the picture's size and where its crop begins."""
-        height, width, top, left = sizes[row].tolist()
+        """One conditioning's: SDXL is told the picture's size, where its crop begins, and the crop's size."""
+        height, width, top, left, *target = sizes[row].tolist()
         told = {"height": height, "width": width, "crop_h": top, "crop_w": left}
-        target = {"target_height": self.resolution, "target_width": self.resolution}
-        return told | target | ({} if pooled is None else {"pooled_output": pooled[row : row + 1]})
+        target_height, target_width = target or (self.resolution, self.resolution)
+        told |= {"target_height": target_height, "target_width": target_width}
+        return told | ({} if pooled is None else {"pooled_output": pooled[row : row + 1]})
 
     @property
     def empty_latent(self) -> Tensor:
         """Of a square picture, (1, C, h, w)."""
-        return torch.zeros(1, self.model.model.latent_format.latent_channels, *[self.resolution // 8] * 2)
+        return self.latent_of(self.resolution, self.resolution)
+
+    def latent_of(self, height: int, width: int) -> Tensor:
+        """Zeros for a picture of so many pixels, (1, C, h, w)."""
+        return torch.zeros(1, self.model.model.latent_format.latent_channels, height // 8, width // 8)
 
     def conditioning(self, context: Tensor, pooled: Tensor | None) -> list[Any]:
         """A text (L, C) and its pooled embedding (P,) for a picture that is drawn whole: a row of a conditioning."""

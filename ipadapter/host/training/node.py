@@ -26,7 +26,7 @@ from ...training.recipe import Recipe
 from ..adapters.adapter import Adapter, trained_adapter
 from ..adapters.saving import save_to_output
 from ..backbones.replaced import own_attentions
-from .data import GraphPictures, encode_features, encode_pictures, refuse_mixed_sizes, refuse_mixed_texts
+from .data import GraphPictures, buckets_of, encode_features, encode_pictures, refuse_mixed_texts
 from .frozen import FrozenUNet, frozen_unet, prediction_of, trainable_layers
 from .watching import TrainingWatch
 
@@ -55,7 +55,6 @@ def train_adapter(
     """Train as the paper does. Raises IPAdapterError where the parts do not fit, before anything is computed."""
     layers = trainable_layers(model, recipe.kind)
     refuse_min_snr(prediction_of(model), recipe.min_snr)
-    refuse_mixed_sizes(pictures.latents, recipe.batch_size)
     if start is not None:
         refuse_other_start(start.spec, model, recipe)
     features, encoder = encode_features(clip_vision, pictures.images, recipe.kind)
@@ -70,7 +69,7 @@ def train_adapter(
             return trained_adapter(training.adapter, Provenance(encoder, before + steps))
 
         with rescuing(watch, snapshot), watch.running(frozen, data, snapshot):
-            losses = train(training, data, recipe, watch.after_step)
+            losses = train(training, data, recipe, watch.after_step, buckets_of(pictures.latents, recipe))
         return Trained(snapshot(recipe.steps), losses)
 
 
