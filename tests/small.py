@@ -6,7 +6,7 @@ seconds. No pretrained weight is used anywhere in the tests.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 
 import comfy.model_base
@@ -92,6 +92,8 @@ MICRO = Layout("SD1.5", (32,), (1,), 768, (8,), False, None, comfy.supported_mod
 SDXL = Layout(
     "SDXL", (64, 64, 128), (0, 2, 10), 2048, (1, 1, 2), True, POOLED + 6 * 256, comfy.supported_models.SDXL, 70
 )
+# Its levels and blocks, of fewer layers each, for what a block with more of them would show no better.
+SHALLOW_SDXL = replace(SDXL, depth=(0, 1, 2), expected_layers=17)
 
 
 def scatter(module: torch.nn.Module, seed: int, std: float = 0.06) -> None:

@@ -19,7 +19,7 @@ from torch.nn.functional import normalize
 from tests.adapters import AdapterFile
 from tests.image_prompts import face_prompt, image_prompt
 from tests.oracle.reference import Reference, reference_with, roles_by_cfg, set_scales
-from tests.small import SD15, SDXL, Layout, make_pair, make_reference_unet
+from tests.small import SD15, SHALLOW_SDXL, Layout, make_pair, make_reference_unet
 from tests.world import DEFAULTS, Settings, adapter_file, host_adapter, sample
 
 TOLERANCE = 1e-5
@@ -111,17 +111,17 @@ def apply_once(model, adapter, prompt, weight):
 
 @pytest.mark.parametrize("weight", [0.5, 1.0])
 @pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("layout", [SD15, SDXL], ids=lambda layout: layout.name)
+@pytest.mark.parametrize("layout", [SD15, SHALLOW_SDXL], ids=lambda layout: layout.name)
 def test_the_noise_prediction_equals_the_reference(layout, family, weight):
     file = adapter_file(layout, family)
     assert worst(layout, file, FaceSettings(), face_prompt(), weight) <= TOLERANCE
 
 
 def test_the_unnorm_portrait_equals_the_reference():
-    file = adapter_file(SDXL, "FaceID Portrait unnorm")
+    file = adapter_file(SHALLOW_SDXL, "FaceID Portrait unnorm")
     adapter, prompt = host_adapter(file), face_prompt()
-    _, calls = sample(apply_once(make_pair(SDXL).host, adapter, prompt, 1.0), SDXL)
-    reference, part = reference_with(SDXL, [file], 1.0), prompt.parts[0]
+    _, calls = sample(apply_once(make_pair(SHALLOW_SDXL).host, adapter, prompt, 1.0), SHALLOW_SDXL)
+    reference, part = reference_with(SHALLOW_SDXL, [file], 1.0), prompt.parts[0]
     sequence = part.positive.face.unsqueeze(1)  # diffusers reads a sequence of one
     given = {0: sequence, 1: torch.zeros_like(sequence)}
     for call in calls:

@@ -11,7 +11,7 @@ from pack.ipadapter.strength.strength import Strength
 from tests.image_prompts import image_prompt
 from tests.oracle.reference import reference_with, roles_by_cfg
 from tests.oracle.test_equality import features
-from tests.small import SD15, SDXL, Layout, make_pair
+from tests.small import SD15, SHALLOW_SDXL, Layout, make_pair
 from tests.world import adapter_file, host_adapter, sample
 
 TOLERANCE = 1e-5
@@ -46,7 +46,7 @@ INSTANT_STYLE = {
 @pytest.mark.parametrize("preset", INSTANT_STYLE)
 @pytest.mark.parametrize("family", ["base", "plus"])
 def test_style_and_composition_on_sdxl_are_instant_styles(preset, family):
-    assert difference(SDXL, family, PresetRule(preset), INSTANT_STYLE[preset], 0.8) <= TOLERANCE
+    assert difference(SHALLOW_SDXL, family, PresetRule(preset), INSTANT_STYLE[preset], 0.8) <= TOLERANCE
 
 
 TYPED = (
@@ -64,4 +64,4 @@ def test_typed_weights_equal_diffusers_scales_by_block(typed, scales):
 
 def test_the_comparison_notices_a_layer_too_many():
     scales = {"up": {"block_0": [0.0, 0.8, 0.0]}}
-    assert difference(SDXL, "base", read_layer_weights("output 1: 0.8, middle: 0.8"), scales) > 100 * TOLERANCE
+    assert difference(SHALLOW_SDXL, "base", read_layer_weights("output 1: 0.8, middle: 0.8"), scales) > 100 * TOLERANCE

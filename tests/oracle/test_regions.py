@@ -12,7 +12,7 @@ from pack.ipadapter.strength.strength import Strength
 from tests.image_prompts import image_prompt
 from tests.oracle.reference import Features, reference_with, roles_by_cfg, set_scales
 from tests.oracle.test_masks import halves, soft
-from tests.small import SD15, SDXL, make_pair
+from tests.small import SD15, SHALLOW_SDXL, make_pair
 from tests.world import Settings, adapter_file, host_adapter, sample
 
 TOLERANCE = 1e-5
@@ -42,10 +42,10 @@ def difference(layout, masks, weights, overlap, expected_masks, settings) -> flo
     )
 
 
-@pytest.mark.parametrize("layout", [SD15, SDXL], ids=["sd15", "sdxl"])
+@pytest.mark.parametrize("layout", [SD15, SHALLOW_SDXL], ids=["sd15", "sdxl"])
 def test_regions_beside_each_other_equal_diffusers_images_with_masks(layout):
     masks = [halves(128, 128), 1 - halves(128, 128)]
-    settings = Settings(batch=1 if layout is SDXL else 2)
+    settings = Settings(batch=1 if layout is SHALLOW_SDXL else 2)
     assert difference(layout, masks, [1.0, 0.5], Overlap.SHARE, masks, settings) <= TOLERANCE
 
 

@@ -24,7 +24,7 @@ from pack.ipadapter.training.recipe import Drops, Recipe
 
 from tests.adapters import EMBED, HIDDEN, PATCHES, AdapterFile
 from tests.oracle.training import Examples, min_snr_weights, reference_training
-from tests.small import MICRO, SD15, SDXL, host_model, make_pair, make_reference_unet, reference_weights
+from tests.small import MICRO, SD15, SHALLOW_SDXL, host_model, make_pair, make_reference_unet, reference_weights
 from tests.world import conditioning
 
 PICTURES = 5
@@ -121,9 +121,9 @@ def one_backward(frozen, kind, layout, recipe, prediction="epsilon", unet=None):
 
 
 @pytest.mark.parametrize("kind", [BASE, PLUS], ids=lambda kind: kind.title)
-@pytest.mark.parametrize("layout", [SD15, SDXL], ids=lambda layout: layout.name)
+@pytest.mark.parametrize("layout", [SD15, SHALLOW_SDXL], ids=lambda layout: layout.name)
 def test_gradients_of_every_trained_tensor_equal_the_references(layout, kind):
-    """Both UNets compute in float64: how a processor rounds 70 layers of float32 is itself some 1e-5."""
+    """Both UNets compute in float64: how a processor rounds many layers of float32 is itself some 1e-5."""
     recipe = Recipe(kind, batch_size=4, drops=MANY_DROPS, seed=5)
     with torch.inference_mode(False):
         unet = make_reference_unet(layout).double()
