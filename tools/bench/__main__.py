@@ -20,6 +20,7 @@ from tools.environment import LAYOUT
 if TYPE_CHECKING:
     from tools.bench.flux_packs import FluxPack
     from tools.bench.packs import Pack
+    from tools.bench.sd35_packs import SD35Pack
 
 # Threads wait for each other after every operation, and for whatever other program has their core meanwhile.
 THREADS = 1
@@ -35,7 +36,8 @@ def read_arguments(arguments: list[str]) -> argparse.Namespace:
         nargs="+",
         default=(),
         metavar="PATH",
-        help="checkouts to compare with: ComfyUI_IPAdapter_plus, x-flux-comfyui, ComfyUI-IPAdapter-Flux",
+        help="checkouts to compare with: ComfyUI_IPAdapter_plus, x-flux-comfyui, ComfyUI-IPAdapter-Flux, "
+        "ComfyUI-InstantX-IPAdapter-SD3",
     )
     parser.add_argument("--json", type=Path, metavar="OUT", help="write the figures to this file too")
     return parser.parse_args(arguments)
@@ -57,6 +59,7 @@ class Packs:
 
     unets: tuple[Pack, ...]
     flux: tuple[FluxPack, ...]
+    sd35: tuple[SD35Pack, ...]
 
 
 def make_packs(folders: Sequence[Path]) -> Packs:
@@ -65,12 +68,14 @@ def make_packs(folders: Sequence[Path]) -> Packs:
     from tools.bench.flux_packs import FluxThisPack
     from tools.bench.flux_peers import Shakker, XLabs
     from tools.bench.packs import Peer, ThisPack
+    from tools.bench.sd35_packs import SD35ThisPack, Slickytail
 
     peers = dict(map(import_peer, folders))
     kinds: dict[str, Callable[[ModuleType], FluxPack]] = {"xlabs": XLabs, "shakker": Shakker}
     flux = [kind(peers[name]) for name, kind in kinds.items() if name in peers]
     unets = [Peer(package) for name, package in peers.items() if name == "plus"]
-    return Packs((ThisPack(), *unets), (FluxThisPack(), *flux))
+    sd35 = [Slickytail(package) for name, package in peers.items() if name == "slickytail"]
+    return Packs((ThisPack(), *unets), (FluxThisPack(), *flux), (SD35ThisPack(), *sd35))
 
 
 def describe(device: torch.device) -> Setting:
@@ -127,13 +132,12 @@ def flux_table(packs: Packs, device: torch.device, folder: Path) -> Table:
 
 
 def sd35_table(packs: Packs, device: torch.device, folder: Path) -> Table:
-    """This pack alone, beside the bare model."""
-    from tools.bench.measure import Bench
-    from tools.bench.sd35 import sd35_rows
+    """Beside the bare model, with the packs for SD3.5."""
+    from tools.bench.sd35 import SD35Bench, sd35_rows
 
-    ours = packs.unets[:1]
+    names = tuple(pack.name for pack in packs.sd35)
     with torch.inference_mode():
-        return Table("bare model", (ours[0].name,), tuple(sd35_rows(Bench(ours, device, folder))))
+        return Table("bare model", names, tuple(sd35_rows(SD35Bench(packs.sd35, device, folder))))
 
 
 def compiled_table(packs: Packs, device: torch.device, folder: Path) -> Table:

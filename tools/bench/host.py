@@ -12,7 +12,12 @@ from tools.environment import LAYOUT
 
 PACK = "pack"  # as what this pack is imported, so that its relative imports work
 # What of a checkout tells which pack it is, and as what it is imported.
-PEERS = {"IPAdapterPlus.py": "plus", "xflux/src/flux": "xlabs", "ipadapter_flux.py": "shakker"}
+PEERS = {
+    "IPAdapterPlus.py": "plus",
+    "xflux/src/flux": "xlabs",
+    "ipadapter_flux.py": "shakker",
+    "models/jointblock.py": "slickytail",
+}
 
 # As ComfyUI's own command line has them. One attention function everywhere, so that runs compare.
 HOST_OPTIONS = {
@@ -54,7 +59,7 @@ def import_peer(folder: Path) -> tuple[str, ModuleType]:
     name = next((name for mark, name in PEERS.items() if (folder / mark).exists()), None)
     if name is None:
         raise BenchError(
-            f"--peer {folder} is no checkout of ComfyUI_IPAdapter_plus, x-flux-comfyui or ComfyUI-IPAdapter-Flux "
-            f"(it has none of {', '.join(PEERS)})."
+            f"--peer {folder} is no checkout of ComfyUI_IPAdapter_plus, x-flux-comfyui, ComfyUI-IPAdapter-Flux or "
+            f"ComfyUI-InstantX-IPAdapter-SD3 (it has none of {', '.join(PEERS)})."
         )
     return name, import_package(f"peer_{name}", folder)

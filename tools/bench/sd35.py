@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import partial
+from pathlib import Path
 from typing import Any
 
 import comfy.model_base
@@ -12,33 +12,37 @@ import comfy.model_patcher
 import comfy.sample
 import comfy.supported_models
 import torch
-from pack.ipadapter.prompts.prompt import ImageFeatures, ImagePrompt, Part
-from pack.nodes.apply import ApplyIPAdapter
 from torch import Tensor
 
 from tools.bench import counting
 from tools.bench.flux_models import random
-from tools.bench.flux_packs import random_tensors
-from tools.bench.measure import Bench, cases, say
+from tools.bench.measure import DTYPES, cases, say
 from tools.bench.models import LATENT_SCALE, Model
 from tools.bench.noise import SEED, fill_module, make_noise, tile
-from tools.bench.packs import ThisPack, Use
+from tools.bench.packs import Use
 from tools.bench.report import Cell, Row, Unit
-from tools.standins.formats import write
+from tools.bench.sd35_packs import SD35Pack
 from tools.standins.sd35 import (
     LATENT_CHANNELS,
     POOLED,
-    SIGLIP_HIDDEN,
     TEXT,
     TOKENS,
-    sd35_adapter_shapes,
     sd35_config,
 )
 
 NAME = f"SD3.5 Large, InstantX, {TOKENS} tokens"
 FEW, MORE = 2, 3  # blocks: what one of them costs, and what is done once a step, however many there are
-SIDE, TEXT_ROWS, PATCHES = 64, 32, 729  # pixels, rows of text, of SigLIP's hidden states
+SIDE, TEXT_ROWS = 64, 32  # pixels, rows of text
 STEPS, CFG = 4, 4.5  # so that the last is after half of the sampling
+
+
+@dataclass(frozen=True)
+class SD35Bench:
+    """What is measured, and where. `folder` is one in which the host looks for adapter files."""
+
+    packs: tuple[SD35Pack, ...]
+    device: torch.device
+    folder: Path
 
 
 @dataclass(frozen=True)
@@ -59,30 +63,33 @@ class ExtraCost:
         return self.few - FEW * self.a_block
 
 
-def sd35_rows(bench: Bench) -> Iterator[Row]:
+def sd35_rows(bench: SD35Bench) -> Iterator[Row]:
     """Operations and host syncs that one more step of a sampling run costs."""
     say("Counting the operations of a step, SD3.5 Large")
     for case in cases():
-        cost = extra_cost(bench, case.use)
-        figures = (
-            ("extra ATen operations a block a step", cost.a_block),
-            ("extra ATen operations a step besides", cost.once),
-            ("host syncs a step", cost.syncs),
-        )
-        for measure, figure in figures:
-            yield Row(NAME, measure + case.name, None, (Cell(figure, Unit.COUNT),))
+        costs = [extra_cost(bench, pack, case.use) if pack.can(case.use) else None for pack in bench.packs]
+        for measure, figure in FIGURES.items():
+            cells = tuple(None if cost is None else Cell(figure(cost), Unit.COUNT) for cost in costs)
+            yield Row(NAME, measure + case.name, None, cells)
 
 
-def extra_cost(bench: Bench, use: Use) -> ExtraCost:
+FIGURES: dict[str, Callable[[ExtraCost], int]] = {
+    "extra ATen operations a block a step": lambda cost: cost.a_block,
+    "extra ATen operations a step besides": lambda cost: cost.once,
+    "host syncs a step": lambda cost: cost.syncs,
+}
+
+
+def extra_cost(bench: SD35Bench, pack: SD35Pack, use: Use) -> ExtraCost:
     """Count the last step of a run in both models."""
-    few, more = (extra_step(bench, blocks, use) for blocks in (FEW, MORE))
+    few, more = (extra_step(bench, pack, blocks, use) for blocks in (FEW, MORE))
     return ExtraCost(few.total(), more.total(), counting.syncs(more))
 
 
-def extra_step(bench: Bench, blocks: int, use: Use) -> counting.Ops:
+def extra_step(bench: SD35Bench, pack: SD35Pack, blocks: int, use: Use) -> counting.Ops:
     """The operations of a step with an image prompt, less those without."""
-    model = build_sd35(blocks, bench.device, bench.dtype)
-    patched = apply_to_sd35(model, load_sd35_adapter(bench, blocks), use)
+    model = build_sd35(blocks, bench.device, DTYPES[bench.device.type])
+    patched = pack.apply(model, pack.load(blocks, bench.folder, bench.device), use)
     return counting.extra(*(counting.ops_of_a_step(one, sample_sd35) for one in (patched, model)))
 
 
@@ -96,21 +103,6 @@ def build_sd35(blocks: int, device: torch.device, dtype: torch.dtype) -> Model:
     places = model.diffusion_model.pos_embed
     places.copy_(tile(make_noise(), tuple(places.shape)))
     return comfy.model_patcher.CoreModelPatcher(model, load_device=device, offload_device=device)
-
-
-def load_sd35_adapter(bench: Bench, blocks: int) -> Any:
-    """Through the loader node."""
-    path = bench.folder / "sd35.bin"
-    write(path, random_tensors(sd35_adapter_shapes(blocks)))
-    return ThisPack().load(path.name)
-
-
-def apply_to_sd35(model: Model, loaded: Any, use: Use) -> Model:
-    """The apply node, given random hidden states."""
-    hidden = partial(random, 1, PATCHES, SIGLIP_HIDDEN)
-    picture, nothing = (ImageFeatures(random(1, SIGLIP_HIDDEN), hidden(seed=seed)) for seed in (SEED, SEED + 1))
-    prompt = ImagePrompt((Part(picture),), nothing, "random features")
-    return ApplyIPAdapter.execute(model, loaded, prompt, 1.0, 0.0, use.end_at, mask=use.mask).result[0]
 
 
 def sample_sd35(model: Model) -> Tensor:
