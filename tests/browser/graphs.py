@@ -31,6 +31,11 @@ OVERLAPS = """() => {
         .filter(other => !apart(one, other, 1) && !apart(one, other, 2))
         .map(other => [one[0], other[0]]))
 }"""
+DRAWN = """() => new Promise(drawn => {
+    const frames = () => requestAnimationFrame(() => requestAnimationFrame(drawn))
+    // Nodes 2.0 measures its nodes after they are there.
+    setTimeout(frames, window.LiteGraph.vueNodesMode ? 500 : 0)
+})"""
 AS_TEMPLATE = "async graph => { await window.app.loadGraphData(graph, true, true, null, { openSource: 'template' }) }"
 
 
@@ -60,7 +65,7 @@ def open_clean(page: Page, name: str) -> None:
 def open_template(page: Page, name: str) -> None:
     """Open a shipped workflow as choosing it among the templates does."""
     page.evaluate(AS_TEMPLATE, workflow(name))
-    page.wait_for_timeout(500)
+    page.evaluate(DRAWN)
 
 
 def overlaps(page: Page) -> list[list[str]]:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, ViewportSize, expect
 
 from tests.browser.graphs import (
     NAMES,
@@ -21,7 +21,7 @@ from tests.browser.graphs import (
     quick,
     workflow,
 )
-from tools.browser import PATIENCE, open_workflow
+from tools.browser import PATIENCE, SCREEN, open_workflow
 from tools.server import PACK_FOLDER
 from tools.workflows.titles import TITLES
 
@@ -31,33 +31,55 @@ SHOWN = """side => window.app.graph.nodes
 READABLE = 0.6  # of the canvas' scale
 VIEW = "() => ({ scale: window.app.canvas.ds.scale, seen: [...window.app.canvas.visible_area] })"
 STARTS = "() => window.app.graph.nodes.map(node => [node.pos[0], node.pos[1]])"
-RENDERERS = {"classic": False, "Nodes 2.0": True}
+ENDS = "() => window.app.graph.nodes.map(node => [node.pos[0] + node.size[0], node.pos[1] + node.size[1]])"
+LAPTOP: ViewportSize = {"width": 1440, "height": 900}
+DESK: ViewportSize = {"width": 1920, "height": 1080}
+# A screen, and whether the front end draws in its newer way.
+SCREENS = {"classic, laptop": (LAPTOP, False), "classic, desk": (DESK, False), "Nodes 2.0, laptop": (LAPTOP, True)}
 
 
-@pytest.fixture(params=RENDERERS)
-def laptop(page: Page, request: pytest.FixtureRequest) -> Iterator[Page]:
-    """The page at the size of a small laptop's screen, in each of the front end's two ways to draw."""
+@pytest.fixture(params=SCREENS)
+def screen(page: Page, request: pytest.FixtureRequest) -> Iterator[Page]:
+    """The page at the size of a person's screen, in each of the front end's two ways to draw."""
     before = page.viewport_size
-    page.set_viewport_size({"width": 1440, "height": 900})
-    set_renderer(page, RENDERERS[request.param])
+    size, vue = SCREENS[request.param]
+    page.set_viewport_size(size)
+    set_renderer(page, vue)
     yield page
     set_renderer(page, False)
-    page.set_viewport_size(before or {"width": 1600, "height": 900})
+    page.set_viewport_size(before or SCREEN)
 
 
 def set_renderer(page: Page, vue: bool) -> None:
     page.evaluate("on => window.app.extensionManager.setting.set('Comfy.VueNodes.Enabled', on)", vue)
 
 
-def test_every_template_opens_readable_and_nothing_overlaps(laptop: Page) -> None:
+def corner(page: Page) -> list[float]:
+    """The lower right corner of the graph."""
+    ends = page.evaluate(ENDS)
+    return [max(end[axis] for end in ends) for axis in (0, 1)]
+
+
+def test_every_template_opens_readable_and_nothing_overlaps(screen: Page) -> None:
+    """Whole where it can be read so, otherwise at its beginning."""
     for name in NAMES:
-        open_template(laptop, name)
-        view = laptop.evaluate(VIEW)
+        open_template(screen, name)
+        view = screen.evaluate(VIEW)
         assert view["scale"] >= READABLE, name
-        x, y = min(laptop.evaluate(STARTS))
-        left, top, *_ = view["seen"]
+        (x, y), (right, bottom) = min(screen.evaluate(STARTS)), corner(screen)
+        left, top, width, height = view["seen"]
         assert left < x < left + 200 and top < y < top + 250, name
-        assert overlaps(laptop) == [], name
+        assert view["scale"] == READABLE or (right < left + width and bottom < top + height), name
+        assert overlaps(screen) == [], name
+
+
+def test_a_graph_that_was_saved_opens_where_its_user_left_it(page: Page) -> None:
+    open_template(page, NAMES[0])
+    page.evaluate("() => { window.app.canvas.ds.scale = 0.9; window.app.canvas.ds.offset = [7, 8] }")
+    saved = page.evaluate("() => window.app.graph.serialize()")
+    open_template(page, NAMES[1])
+    open_workflow(page, saved)
+    assert page.evaluate("() => [window.app.canvas.ds.scale, ...window.app.canvas.ds.offset]") == [0.9, 7, 8]
 
 
 @pytest.mark.parametrize("name", NAMES)
