@@ -1,12 +1,17 @@
 """One real server and one real browser for all tests of this layer.
 
+FRONT_END names a folder with another front end, as `pip install --no-deps --target FOLDER comfyui-frontend-package`
+makes it; otherwise it is the one that ComfyUI asks for.
+
 Both end with this package: as long as Playwright runs, its event loop occupies the thread, and no other can run in it.
 """
 
 from __future__ import annotations
 
+import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Page
@@ -43,8 +48,21 @@ def why_not() -> str:
     return ""
 
 
+@pytest.fixture(scope="session")
+def front_end() -> Mapping[str, str]:
+    """Environment of a server that has the front end which is asked for."""
+    folder = os.environ.get("FRONT_END")
+    if not folder:
+        return {}
+    if not (package := Path(folder, "comfyui_frontend_package").resolve()).is_dir():
+        pytest.fail(f"FRONT_END={folder}: there is no {package}.", pytrace=False)
+    return {"PYTHONPATH": str(package.parent)}
+
+
 @pytest.fixture(scope="package")
-def server(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def server(
+    browser: Browser, front_end: Mapping[str, str], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Server]:
     """A server with the stand-in models, whose user has seen the tour and has pictures to train on."""
     for _ in make(SETS["all"], LAYOUT.models, LAYOUT.host):
         pass
@@ -52,7 +70,7 @@ def server(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     listed.touch()
     files = {f"{file.directory}/{file.name}": listed for file in (T5_XXL, DINOV2, FLUX_CHARACTER)}
     # Nobody answers to the old pack's ids, so that the front end offers to replace its nodes.
-    settings = Settings(tmp_path_factory.mktemp("server"), model_files=files, environment=WITHOUT_OLD_IDS)
+    settings = Settings(tmp_path_factory.mktemp("server"), model_files=files, environment=WITHOUT_OLD_IDS | front_end)
     write_user_settings(settings)
     with running(settings) as server:
         shutil.copy(PHOTO, server.input / EXAMPLE)

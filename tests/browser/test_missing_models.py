@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pytest
@@ -16,9 +16,11 @@ BY_NAME = "image_and_text_prompt"
 
 
 @pytest.fixture(scope="module")
-def page(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
+def page(browser: Browser, front_end: Mapping[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
     """The front end of a server that has no models at all, with a workflow open that loads files by name."""
-    settings = Settings(tmp_path_factory.mktemp("server"), models=tmp_path_factory.mktemp("no_models"))
+    settings = Settings(
+        tmp_path_factory.mktemp("server"), models=tmp_path_factory.mktemp("no_models"), environment=front_end
+    )
     write_user_settings(settings)
     with running(settings) as server:
         page = open_front_end(browser, server.url)

@@ -95,7 +95,7 @@ def all_found(page: Page, query: str) -> list[str]:
     """The ids of the nodes in the list, from above."""
     page.locator(BOX).fill(query)
     page.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
-    return page.get_by_test_id("node-id-badge").all_inner_texts()
+    return page.get_by_test_id("node-id-badge").all_text_contents()
 
 
 def not_found(page: Page, wanted: dict[str, str]) -> dict[str, list[str]]:
