@@ -6,6 +6,7 @@ from ..ipadapter.host.api import ComfyExtension, io
 from ..ipadapter.host.faces.models import register_face_folder
 from ..ipadapter.host.files import register_adapter_folder
 from ..ipadapter.host.legacy.old_ids import register_old_ids
+from ..ipadapter.host.legacy.opening import register_opening
 from ..ipadapter.host.legacy.replacing import register_replacements
 from ..ipadapter.host.server.contents import register_contents
 from .apply import ApplyIPAdapter, ApplyIPAdapterToConditioning
@@ -69,6 +70,7 @@ class IPAdapterExtension(ComfyExtension):
         register_face_folder()
         await register_replacements()
         register_old_ids(OLD_NODES, TITLES_OF_OLD)
+        register_opening()
         register_contents()
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:

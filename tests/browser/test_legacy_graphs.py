@@ -10,13 +10,16 @@ import pytest
 from pack.ipadapter.legacy.migration.api_format import migrate_prompt
 from pack.ipadapter.legacy.migration.forms import Form
 from pack.ipadapter.legacy.migration.legacy_nodes import LEGACY_FORMS
+from pack.ipadapter.legacy.migration.moving import always
 from pack.ipadapter.legacy.migration.new_nodes import NEW_FORMS
+from pack.ipadapter.legacy.migration.opening import open_old
 from pack.ipadapter.legacy.migration.room import HIDDEN, height_of, unfolded
 from pack.ipadapter.legacy.migration.ui_format import migrate_workflow
 from playwright.sync_api import Page, expect
 
 from tests.browser.graphs import nodes, prompt
 from tests.legacy_graphs import FIRST_FORMS, FIRST_MAKERS, LegacyGraph, form_of
+from tests.plain.test_first_version import laksjdjf
 from tools.browser import open_workflow
 
 
@@ -144,6 +147,36 @@ def test_hidden_inputs_are_shown_on_demand(page: Page) -> None:
     )
     form = NEW_FORMS["LegacyIPAdapter"]
     assert page.evaluate(MORE) == [[form.id, height_of(unfolded(form)) - height_of(form)]]
+
+
+SAVED = "() => window.app.graph.serialize()"
+TOAST = ".p-toast-message"
+UNDONE = "() => window.app.extensionManager.workflow.activeWorkflow.changeTracker.undo()"
+CAN_UNDO = "() => window.app.extensionManager.workflow.activeWorkflow.changeTracker.undoQueue.length > 0"
+KINDS = "() => window.app.graph.nodes.map(node => node.type).sort()"
+
+
+def test_a_graph_of_the_first_version_is_replaced_as_it_opens_and_undo_takes_it_back(page: Page) -> None:
+    given = stacked(every_first_node())
+    expected = open_old(given, always, lambda form: False)
+    open_workflow(page, given)
+    told = page.locator(TOAST).last
+    expect(told).to_contain_text(expected.title)
+    told.get_by_role("button").click()
+    assert page.evaluate(KINDS) == sorted(node["type"] for node in expected.workflow["nodes"])
+    page.wait_for_function(CAN_UNDO)
+    page.evaluate(UNDONE)
+    assert page.evaluate(KINDS) == sorted(node["type"] for node in given["nodes"])
+
+
+def test_another_packs_node_of_the_same_name_stays_as_it_was(page: Page) -> None:
+    given = laksjdjf()
+    open_workflow(page, given)
+    assert page.evaluate(KINDS) == ["IPAdapter (laksjdjf/IPAdapter-ComfyUI)"]
+    assert [node["known"] for node in nodes(page)] == [False]
+    (saved,) = page.evaluate(SAVED)["nodes"]
+    assert {key: saved[key] for key in given["nodes"][0]} == given["nodes"][0]
+    assert page.get_by_test_id("error-group-swap-nodes").count() == 0
 
 
 @pytest.fixture(scope="module")

@@ -14,6 +14,7 @@ from pack.ipadapter.legacy.migration.new_nodes import NEW_FORMS
 from pack.ipadapter.legacy.migration.rules import MIGRATION_RULES
 
 from tests.legacy_graphs import ADAPTER_FILE, EMBEDS_FILE, FIRST_FORMS, KINDS, SINK, first_graph_of, graph_of
+from tests.plain.test_first_version import laksjdjf
 from tests.schema.texts import inputs_of
 from tools.workflows.schema import WIDGET_TYPES
 
@@ -228,3 +229,15 @@ def test_a_running_server_is_told(monkeypatch):
     asyncio.run(register_replacements())
     assert running.node_replace_manager.has_replacement("IPAdapterAdvanced")
     assert handlers == [replace_in_request]
+
+
+def test_a_graph_that_is_opened_is_put_right_by_what_the_host_has(loaded):
+    """Where this pack answers to the old ids, which fits neither laksjdjf's node nor the first version's."""
+    from pack.ipadapter.host.legacy.opening import put_right
+
+    made = put_right(first_graph_of("IPAdapterApply").ui)
+    kinds = {node["type"] for node in made["workflow"]["nodes"]}
+    assert {"LegacyIPAdapter", "LoadIPAdapter"} <= kinds and not kinds & set(FIRST_FORMS)
+    assert [*put_right(laksjdjf())["others"].values()] == ["IPAdapter"]
+    damaged = {"nodes": [{"type": "IPAdapterApply", "inputs": 3}], "links": []}
+    assert put_right(graph_of("IPAdapter").ui) == put_right(damaged) == put_right([]) == {}

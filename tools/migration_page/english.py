@@ -12,7 +12,9 @@ the command use the same rules.
 
 - **By themselves**: where no other pack has them, this pack answers to all the old ids, so that old graphs, programs \
 and packs go on working without any change ([below](#programs-and-packs)).
-- **In the browser**: with the old ids switched off, ComfyUI shows the old nodes as missing and offers to replace them.
+- **In the browser**: with the old ids switched off, ComfyUI shows the old nodes as missing and offers to replace \
+them. Nodes of [version 1](#version-1) are replaced as a graph opens. A node of another pack that has an old id opens \
+as a missing one that says whose it is, such as *IPAdapter (laksjdjf/IPAdapter-ComfyUI)*, and is saved as it was.
 - **Over the API**: with the old ids switched off, a prompt with old nodes is put right when it arrives.
 - **Files**: `python -m ipadapter.migrate FILE …` in the pack's folder changes workflows and API prompts, from \
 PNGs too. In place with a backup (`FILE.bak`), or to a new file with `--output` or `--suffix`, \
@@ -37,8 +39,10 @@ you choose *Show All Inputs* in the node's menu. Words of other programs are in 
 FIRST_HEAD = """
 ## Version 1
 
-The nodes before April 2024. A file and a prompt are migrated whole; in the browser, use the command, since ComfyUI's \
-button cannot carry over what is called otherwise now. Two encoders have the one name `IPAdapterEncoder`: they are \
+The nodes before April 2024, which nothing answers to. A graph is migrated whole as it is opened in the browser, and \
+so are a file by the command and a prompt that is sent. The browser says which nodes were replaced, what was dropped \
+and what will look different; Undo brings the old ones back, and the file stays as it is until it is saved. Where they \
+hang together with nodes of version 2, those move too. Two encoders have the one name `IPAdapterEncoder`: they are \
 told apart by their inputs, and so is the node `IPAdapter` of laksjdjf/IPAdapter-ComfyUI, which is left alone. Nodes \
 of September 2023 that took a `CLIP_VISION_OUTPUT` are named in the report and left alone, with what feeds them.
 
@@ -70,7 +74,8 @@ preprocessors e8b689a, in its strict mode: it connects, finds SD1.5 and SDXL, an
 references, style, composition, all three kinds, a face, face and reference, regions with references; on SD1.5 it \
 fills, \
 expands and refines a selection. Prompts to its contract, in tests | Runs; in tests equal to this pack's own nodes |
-| SwarmUI 062407c | Prompts to its contract: file, preset, face by preset; its menus as it parses them | Equal to this \
+| SwarmUI 062407c | Prompts to its contract, read off the steps of its workflow generator: file, preset, face by \
+preset; its menus as it parses them | Equal to this \
 pack's own nodes; the program was not run |
 | Inspire Pack 1aef2c5 | On a server its pipe, its model helper, a region with a mask and a picture, and one with a \
 colour and embeds; how its loader calls, in tests | Runs; in tests equal to this pack's own nodes |
@@ -100,7 +105,8 @@ they \
 are. Of the seven others, six have a required input of an old node without a link in the file itself, five of them for \
 a pack that links as a graph runs (Use Everywhere), and one asks for a pack of faces that this machine lacked. Of \
 the 36 \
-that are not valid as they are, 33 have nodes of version 1, which nothing answers to: use the command.
+that are not valid as they are, 33 have nodes of version 1. The second figure is from before the browser replaced \
+those as a graph opens, which is done by the same rules as the command's.
 
 | Repository | Graphs | Valid after the command |
 |---|---|---|

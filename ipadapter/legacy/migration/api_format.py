@@ -24,12 +24,13 @@ def migrate_prompt(
     """A graph with its old nodes replaced, what was changed, and warnings. Other nodes are the same objects."""
     told = ((key, recognise_api_node(node)) for key, node in prompt.items())
     found = {key: one for key, one in told if one is not None}
-    moved = moving(found, handed_on(prompt, found), may_move)
+    pairs = [*handed_on(prompt, found)]
+    moved = moving(found, pairs, may_move)
     made, changes = dict(prompt), []
     for key, rule in moved.items():
         made[key], change = migrate_api_node(key, prompt[key], rule)
         changes.append(change)
-    return made, tuple(changes), tuple(f"node {key} {why}" for key, why in left_behind(found, moved))
+    return made, tuple(changes), tuple(f"node {key} {why}" for key, why in left_behind(found, pairs))
 
 
 def recognise_api_node(node: Any) -> Recognised | None:

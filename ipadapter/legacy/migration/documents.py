@@ -12,13 +12,12 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from .api_format import is_prompt, migrate_prompt
-from .forms import GraphJson
+from .forms import WITHOUT_TYPE, GraphJson
 from .report import Change
 from .ui_format import FIELDS, is_workflow, migrate_workflow
 
 Migrated = tuple[GraphJson, tuple[Change, ...], tuple[str, ...]]
 GRAPH_NAMES = ("workflow", "output", "prompt")  # of graphs in an export
-WITHOUT_TYPE = "*"
 
 
 def migration_of(data: Any) -> Callable[[Any], Migrated] | None:

@@ -9,6 +9,7 @@ from typing import Any
 
 Value = str | int | float | bool
 GraphJson = dict[str, Any]
+WITHOUT_TYPE = "*"  # of a socket that takes anything
 
 
 @dataclass(frozen=True)

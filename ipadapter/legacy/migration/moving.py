@@ -49,12 +49,15 @@ def moving(
 
 
 def left_behind(
-    found: Mapping[NodeKey, Recognised], moved: Mapping[NodeKey, MigrationRule]
+    found: Mapping[NodeKey, Recognised], pairs: Iterable[tuple[NodeKey, NodeKey]]
 ) -> Iterator[tuple[NodeKey, str]]:
-    """A sentence for each node that stays and should not go unsaid, to be read behind `node` and its number."""
+    """A sentence for each node that cannot move and should not go unsaid, to be read behind `node` and its number."""
+    stuck = {
+        key for group in groups_of(found, pairs) if any(isinstance(found[key], Kept) for key in group) for key in group
+    }
     for key, one in found.items():
         if isinstance(one, Kept) and one.why:
             yield key, f"({one.legacy_form.id}) {one.why}"
-        elif isinstance(one, MigrationRule) and key not in moved:
+        elif isinstance(one, MigrationRule) and key in stuck:
             why = "is left as it is too, since it is linked to a node that cannot be replaced."
             yield key, f"({one.legacy_form.id}) {why}"

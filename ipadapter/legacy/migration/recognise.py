@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from .first_nodes import EARLIEST_APPLY, EARLIEST_ENCODE, LAKSJDJF_IPADAPTER
 from .first_rules import FIRST_RULES
-from .forms import Form
+from .forms import WITHOUT_TYPE, Form, Socket
 from .rules import MIGRATION_RULES, MigrationRule
 
 TOO_EARLY = (
@@ -19,9 +19,11 @@ TOO_EARLY = (
 
 @dataclass(frozen=True)
 class Kept:
-    """A node that is left as it is, and why: a sentence without its beginning, or nothing for another pack's."""
+    """A node that is left as it is, whose it is, and why: a sentence without its beginning, or nothing for another
+    pack's of which nobody need be told."""
 
     legacy_form: Form
+    whose: str
     why: str = ""
 
 
@@ -30,7 +32,8 @@ Recognised = MigrationRule | Kept
 
 def forms_by_id() -> Mapping[str, tuple[Recognised, ...]]:
     """By id, the latest form first."""
-    kept = (Kept(EARLIEST_APPLY, TOO_EARLY), Kept(EARLIEST_ENCODE, TOO_EARLY), Kept(LAKSJDJF_IPADAPTER))
+    early = (Kept(form, "September 2023", TOO_EARLY) for form in (EARLIEST_APPLY, EARLIEST_ENCODE))
+    kept = (*early, Kept(LAKSJDJF_IPADAPTER, "laksjdjf/IPAdapter-ComfyUI"))
     found: dict[str, tuple[Recognised, ...]] = defaultdict(tuple)
     known: tuple[Recognised, ...] = (*MIGRATION_RULES.values(), *FIRST_RULES, *kept)
     for one in known:
@@ -72,7 +75,9 @@ def recognise(kind: str, shape: Shape) -> Recognised | None:
     nearest = min(known, key=lambda one: shape.distance(one.legacy_form))
     unknown = shape.unknown(nearest.legacy_form)
     if unknown and shape.lacking(nearest.legacy_form):
+        names = sorted(unknown)
+        form = Form(kind, tuple(Socket(name, WITHOUT_TYPE) for name in names))
         return Kept(
-            Form(kind), f"has inputs that no node of ComfyUI_IPAdapter_plus has ({', '.join(sorted(unknown))})."
+            form, "another pack", f"has inputs that no node of ComfyUI_IPAdapter_plus has ({', '.join(names)})."
         )
     return nearest

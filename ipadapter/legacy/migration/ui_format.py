@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from .forms import GraphJson, Socket, Value
-from .moving import HANDED_ON, left_behind, moving
+from .moving import HANDED_ON, MayMove, always, left_behind, moving
 from .recognise import CANDIDATES, OURS, Recognised, Shape, recognise
 from .report import Change, describe_change, misfits, with_misfits
 from .room import fit
@@ -100,16 +100,17 @@ class Moved:
     change: Change
 
 
-def migrate_workflow(workflow: GraphJson) -> tuple[GraphJson, tuple[Change, ...], tuple[str, ...]]:
+def migrate_workflow(
+    workflow: GraphJson, may_move: MayMove = always
+) -> tuple[GraphJson, tuple[Change, ...], tuple[str, ...]]:
     """A workflow with its old nodes replaced, what was changed, and warnings. The one given stays as it is."""
     made = copy.deepcopy(workflow)
-    subgraphs = (made.get("definitions") or made).get("subgraphs") or []
-    graphs = [Graph(made), *(Graph(one, str(one.get("name") or one.get("id"))) for one in subgraphs)]
+    graphs = graphs_of(made)
     warnings: list[str] = []
-    moved = [one for graph in graphs for one in migrate_ui_graph(graph, warnings)]
+    moved = [one for graph in graphs for one in migrate_ui_graph(graph, warnings, may_move)]
     warnings += legacy_groups(made)
     if moved:
-        passing = {*PASSING, *(one.get("id") for one in subgraphs)}
+        passing = {*PASSING, *(graph.id for graph in graphs[1:])}
         for graph in graphs:
             retype(graph, passing)
             warnings += foreign_ends(graph, passing)
@@ -117,15 +118,22 @@ def migrate_workflow(workflow: GraphJson) -> tuple[GraphJson, tuple[Change, ...]
     return made, tuple(one.change for one in moved), tuple(warnings)
 
 
-def migrate_ui_graph(graph: Graph, warnings: list[str]) -> Iterator[Moved]:
+def graphs_of(workflow: GraphJson) -> list[Graph]:
+    """The workflow itself and its subgraphs."""
+    subgraphs = (workflow.get("definitions") or workflow).get("subgraphs") or []
+    return [Graph(workflow), *(Graph(one, str(one.get("name") or one.get("id"))) for one in subgraphs)]
+
+
+def migrate_ui_graph(graph: Graph, warnings: list[str], may_move: MayMove) -> Iterator[Moved]:
     """Replace the old nodes of one graph, as far as they can be; a warning for each that stays."""
     nodes = graph.nodes
     told = ((place, recognise_ui_node(node)) for place, node in enumerate(nodes))
     found = {place: one for place, one in told if one is not None}
     places = {node.get("id"): place for place, node in enumerate(nodes)}
     ends = ((link["origin_id"], link["target_id"]) for link in graph.links if link["type"] in HANDED_ON)
-    rules = moving(found, ((places.get(one, -1), places.get(other, -1)) for one, other in ends))
-    warnings += [f"node {nodes[place].get('id')} {why}" for place, why in left_behind(found, rules)]
+    pairs = [(places.get(one, -1), places.get(other, -1)) for one, other in ends]
+    rules = moving(found, pairs, may_move)
+    warnings += [f"node {nodes[place].get('id')} {why}" for place, why in left_behind(found, pairs)]
     for place, rule in rules.items():
         yield Moved(graph, rule, replace(migrate_ui_node(graph, nodes[place], rule), subgraph=graph.name))
 
