@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+import torch._inductor.config
 from comfy_extras.nodes_torch_compile import TorchCompileModel
 from pack.ipadapter.host.sampling.conditioning import carrying
 from pack.ipadapter.host.sampling.patching import apply_image_prompt
@@ -122,6 +123,14 @@ def test_the_benchmark_calls_compiled_models_and_stops_when_its_time_is_over():
         bench.compiled(models, sampled, 0.01, "eager")
 
 
+@pytest.fixture
+def plain_code():
+    """Inductor's C++ without vector instructions: to look for them and to read their headers takes most of the time."""
+    with torch._inductor.config.patch({"cpp.vec_isa_ok": False, "compile_threads": 1}):
+        yield
+
+
+@pytest.mark.usefixtures("plain_code")
 def test_generated_code_gives_the_right_picture():
     for model in (apply(1.0), apply(0.3, seed=8)):
         assert torch.allclose(sampled(compiled(model, "inductor")), sampled(model), atol=2e-3)
