@@ -51,6 +51,7 @@ from tests.world import adapter_file, host_adapter
 FAMILIES = ["XLabs FLUX", "InstantX FLUX", "InstantCharacter"]
 LEFT = torch.zeros(1, 72, 48)  # the picture of a 9 x 6 latent: 5 x 3 rows of 2 x 2 latent pixels
 LEFT[..., :16] = 1
+ONE_OF_EACH = Blocks(1, 1)  # to be traced, which takes seconds
 REFERENCE = [torch.randn(1, 16, 4, 6, generator=torch.Generator().manual_seed(8))]
 
 every_family = pytest.mark.parametrize("family", FAMILIES)
@@ -245,8 +246,9 @@ def test_maps_tell_two_families_in_one_block_apart():
 @every_family
 def test_compiled_by_the_hosts_node_it_is_the_same_and_follows_what_changes(family):
     torch._dynamo.reset()
+    base, adapter = make_flux(ONE_OF_EACH), host_adapter(flux_adapter(family, ONE_OF_EACH))
     for strength in (Strength(), Strength(0.3), Strength(1.0, 0.0, 0.5)):
-        model = apply(family, strength=strength)
+        model = apply_image_prompt(base, adapter, flux_prompt(), strength)
         assert apart(drawn(TorchCompileModel.execute(model, "eager").result[0]), drawn(model)) <= 1e-4
     torch._dynamo.reset()
 
