@@ -19,6 +19,7 @@ from tests.legacy_graphs import LegacyGraph
 from tests.live.conftest import KEEP, studio_of
 from tests.live.files import SMALL_ADAPTER, SMALL_ENCODER, VIT_H, make_files
 from tests.live.graph import Graph, Link
+from tests.live.shipped import with_few_layers
 from tests.live.studio import SIDE, Studio
 from tests.live.test_legacy_nodes import BASE, CHECKPOINT, KEPT, keep_embeds
 from tests.schema.old_contract import CONTRACT, MENUS
@@ -107,6 +108,12 @@ def published(reference: str) -> tuple[Graph, dict[str, Link]]:
     return graph, outputs_of(model) | {"clip_vision": vision, "image": image}
 
 
+def shallow(reference: str) -> tuple[Graph, dict[str, Link]]:
+    """The same with an encoder of few layers."""
+    graph, made = published(reference)
+    return with_few_layers(graph), made
+
+
 def drawn(studio: Studio, graph: Graph, made: Mapping[str, Link], model: Link, latent: Link | None = None) -> Any:
     """One step of a small picture, sent without titles, as programs send it."""
     text = graph.add("CLIPTextEncode", clip=made["clip"], text="")
@@ -177,12 +184,12 @@ def test_krita_draws_references(kind: str, studio: Studio) -> None:
 
 def test_krita_draws_a_style_and_a_composition_one_behind_the_other(studio: Studio) -> None:
     """In layers that only public models have."""
-    graph, made = published(studio.photo)
+    graph, made = shallow(studio.photo)
     made["ipadapter"] = graph.add("IPAdapterModelLoader", ipadapter_file=BASE)
     for kind, weight in (("style transfer", 0.8), ("composition", 1.0)):
         made["model"] = referenced(graph, made, (1.0,), weight_type=kind, weight=weight)
     seen = drawn(studio, graph, made, made["model"])
-    graph, made = published(studio.photo)
+    graph, made = shallow(studio.photo)
     adapter, prompt = graph.add("LoadIPAdapter", ip_adapter_name=BASE), encoded(graph, made)
     model = applied(graph, made["model"], adapter, prompt, layers="style transfer", weight=0.8)
     model = applied(graph, model, adapter, prompt, layers="composition")
