@@ -8,6 +8,7 @@ Both end with this package: as long as Playwright runs, its event loop occupies 
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping
@@ -18,7 +19,7 @@ from playwright.sync_api import Browser, Page
 
 from tests.comfyui import start_host
 from tests.live.training_pictures import put_training_pictures
-from tools.browser import BrowserError, chromium, find_chromium, open_front_end, start, write_user_settings
+from tools.browser import BrowserError, chromium, find_chromium, open_front_end, write_user_settings
 from tools.chosen import PHOTO
 from tools.environment import LAYOUT
 from tools.server import WITHOUT_OLD_IDS, Server, Settings, running
@@ -85,15 +86,15 @@ def page(browser: Browser, server: Server) -> Page:
 
 
 @pytest.fixture
-def chinese(browser: Browser, server: Server) -> Iterator[Page]:
-    """The front end of a user who has chosen Chinese."""
-    page = open_front_end(browser, server.url)
+def chinese(browser: Browser, page: Page, server: Server) -> Iterator[Page]:
+    """The front end of a user who has chosen Chinese. It is asked for as it starts: who comes next reads English."""
     choose_language(page, server, "zh")
-    yield page
+    theirs = open_front_end(browser, server.url)
     choose_language(page, server, "en")
-    page.close()
+    yield theirs
+    theirs.close()
 
 
 def choose_language(page: Page, server: Server, language: str) -> None:
-    page.evaluate("language => window.app.extensionManager.setting.set('Comfy.Locale', language)", language)
-    start(page, server.url)
+    """What the front end keeps on the server where its user chooses, without the start that shows it."""
+    assert page.request.post(f"{server.url}/api/settings/Comfy.Locale", data=json.dumps(language)).ok
