@@ -20,6 +20,28 @@ const isLinked = (node, { name }) => node.inputs.some(({ widget, link }) => widg
 // a button below advanced widgets, for which a node that hides what the old one had not has no room: there they are just
 // hidden.
 function fold(node, widget) {
+  if (!widget.visibility) return foldOnOlderCanvas(node, widget);
+  const isFolded = () => !isLinked(node, widget);
+  const own = () => Reflect.get(Object.getPrototypeOf(widget), "visibility", widget);
+  define(widget, "visibility", () => {
+    const { surfaces, suppression } = own();
+    return {
+      surfaces: { ...surfaces, canvas: isFolded() ? "advanced" : "shown" },
+      suppression: { ...suppression, byExtension: suppression.byExtension || (isFolded() && !node.showAdvanced) },
+    };
+  });
+  (node.foldedInNodes2 ??= []).push(() => {
+    own().surfaces.vueNode = HIDDEN in node.properties && isFolded() ? "never" : "advanced";
+  });
+  settle(node);
+}
+
+function settle(node) {
+  node.foldedInNodes2?.forEach((set) => set());
+}
+
+// Front ends that ask the widget each time.
+function foldOnOlderCanvas(node, widget) {
   let hidden = widget.hidden;
   const isFolded = () => !isLinked(node, widget);
   const isCramped = () => HIDDEN in node.properties;
@@ -53,7 +75,8 @@ function fit(node) {
 
 // The canvas leaves a gap above widgets, also where all of them are hidden.
 function closeGap(node) {
-  define(node, "widgets_start_y", () => (node.widgets?.every((widget) => widget.hidden) ? 0 : undefined));
+  const hasRow = (widget) => node.isWidgetRowVisible?.(widget) ?? !widget.hidden;
+  define(node, "widgets_start_y", () => (node.widgets?.some(hasRow) === false ? 0 : undefined));
 }
 
 function hide(node) {
@@ -72,6 +95,7 @@ function hide(node) {
 
 // For both kinds of canvas.
 function lookAnew(node) {
+  settle(node);
   node.widgets = [...node.widgets];
   fit(node);
 }
