@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..ipadapter.adapters.families import BASE, TRAINABLE, trainable
+from ..ipadapter.adapters.families import BASE, TRAINABLE, reads_faces, trainable
 from ..ipadapter.host.adapters.adapter import Adapter
 from ..ipadapter.host.adapters.saving import save_to_output
 from ..ipadapter.host.api import io, ui
@@ -45,7 +45,7 @@ def learner_inputs() -> list[io.Input]:
     return [
         io.Combo.Input(
             "kind",
-            options=list(TRAINABLE),
+            options=[title for title, kind in TRAINABLE.items() if not reads_faces(kind)],
             default=BASE.title,
             tooltip="base follows the picture's meaning; plus reads its details, with more tokens. XLabs FLUX is for "
             "FLUX.1.",

@@ -78,11 +78,12 @@ def base_by_width(projection: ProjectionSpec) -> str:
 
 @dataclass(frozen=True)
 class TrainingStart:
-    """How many tokens an adapter of a family is trained with where nobody says, and its projection's sizes for
-    (tokens, width of the feature, width of the text context)."""
+    """How many tokens an adapter of a family is trained with where nobody says, its projection's sizes for
+    (tokens, width of the feature, width of the text context), and the rank of its LoRA, 0 where it has none."""
 
     tokens: int
     projection: Callable[[int, int, int], ProjectionSpec]
+    lora_rank: int = 0
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from ..errors import IPAdapterError
@@ -62,6 +63,14 @@ def lora_shapes(channels: tuple[int, ...], context_dim: int, rank: int) -> dict[
             shapes[f"{number}.to_{name}_lora.down.weight"] = (rank, columns)
             shapes[f"{number}.to_{name}_lora.up.weight"] = (width, rank)
     return shapes
+
+
+def new_lora(channels: tuple[int, ...], context_dim: int, rank: int) -> Tensors:
+    """One that changes nothing yet: `up` is zero, `down` normal with a deviation of 1 / rank (`LoRALinearLayer`)."""
+    made = {}
+    for key, sizes in lora_shapes(channels, context_dim, rank).items():
+        made[key] = torch.zeros(sizes) if ".up." in key else torch.randn(sizes) / rank
+    return made
 
 
 def changes_of(lora: Mapping[str, Tensor], attentions: Sequence[str]) -> dict[str, LowRank]:

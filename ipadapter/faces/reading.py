@@ -32,6 +32,10 @@ SIDES = (640, 448, 320, 224, 160)  # that the detector is given, each about 0.7 
 BORDER = 0.5  # of the longer side
 
 
+class NoFaceError(IPAdapterError):
+    """A picture without the face that is asked for."""
+
+
 class FaceAnalysis(Protocol):
     """What is read of InsightFace's `FaceAnalysis`, whoever made it."""
 
@@ -187,12 +191,12 @@ def add_border(picture: Picture, border: int) -> Picture:
 def choose_face(faces: Sequence[Face], rank: int, place: PlaceInBatch) -> Face:
     """A face by size. Raises IPAdapterError where there are too few."""
     if not faces:
-        raise IPAdapterError(
+        raise NoFaceError(
             f"no face was found in {place}: give a picture in which the face is sharp, turned to the camera and not "
             "cut off."
         )
     if rank >= len(faces):
-        raise IPAdapterError(
+        raise NoFaceError(
             f"face is {rank}, counted from 0, but {len(faces)} face(s) were found in {place}: set face to "
             f"{len(faces) - 1} or less, or give another picture."
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -42,6 +42,9 @@ class FrozenModel(Protocol):
 
     def add_noise(self, clean: Tensor, noise: Tensor, sigma: Tensor) -> Tensor:
         """The noisy latents, (B, C, h, w)."""
+
+    def learn(self, lora: Mapping[str, Tensor]) -> None:
+        """Let a LoRA of all its attentions, by the names of adapter files, act in what follows."""
 
     def denoise(self, noisy: Tensor, sigma: Tensor, text: ModelText, branches: Branches) -> Tensor:
         """The denoised latents (B, C, h, w), with the image prompt's branches in the cross-attention layers."""
@@ -101,6 +104,10 @@ class AdapterTraining(nn.Module):
         refuse_min_snr(model.prediction, min_snr)
         self.adapter = adapter.to(model.device).train()
         self.model, self.min_snr = model, min_snr
+        if adapter.lora:
+            adapter.lora = {key: nn.Parameter(adapter.lora[key].to(model.device)) for key in sorted(adapter.lora)}
+            self.lora = nn.ParameterList(adapter.lora.values())
+            model.learn(adapter.lora)
 
     def forward(self, batch: Batch) -> Tensor:
         """The loss, one number."""

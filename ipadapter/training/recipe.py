@@ -117,6 +117,11 @@ class Recipe:
                 f"{'' if tokens else ' a patch'}, but {prefix}kind is {self.kind.title} and {prefix}tokens "
                 f"{self.tokens}: set kind to its kind and tokens to 0, or {instead}."
             )
+        if spec.lacks_lora:
+            raise IPAdapterError(
+                f"{named} was trained with a LoRA that its file does not hold, and would go on without it: take the "
+                f"file that holds it, or {instead}."
+            )
 
     def optimizer(self, parameters: list[torch.nn.Parameter]) -> torch.optim.AdamW:
         """AdamW, as the paper has it; its rate is set before each step."""

@@ -6,7 +6,6 @@ import pickle
 
 import pytest
 import torch
-from pack.ipadapter.adapters.families import BASE
 from pack.ipadapter.errors import IPAdapterError
 from pack.ipadapter.host.launch import find_host
 from pack.ipadapter.host.training.models import HostEncoders, HostText, ModelFiles, open_base, open_text_and_vae
@@ -53,7 +52,7 @@ def test_sd15_is_told_the_text_alone():
 def encoders() -> HostEncoders:
     """The stand-in checkpoint's text encoder and VAE; no image is encoded here."""
     clip, vae = open_text_and_vae(ModelFiles(STAND_IN, checkpoint=STAND_IN))
-    return HostEncoders(make_pair(SD15).host, clip, vae, None, BASE)  # type: ignore[arg-type]
+    return HostEncoders(make_pair(SD15).host, clip, vae, None)  # type: ignore[arg-type]
 
 
 def test_captions_are_taken_as_they_are_written_and_cut_at_77_tokens(encoders):

@@ -224,10 +224,10 @@ def base_model(device: str = "cpu", kind: str = BASE.title):  # type: ignore[no-
     import comfy.model_patcher
     import comfy.supported_models
 
+    unet = (comfy.supported_models.SD15(dict(UNET)), comfy.model_base.BaseModel)
     config, made = {
-        BASE.title: (comfy.supported_models.SD15(dict(UNET)), comfy.model_base.BaseModel),
         XLABS.title: (comfy.supported_models.Flux(dict(TINY_FLUX)), comfy.model_base.Flux),
-    }[kind]
+    }.get(kind, unet)
     config.set_inference_dtype(torch.float32, None)
     torch.manual_seed(5)
     model = made(config, device=device)

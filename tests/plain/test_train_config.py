@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from pack.ipadapter.adapters.families import BASE, PLUS, TRAINABLE
+from pack.ipadapter.adapters.families import BASE, FACE_ID, PLUS, TRAINABLE
 from pack.ipadapter.commands.train.config import read_config
 from pack.ipadapter.commands.train.listing import find_shards
 from pack.ipadapter.errors import IPAdapterError
@@ -56,6 +56,12 @@ def test_the_configuration_for_few_pictures_goes_on_from_an_adapter_gently():
     assert max(map(few.recipe.rate, range(few.training.steps))) <= usual.training.learning_rate / 10
 
 
+def test_faces_need_no_image_encoder(tmp_path):
+    text = SMALLEST.replace('clip_vision = "vision.safetensors"', "kind = 'FaceID'")
+    config = read_config(written(tmp_path, text))
+    assert (config.recipe.kind, config.recipe.token_count, config.model.reader) == (FACE_ID, 4, "InsightFace buffalo_l")
+
+
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
@@ -83,6 +89,11 @@ def test_the_configuration_for_few_pictures_goes_on_from_an_adapter_gently():
         ),
         (("[data]", "[validation]\nheld_out = 1\nseeds = []\n[data]"), r"validation\.seeds is \[\]: .* at least 1"),
         (("[data]", "[validation]\nheldout = 1\n[data]"), r"validation\.heldout is not a setting \(there are refer"),
+        (('clip_vision = "vision.safetensors"', ""), "model needs clip_vision, which kind base reads pictures with"),
+        (
+            ('folder = "pictures"', 'folder = "pictures"\nface_embeddings = true'),
+            r"data\.face_embeddings is true, but model\.kind base reads no faces",
+        ),
         (("[data]", "[data"), "is not TOML"),
     ],
 )

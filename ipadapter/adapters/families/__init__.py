@@ -1,6 +1,7 @@
 """The families of adapters, a file each, in the order in which a file is asked for them."""
 
 from ...errors import IPAdapterError
+from ...prompts.prompt import Feature
 from ..family import Family
 from .ai_toolkit import TOOLKIT_FLUX, TOOLKIT_FLUX_PLUS
 from .base import BASE
@@ -14,6 +15,12 @@ from .instantx_sd3 import INSTANTX_SD3
 from .plus import PLUS
 from .portrait import PORTRAIT, PORTRAIT_UNNORM
 from .xlabs import XLABS
+
+
+def reads_faces(family: Family) -> bool:
+    """Whether it is given faces, which need more than an image encoder."""
+    return Feature.FACE in family.reads
+
 
 # The order is diffusers'; of two that have the same tensors the one that asks for more comes first.
 FAMILIES: tuple[Family, ...] = (
@@ -33,7 +40,7 @@ FAMILIES: tuple[Family, ...] = (
     TOOLKIT_FLUX_PLUS,
     INSTANTX_SD3,
 )
-TRAINABLE = {family.title: family for family in FAMILIES if family.training}
+TRAINABLE = {family.title: family for family in sorted(FAMILIES, key=reads_faces) if family.training}
 
 
 def trainable(title: str) -> Family:
@@ -67,5 +74,6 @@ __all__ = [
     "TRAINABLE",
     "XLABS",
     "not_trained",
+    "reads_faces",
     "trainable",
 ]

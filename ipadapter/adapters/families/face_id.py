@@ -5,7 +5,7 @@ from __future__ import annotations
 from ...errors import IPAdapterError
 from ...prompts.prompt import Feature
 from ..checkpoint import Checkpoint, shape
-from ..family import Family, Offer, ProjectionSpec, Unconditional
+from ..family import Family, Offer, ProjectionSpec, TrainingStart, Unconditional
 from ..projection import PerceptronProjection
 from ..reading import whole_tokens
 from .addresses import for_faces
@@ -29,6 +29,11 @@ def read_identity(family: Family, checkpoint: Checkpoint, width: int) -> Project
     return ProjectionSpec(family, face_dim, width, whole_tokens(checkpoint, "proj.2", rows, width), dim=dim)
 
 
+def start_identity(tokens: int, face_dim: int, context_dim: int) -> ProjectionSpec:
+    """`tutorial_train_faceid.py`."""
+    return ProjectionSpec(FACE_ID, face_dim, context_dim, tokens, dim=2 * face_dim)
+
+
 FACE_ID: Family = Family(
     title="FaceID",
     reads=(Feature.FACE,),
@@ -38,6 +43,7 @@ FACE_ID: Family = Family(
     projection=PerceptronProjection,
     advice="0.7 to 1",
     with_lora=True,
+    training=TrainingStart(4, start_identity, lora_rank=128),
     offers=(Offer(9, "FACEID"),),
     published=(for_faces("ip-adapter-faceid_sd15.bin", "SD1.5"), for_faces("ip-adapter-faceid_sdxl.bin", "SDXL")),
 )

@@ -23,7 +23,8 @@ from pydantic import (
     model_validator,
 )
 
-from ...adapters.families import TRAINABLE
+from ...adapters.families import TRAINABLE, reads_faces
+from ...adapters.family import USUAL_PACK
 from ...backbones.unet import UNET
 from ...errors import IPAdapterError
 from ...files.opening import refuse_name
@@ -78,8 +79,9 @@ class ModelSection(Section):
     unet: FilePath | None = None
     clip: FilePaths = []
     vae: FilePath | None = None
-    clip_vision: FilePath
-    kind: Literal["base", "plus", "XLabs FLUX"] = "base"
+    clip_vision: FilePath | None = None
+    insightface: Annotated[str, Field(min_length=1)] = USUAL_PACK
+    kind: Literal["base", "plus", "XLabs FLUX", "FaceID"] = "base"
     tokens: Annotated[int, Field(strict=True, ge=0, le=1024)] = 0
     init_from: FilePath | None = None
 
@@ -92,6 +94,25 @@ class ModelSection(Section):
             raise ValueError("has both checkpoint and unet, which would be two base models: leave one out")
         return self
 
+    @model_validator(mode="after")
+    def what_the_kind_reads(self) -> ModelSection:
+        """Pictures are read by an image encoder; faces are not."""
+        if self.clip_vision is None and not self.reads_faces:
+            raise ValueError(f"needs clip_vision, which kind {self.kind} reads pictures with")
+        return self
+
+    @property
+    def reads_faces(self) -> bool:
+        """Whether faces are learned from."""
+        return reads_faces(TRAINABLE[self.kind])
+
+    @property
+    def reader(self) -> str:
+        """What the adapter will have been trained with, in users' words."""
+        if self.reads_faces or self.clip_vision is None:
+            return f"InsightFace {self.insightface}"
+        return self.clip_vision.stem
+
 
 class DataSection(Section):
     """The pictures and their captions."""
@@ -103,6 +124,7 @@ class DataSection(Section):
     missing_captions: Literal["refuse", "empty"] = "refuse"
     skip_bad: Flag = False
     alpha_is_mask: Flag = False
+    face_embeddings: Flag = False
     buckets: Flag = False
 
     @model_validator(mode="after")
@@ -110,6 +132,8 @@ class DataSection(Section):
         """Pictures come from one place."""
         if (self.folder is None) == (not self.shards):
             raise ValueError("needs one of folder and shards")
+        if self.face_embeddings and self.folder is None:
+            raise ValueError("has face_embeddings, which are files beside pictures, and no folder: set folder")
         return self
 
     @model_validator(mode="after")
@@ -213,6 +237,13 @@ class Config(Section):
     validation: ValidationSection = ValidationSection()
     host: HostSection = HostSection()
 
+    @model_validator(mode="after")
+    def faces_for_a_face(self) -> Config:
+        """Only an adapter of faces reads their embeddings."""
+        if self.data.face_embeddings and not self.model.reads_faces:
+            raise ValueError(f"data.face_embeddings is true, but model.kind {self.model.kind} reads no faces")
+        return self
+
     @property
     def recipe(self) -> Recipe:
         """The engine's numbers. Raises IPAdapterError where they do not go together."""
@@ -243,6 +274,8 @@ class Config(Section):
             skip_bad=self.data.skip_bad,
             alpha_is_mask=self.data.alpha_is_mask,
             buckets=self.data.buckets,
+            reads_faces=self.model.reads_faces,
+            face_embeddings=self.data.face_embeddings,
         )
 
     @property

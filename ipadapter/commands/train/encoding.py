@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import astuple, dataclass, field
+from dataclasses import astuple, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -12,11 +12,13 @@ import torch
 from torch import Tensor
 
 from ...errors import IPAdapterError
+from ...faces.reading import NoFaceError
 from ...files.replacing import clear_parts
 from ...files.tensors import Tensors
 from ...training.buckets import Buckets
 from ..naming import name_some
 from .cache import Cache, cache_fingerprint, row_name
+from .face_files import embedding_file, embedding_stamp, read_embedding
 from .listing import Entry
 from .pictures import TrainingPicture, open_training_picture
 
@@ -48,6 +50,8 @@ class Settings:
     skip_bad: bool = False
     alpha_is_mask: bool = False
     buckets: bool = field(default=False, repr=False)
+    reads_faces: bool = field(default=False, repr=False)  # in the pictures, or, with face_embeddings, in files
+    face_embeddings: bool = field(default=False, repr=False)
 
 
 @dataclass(frozen=True)
@@ -107,8 +111,10 @@ def pieces(items: list[Any], size: int) -> list[list[Any]]:
 def make_plan(entries: list[Entry], models: tuple[Any, ...], settings: Settings, folder: Path) -> Plan:
     """Where the encoded form of these examples is, or will be. `models` tells the encoders from others."""
     stamps = [(e.name, e.caption, e.start, e.size, e.changed) for e in entries]
-    shapes = ["aspect ratio buckets"] if settings.buckets else []  # without them a cache has the name it always had
-    cache = Cache(folder / cache_fingerprint([models, settings, *stamps, *shapes]))
+    # Without these a cache has the name it always had.
+    shapes = ["aspect ratio buckets"] if settings.buckets else []
+    faces = [("face embeddings", *map(embedding_stamp, entries))] if settings.face_embeddings else []
+    cache = Cache(folder / cache_fingerprint([models, settings, *stamps, *shapes, *faces]))
     return Plan(entries, list(dict.fromkeys(["", *map(training_text, entries)])), settings, cache)
 
 
@@ -136,7 +142,7 @@ def fill(
         if bad and not settings.skip_bad:
             others = [pictures[after] for after in part.of(len(pictures)) if after > number]
             for entries in progress("looking for more bad pictures", others):
-                bad |= unreadable(entries, settings)
+                bad |= unusable(encoders, entries, settings)
             raise IPAdapterError(bad_pictures_sentence(bad, len(plan.entries)))
         cache.pictures(number).write(tensors, {"skipped": json.dumps(bad)})
 
@@ -144,6 +150,15 @@ def fill(
 def unreadable(entries: list[Entry], settings: Settings) -> dict[str, str]:
     """Which pictures cannot be read, and why, one after the other."""
     return {name: why for entry in entries for name, why in open_all([entry], settings)[1].items()}
+
+
+def unusable(encoders: Encoders, entries: list[Entry], settings: Settings) -> dict[str, str]:
+    """The same, with those in which no face is found, where faces are read."""
+    found: dict[str, str] = {}
+    for entry in entries:
+        opened, bad = open_all([entry], settings)
+        found |= bad | (with_features(encoders, opened, settings)[1] if settings.reads_faces else {})
+    return found
 
 
 def missing(numbers: range, chunk: Callable[[int], Any]) -> list[int]:
@@ -175,7 +190,8 @@ def encode_chunk(
     bad: dict[str, str] = {}
     for some in pieces(entries, settings.batch_size):
         opened, failed = open_all(some, settings)
-        bad |= failed
+        opened, unread = with_features(encoders, opened, settings)
+        bad |= failed | unread
         for name, made in (encode_group(encoders, opened, settings, rows) if opened else {}).items():
             encoded.setdefault(name, []).extend(made)
     return {key: tensor for name, made in encoded.items() for key, tensor in as_stored(name, made, settings)}, bad
@@ -190,7 +206,16 @@ def as_stored(name: str, rows: list[Tensor], settings: Settings) -> Iterator[tup
         yield row_name(name, number), row
 
 
-Opened = list[tuple[Entry, TrainingPicture]]
+@dataclass(frozen=True)
+class OpenedPicture:
+    """An example on its way into the cache."""
+
+    entry: Entry
+    picture: TrainingPicture
+    features: Tensor | None = None  # (E,) or (S, D), once they are read
+
+
+Opened = list[OpenedPicture]
 EncodedRows = dict[str, list[Tensor]]  # by the tensor's name, one for each picture
 OF_A_SIZE = ("latents", "area")  # what is as large as the picture
 
@@ -201,23 +226,47 @@ def open_all(entries: list[Entry], settings: Settings) -> tuple[Opened, dict[str
     bad: dict[str, str] = {}
     for entry in entries:
         try:
-            opened.append((entry, open_training_picture(entry.read(), settings.resolution, settings.buckets)))
+            picture = open_training_picture(entry.read(), settings.resolution, settings.buckets)
+            opened.append(OpenedPicture(entry, picture))
         except (IPAdapterError, OSError) as error:
             bad[entry.name] = str(error).rstrip(".")
     return opened, bad
 
 
-def encode_group(
-    encoders: Encoders, group: Opened, settings: Settings, rows: dict[str, int]
-) -> dict[str, list[Tensor]]:
+def with_features(encoders: Encoders, opened: Opened, settings: Settings) -> tuple[Opened, dict[str, str]]:
+    """The pictures with what the projection reads of them, and why of some it cannot be read, by name."""
+    found: Opened = []
+    bad: dict[str, str] = {}
+    if not settings.face_embeddings and opened:
+        try:
+            features = encoders.features([one.picture.whole for one in opened])
+            return [replace(one, features=row) for one, row in zip(opened, features, strict=True)], bad
+        except NoFaceError:
+            pass  # in which of them, is asked below
+    for one in opened:
+        try:
+            found.append(replace(one, features=features_of_one(encoders, one, settings)))
+        except (NoFaceError, OSError) as error:
+            bad[one.entry.name] = str(error).rstrip(".")
+    return found, bad
+
+
+def features_of_one(encoders: Encoders, one: OpenedPicture, settings: Settings) -> Tensor:
+    """Of one picture, from the file beside it where there are such."""
+    if settings.face_embeddings:
+        return read_embedding(embedding_file(one.entry))
+    return encoders.features([one.picture.whole])[0]
+
+
+def encode_group(encoders: Encoders, group: Opened, settings: Settings, rows: dict[str, int]) -> EncodedRows:
     """A few pictures at once; a row of each tensor for each of them."""
-    entries, pictures = zip(*group, strict=True)
+    pictures = [one.picture for one in group]
     area = {"area": [picture.area.to(settings.dtype) for picture in pictures]}
     return (area if settings.alpha_is_mask else {}) | {
         "latents": [latents.to(settings.dtype) for latents in encode_latents(encoders, pictures)],
-        "features": list(encoders.features([picture.whole for picture in pictures]).to(settings.dtype)),
+        "features": [one.features.to(settings.dtype) for one in group if one.features is not None],
         "sizes": [told_sizes(picture, settings) for picture in pictures],
-        "text": [torch.tensor(rows[training_text(entry)]) for entry in entries],
+        "text": [torch.tensor(rows[training_text(one.entry)]) for one in group],
     }
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import torch
 
+from ...adapters.lora import lora_shapes
 from ...adapters.module import IPAdapter
 from ...adapters.spec import AdapterSpec
 from ...errors import IPAdapterError
@@ -45,8 +46,14 @@ def checkpoints_bytes(spec: AdapterSpec, checkpoints: Checkpoints, averages: int
     """
     with torch.device("meta"):
         numbers = sum(parameter.numel() for parameter in IPAdapter(spec).parameters())
+        numbers += sum(rows * columns for rows, columns in lora_sizes(spec))
     to_come = checkpoints.keep + 1 - min(checkpoints.keep, len(checkpoints.complete()))
     return (to_come * (COPIES + averages) + 1 + averages) * numbers * FLOAT
+
+
+def lora_sizes(spec: AdapterSpec) -> Iterable[tuple[int, int]]:
+    """Of the matrices of its LoRA, where it has one."""
+    return lora_shapes(spec.channels, spec.context_dim, spec.lora_rank).values() if spec.lora_rank else ()
 
 
 def refuse_little_room(needs: Mapping[Path, int]) -> None:

@@ -20,7 +20,7 @@ from ...adapters.writing import write_adapter
 from ...errors import IPAdapterError
 from ...files.replacing import clear_parts
 from ...files.tensors import read_metadata
-from ...training.average import WeightAverage
+from ...training.average import WeightAverage, moved
 from ...training.batches import Batches, Share
 from ...training.buckets import Buckets
 from ...training.loop import DivergedError, gradient_length, refuse_divergence
@@ -201,7 +201,7 @@ class TrainingRun:
         path, adapter = saved.folder / average_name(saved.step), self.plain.adapter
         if not path.is_file():
             return WeightAverage(adapter, decay)
-        kept = load_adapter(read_checkpoint(path), adapter.spec).to(self.plain.model.device)
+        kept = moved(load_adapter(read_checkpoint(path), adapter.spec), self.plain.model.device)
         return WeightAverage(kept, decay, saved.facts["ema_updates"])
 
     def one_step(self, stop: Stop) -> tuple[float, bool]:

@@ -101,7 +101,13 @@ def files_of(config: Config) -> Any:
     from ...host.training.models import ModelFiles
 
     model = config.model
-    return ModelFiles(model.clip_vision, model.checkpoint, model.unet, tuple(model.clip), model.vae)
+    pack = face_pack(config)
+    return ModelFiles(model.clip_vision, model.checkpoint, model.unet, tuple(model.clip), model.vae, pack)
+
+
+def face_pack(config: Config) -> str | None:
+    """The InsightFace pack that faces are read with; None where no faces are, or their embeddings are in files."""
+    return config.model.insightface if config.model.reads_faces and not config.data.face_embeddings else None
 
 
 def plan_of(config: Config, entries: list[Entry]) -> Plan:
@@ -119,7 +125,19 @@ def plan_with(config: Config, entries: list[Entry], settings: Settings) -> Plan:
     """A plan for the run's encoders."""
     stamps = [file_stamp(path) for path in files_of(config).of_encoders]
     made_with = (config.model.kind, *config.host.options, *stamps)  # options decide precisions and attentions
+    pack = face_pack(config)
+    if pack is not None:
+        made_with = (*made_with, pack_stamp(pack))
     return make_plan(entries, made_with, settings, config.cache_folder)
+
+
+def pack_stamp(name: str) -> str:
+    """Tells an InsightFace pack from another. Raises IPAdapterError where it is not there."""
+    from ...host.faces.models import find_pack, pack_fingerprint, register_face_folder
+
+    register_face_folder()
+    find_pack(name)
+    return pack_fingerprint(name)
 
 
 def fill_cache(
@@ -196,7 +214,7 @@ def open_run(config: Config, plan: Plan, accelerator: Any, drawn: Plan | None = 
         refuse_start_of_other_encoder(start.spec, data.nothing.shape[-1], config)
     spec = graph.spec_for(recipe, data.nothing.shape[-1], trainable_layers(model, recipe.kind), start)
     refuse_little_room(for_checkpoints(config, spec))
-    about = Provenance(config.model.clip_vision.stem, start.provenance.steps if start else 0, config.output.license)
+    about = Provenance(config.model.reader, start.provenance.steps if start else 0, config.output.license)
     precision = DTYPE_OF[config.training.mixed_precision]
     with frozen_unet(model, precision, config.training.gradient_checkpointing, recipe.kind) as frozen:
         training = AdapterTraining(graph.first_adapter(spec, frozen, recipe, start), frozen, recipe.min_snr)
@@ -245,7 +263,8 @@ def open_judge(config: Config) -> Judge | None:
 
     path = config.validation.encoder
     if path is None:
-        return judge_with(open_image_encoder(config.model.clip_vision))
+        seen = config.model.clip_vision
+        return None if seen is None else judge_with(open_image_encoder(seen))
     encoder = open_towers(path, path.name)
     open_tokenizer(encoder)  # it refuses here what has no text tower
     return LoadedJudge(ClipJudge(encoder))

@@ -52,7 +52,7 @@ def aside(frozen: FrozenUNet) -> Iterator[None]:
     """Something else than a step, which leaves the run its random numbers and its model on the device."""
     devices = [frozen.device] if frozen.device.type == "cuda" else []
     try:
-        with torch.random.fork_rng(devices), torch.inference_mode():
+        with torch.random.fork_rng(devices), torch.inference_mode(), frozen.changes.resting():
             yield
     finally:
         frozen.load()
@@ -78,6 +78,7 @@ def encoded_prompt(read: Feature, features: Tensor, nothing: Tensor) -> ImagePro
 AS_FEATURES: dict[Feature, Callable[[Tensor], ImageFeatures]] = {
     Feature.IMAGE_EMBEDS: lambda embeds: ImageFeatures(embeds, None),
     Feature.PENULTIMATE: lambda hidden: ImageFeatures(hidden[:, 0], hidden),
+    Feature.FACE: lambda face: ImageFeatures(face.new_zeros(len(face), 0), face=face),
 }
 
 

@@ -9,9 +9,9 @@ changed.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -24,7 +24,7 @@ from comfy.quant_ops import QuantizedTensor
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from ...adapters.families import BASE, TRAINABLE
+from ...adapters.families import BASE, TRAINABLE, reads_faces
 from ...adapters.family import Family
 from ...adapters.fit import acting_layers
 from ...attention.decoupled import CALL_KEY, Branches, CallBranches
@@ -42,6 +42,7 @@ from ..backbones.replaced import own_attentions
 from ..backbones.unet import REPEATABLE
 from ..sampling.patching import applications_of
 from .in_place import Forward, on_copies, wrapped
+from .low_rank import LearnedChanges
 
 # By the host's class, the most derived first; None is a kind that the paper's loss says nothing about.
 PREDICTIONS: dict[type, Prediction | None] = {
@@ -64,6 +65,11 @@ class FrozenUNet:
     device: torch.device
     options: dict[str, Any]  # transformer_options with a patch in every cross-attention layer
     sigma: Callable[[float], float]  # the noise level for a uniform draw
+    changes: LearnedChanges = field(default_factory=LearnedChanges)
+
+    def learn(self, lora: Mapping[str, Tensor]) -> None:
+        """Let a LoRA act until the run ends."""
+        self.changes.put_on(self.patcher.model.diffusion_model, lora)
 
     def add_noise(self, clean: Tensor, noise: Tensor, sigma: Tensor) -> Tensor:
         """The host's own forward process."""
@@ -163,7 +169,9 @@ def refuse_kind_of_other_model(kind: Family, layers: tuple[CrossAttentionLayer, 
     """Refuse to train what could not be applied to the model afterwards."""
     backbone, width = backbone_of(layers), layers[0].context_dim
     fitting = [
-        title for title, one in TRAINABLE.items() if one.backbone is backbone and made_for(one, width) == model.base
+        title
+        for title, one in TRAINABLE.items()
+        if one.backbone is backbone and made_for(one, width) == model.base and reads_faces(one) <= reads_faces(kind)
     ]
     if kind.title in fitting:
         return
@@ -188,6 +196,7 @@ def frozen_unet(
         stack.enter_context(in_training())
         frozen = not_loaded(model, dtype, kind)
         stack.callback(frozen.patcher.cleanup)
+        stack.callback(frozen.changes.take_off)
         frozen.load()
         make_ordinary(frozen.patcher.model)
         stack.enter_context(on_copies(frozen.patcher.model.diffusion_model))
