@@ -9,11 +9,12 @@ import pytest
 import torch
 from diffusers.optimization import get_scheduler
 from diffusers.training_utils import EMAModel
-from pack.ipadapter.adapters.families import BASE, PLUS
+from pack.ipadapter.adapters.families import BASE, FACE_ID, PLUS
 from pack.ipadapter.adapters.writing import file_tensors
 from pack.ipadapter.errors import IPAdapterError
 from pack.ipadapter.host.training.data import encode_pictures, graph_pictures, learned_places
 from pack.ipadapter.host.training.frozen import frozen_unet
+from pack.ipadapter.prompts.prompt import FACE_WIDTH
 from pack.ipadapter.training.average import WeightAverage
 from pack.ipadapter.training.batches import Batches
 from pack.ipadapter.training.draws import draw_example
@@ -23,13 +24,15 @@ from pack.ipadapter.training.module import AdapterTraining
 from pack.ipadapter.training.recipe import Drops, Recipe
 
 from tests.adapters import EMBED, HIDDEN, PATCHES, AdapterFile
+from tests.oracle.reference import Reference
+from tests.oracle.test_faces import add_loras
 from tests.oracle.training import Examples, min_snr_weights, reference_training
 from tests.small import MICRO, SD15, SHALLOW_SDXL, host_model, make_pair, make_reference_unet, reference_weights
 from tests.world import conditioning
 
 PICTURES = 5
 MANY_DROPS = Drops(0.25, 0.25, 0.25)
-FEATURE_DIM = {BASE: EMBED, PLUS: HIDDEN}
+FEATURE_DIM = {BASE: EMBED, PLUS: HIDDEN, FACE_ID: FACE_WIDTH}
 
 
 def graph(layout, seed=3):
@@ -46,12 +49,14 @@ def features(kind, seed=4):
     generator = torch.Generator().manual_seed(seed)
     if kind is BASE:
         return torch.randn(PICTURES, EMBED, generator=generator), torch.zeros(1, EMBED)
+    if kind is FACE_ID:
+        return torch.randn(PICTURES, FACE_WIDTH, generator=generator), torch.zeros(1, FACE_WIDTH)
     return (torch.randn(n, PATCHES, HIDDEN, generator=generator) for n in (PICTURES, 1))
 
 
 def start(frozen, kind, layout, min_snr=0.0):
     """A trainer's two halves on a small random model."""
-    tokens = 4 if kind is BASE else 16
+    tokens = kind.start.tokens
     spec = new_spec("new", kind, tokens, FEATURE_DIM[kind], frozen.layers)
     training = AdapterTraining(new_adapter(spec, frozen.layer_weights(), seed=1), frozen, min_snr)
     return training, encode_pictures(frozen.patcher.model, graph(layout), tuple(features(kind)))
@@ -88,12 +93,12 @@ def examples_of(data, recipe: Recipe, step: int) -> Examples:
 
 
 def gradients(training):
-    """Under the public files' names."""
+    """Under the public files' names, but for those of a LoRA."""
     saved = {name: p.data for name, p in training.adapter.named_parameters()}
     for parameter in training.adapter.parameters():
         assert parameter.grad is not None and parameter.grad.abs().max() > 0
         parameter.data = parameter.grad
-    named = {key: tensor.clone() for key, tensor in file_tensors(training.adapter).items()}
+    named = {key: tensor.clone() for key, tensor in file_tensors(training.adapter).items() if "_lora." not in key}
     for name, parameter in training.adapter.named_parameters():
         parameter.data = saved[name]
     return named
@@ -243,6 +248,51 @@ def test_the_average_of_the_weights_is_the_librarys():
     assert ours.updates == 12
     assert max(float((a - b).abs().max() / b.abs().max()) for a, b, _ in pairs) < 1e-6
     assert max(float((a - c).abs().max()) for a, _, c in pairs) > 1e-3, "it is not the last step's"
+
+
+def trained_lora(unet) -> dict[str, torch.nn.Parameter]:
+    """peft's matrices in diffusers' UNet under the public files' names: its processors' order numbers them."""
+    numbers = {name.removesuffix(".processor"): number for number, name in enumerate(unet.attn_processors)}
+    found = {}
+    for name, parameter in unet.named_parameters():
+        attention, _, rest = name.partition(".to_")
+        if ".lora_" in name:
+            matrix, end = rest.split(".")[0], {"lora_A": "down", "lora_B": "up"}[name.split(".")[-3]]
+            found[f"{numbers[attention]}.to_{matrix}_lora.{end}.weight"] = parameter.requires_grad_(True)
+    return found
+
+
+def test_gradients_of_a_face_adapter_and_of_its_lora_equal_those_of_the_library():
+    """The LoRA by peft, in every attention, trained together with the adapter, as its authors do."""
+    recipe = Recipe(FACE_ID, batch_size=4, drops=MANY_DROPS, seed=5)
+    with torch.inference_mode(False):
+        unet = make_reference_unet(MICRO).double()
+    with frozen_unet(host_model(MICRO, reference_weights(MICRO), torch.float64), None, False) as frozen:
+        training, data = start(frozen, FACE_ID, MICRO)
+        batch = Batches(data, frozen, recipe).take(0)
+        with frozen.changes.resting():
+            plain = training(batch)
+        assert torch.equal(training(batch), plain), "a LoRA that has learned nothing changes nothing, to the bit"
+        with torch.no_grad():
+            for number, tensor in enumerate(training.adapter.lora.values()):
+                tensor.copy_(torch.randn(tensor.shape, generator=torch.Generator().manual_seed(number)) / 30)
+        loss = training(batch)
+        loss.backward()
+        ours = {key: tensor.grad for key, tensor in training.adapter.lora.items()} | gradients(training)
+        reference = reference_training(MICRO, file := as_file(training.adapter), unet=unet)
+        with torch.inference_mode(False):
+            add_loras(Reference(MICRO, unet), file)
+        unet.double()
+        lora = trained_lora(unet)
+        for parameter in reference.trained:  # peft has frozen them
+            parameter.requires_grad_(True)
+        theirs = reference.loss(examples_of(data, recipe, 0))
+        theirs.backward()
+    assert lora.keys() == training.adapter.lora.keys()
+    assert loss.item() == pytest.approx(theirs.item(), rel=1e-5) and abs(loss.item() / plain.item() - 1) > 1e-4
+    adapter = reference.public(lambda p: p.grad)  # which takes a perceptron for full-face's, whose norm is proj.3
+    named = {key.replace("image_proj.proj.3.", "image_proj.norm."): tensor for key, tensor in adapter.items()}
+    assert relative(ours, {key: p.grad for key, p in lora.items()} | named) < 1e-5
 
 
 @pytest.mark.parametrize("kind", [BASE, PLUS], ids=lambda kind: kind.title)

@@ -16,6 +16,7 @@ from pack.ipadapter.adapters.family import Family, ProjectionSpec, TrainingStart
 from pack.ipadapter.adapters.features import features_for
 from pack.ipadapter.adapters.identify import identify
 from pack.ipadapter.adapters.module import load_adapter
+from pack.ipadapter.adapters.spec import AdapterSpec
 from pack.ipadapter.attention.packing import Weighed, layer_rows, side_by_side
 from pack.ipadapter.backbones.backbone import CrossAttentionLayer
 from pack.ipadapter.errors import IPAdapterError
@@ -123,6 +124,16 @@ def test_what_is_trained_is_what_has_a_start():
         Recipe(families.FULL_FACE)
     with pytest.raises(IPAdapterError, match="kind is portrait, but what can be trained is base or plus"):
         families.trainable("portrait")
+
+
+def test_a_face_adapter_whose_lora_is_elsewhere_is_not_gone_on_from():
+    """Its keys and values were trained with it."""
+    kind = families.FACE_ID
+    bare = AdapterSpec("a", kind.start.projection(4, 512, 768), (8, 8))
+    recipe = Recipe(kind)
+    recipe.refuse_other_kind(replace(bare, lora_rank=128), "'a'", "model.", "leave init_from out")
+    with pytest.raises(IPAdapterError, match="'a' was trained with a LoRA that its file does not hold, .* leave init_"):
+        recipe.refuse_other_kind(bare, "'a'", "model.", "leave init_from out")
 
 
 # A family that nobody has published: two linear maps of the image embedding, and eight tokens.
