@@ -288,7 +288,7 @@ class Client:
             async with self._session.ws_connect(
                 f"{self.url}/ws", params={"clientId": self.client_id}, max_msg_size=0
             ) as socket:
-                yield read_messages(socket)
+                yield read_messages(socket, self.url)
         except aiohttp.ClientError as error:
             raise ServerGoneError(f"ComfyUI does not answer at {self.url}: {error}") from error
 
@@ -297,12 +297,12 @@ def ignore(_: NodeProgress) -> None:
     """Progress nobody wants to hear of."""
 
 
-async def read_messages(socket: aiohttp.ClientWebSocketResponse[Any]) -> AsyncIterator[Json]:
-    """The text messages of a websocket; binary ones are previews. Raise ServerGoneError when it closes."""
+async def read_messages(socket: aiohttp.ClientWebSocketResponse[Any], url: str) -> AsyncIterator[Json]:
+    """The text messages of a server's websocket; binary ones are previews. Raise ServerGoneError when it closes."""
     async for message in socket:
         if message.type == aiohttp.WSMsgType.TEXT:
             yield json.loads(message.data)
-    raise ServerGoneError("ComfyUI closed the connection before the prompt had ended")
+    raise ServerGoneError(f"ComfyUI at {url} closed the connection before the prompt had ended")
 
 
 class PromptRun:

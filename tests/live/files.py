@@ -12,10 +12,11 @@ from safetensors.torch import save_file
 
 from tools.environment import LAYOUT
 from tools.standins.adapters import image_attention_shapes
-from tools.standins.flux import SMALL, CharacterShape, character_shapes
+from tools.standins.flux import HEAD, SMALL, CharacterShape, FluxShape, character_shapes, flux_model
 from tools.standins.formats import write
+from tools.standins.models import vae_state
 from tools.standins.noise import Noise, fill, shapes_of
-from tools.standins.unets import SD15
+from tools.standins.unets import SD15, UNetShape, unet_shapes
 
 VIT_H = "CLIP-ViT-H-14-laion2B-s32B-b79K.safetensors"  # a stand-in
 TOWER, TOWER_WIDTH = "ViT-S-32-alt", 256  # the smallest of open_clip's own, and how wide its embedding is
@@ -28,6 +29,7 @@ SHALLOW = {
 }
 NARROW_CHARACTER = "narrow_character.bin"  # InstantCharacter's, for the towers of `narrow`
 NARROW = Path(__file__).with_name("narrow")
+REDUX_FLUX = "two_blocks.safetensors"
 FULL_ADAPTER = "ip-adapter_sd15.safetensors"  # a stand-in
 RAN = "the pickle ran code"
 
@@ -109,6 +111,29 @@ def write_style_model(path: Path) -> None:
     save_file(fill(shapes, Noise.seeded(3)), path)
 
 
+def write_redux(path: Path) -> None:
+    """FLUX Redux, in the one size that the host knows."""
+    from comfy.ldm.flux.redux import ReduxImageEncoder
+
+    with torch.device("meta"):
+        shapes = shapes_of(ReduxImageEncoder())
+    save_file(fill(shapes, Noise.seeded(5)), path)
+
+
+def write_redux_flux(path: Path) -> None:
+    """A FLUX of two blocks whose text is as wide as Redux' tokens, and as the stand-in for SD3.5 encodes it."""
+    save_file(flux_model(Noise.seeded(6), FluxShape(HEAD, text=4096, double=1, single=1, pooled=2048)), path)
+
+
+def write_unclip(path: Path) -> None:
+    """Stable unCLIP for OpenCLIP ViT-H, with no encoder in it."""
+    extra = {"num_head_channels": 64, "use_linear_in_transformer": True, "num_classes": "sequential"}
+    depths = (SD15.attention_depths, SD15.attention_depths_out, SD15.middle_depth, SD15.levels)
+    unet = unet_shapes(UNetShape(*depths, context=1024, extra={**extra, "adm_in_channels": 2048}))
+    noise = Noise.seeded(7)
+    save_file({**fill(unet, noise), **vae_state(noise)}, path)
+
+
 def write_shuffle(path: Path) -> None:
     """Told from another ControlNet by its name alone."""
     path.symlink_to(LAYOUT.models / "controlnet" / "control_v11p_sd15_canny_fp16.safetensors")
@@ -134,6 +159,10 @@ WRITERS: dict[str, Callable[[Path], None]] = {
     "ipadapter/empty.safetensors": write_empty,
     "ipadapter/pickle.bin": write_pickle,
     "ipadapter/lora.safetensors": write_lora,
+    "checkpoints/sd21-unclip-h.safetensors": write_unclip,
+    f"diffusion_models/{REDUX_FLUX}": write_redux_flux,
+    "style_models/flux1-redux-dev.safetensors": write_redux,
+    "text_encoders/t5xxl_fp16.safetensors": write_empty,  # to be chosen, never opened
     "checkpoints/sd-clip-vit-l14-img-embed_ema_only.safetensors": write_variations,
     "controlnet/control_v11e_sd15_shuffle.safetensors": write_shuffle,
     "style_models/t2iadapter_style_sd14v1.safetensors": write_style_model,

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+from pack.ipadapter.commands.evaluate import systems
 from pack.ipadapter.commands.evaluate.command import main
 from pack.ipadapter.commands.evaluate.graph import DrawingRecipe
 from pack.ipadapter.commands.evaluate.methods import METHODS, ComparedMethod
@@ -20,6 +21,8 @@ from safetensors.torch import load_file, save_file
 
 from tests.live.files import SMALL_ADAPTER, SMALL_ENCODER, TOWER, write_adapter_for_tower
 from tests.live.graph import Graph
+from tests.live.leaving import leaving
+from tests.live.small_methods import SMALL_METHODS
 from tests.live.studio import SIDE, Studio
 from tools.environment import LAYOUT
 
@@ -204,34 +207,31 @@ def test_every_methods_graph_is_one_the_server_takes(studio: Studio, method: Com
 
 
 def test_methods_are_drawn_beside_each_other_by_several_servers(
-    studio: Studio, folder: Path, tmp_path: Path, capsys
+    studio: Studio, folder: Path, tmp_path: Path, capsys, monkeypatch
 ) -> None:
-    """Here one server under two addresses: rows by method, the paper's numbers, why one is not drawn, and a sheet."""
+    """One server under two addresses, of which one goes away, and its work to the other: rows by method, the paper's
+    numbers, why one is not drawn, and a sheet."""
+    monkeypatch.setattr(systems, "METHODS", SMALL_METHODS)
     out = tmp_path / "rows.csv"
-    small = (
-        "--steps",
-        "1",
-        "--size",
-        str(SIDE),
-        "--seeds",
-        "1",
-        "--server",
-        studio.server.url.replace("127.0.0.1", "localhost"),
-    )
-    chosen = ("--methods", "t2i-style,shuffle,variations,uni-controlnet")
-    assert main(command(studio, folder, out, *small, *chosen)) == 0, capsys.readouterr().err
-    said = capsys.readouterr().out
+    small = ("--steps", "1", "--size", str(SIDE), "--seeds", "1")
+    names = ["unclip", "variations", "t2i-style", "shuffle", "ip-adapter-plus", "redux"]
+    chosen = ("--methods", ",".join([*names, "uni-controlnet"]))
+    with leaving(studio.server.url, prompts=1) as other:
+        assert main(command(studio, folder, out, *small, *chosen, "--server", other)) == 0, capsys.readouterr().err
+    told = capsys.readouterr()
+    said = told.out
+    assert other in told.err and studio.server.url not in told.err
     rows = repair(out, [*RESULT_COLUMNS, METHOD])
-    names = ["variations", "t2i-style", "shuffle"]
     assert [(row.method, row.image) for row in rows] == [(name, image) for name in names for image in sorted(IMAGES)]
-    assert len({row.clip_i for row in rows}) == 6
-    assert "6 picture(s) of 2 image(s)" in said and "| ControlNet Shuffle              | 361M " in said
+    assert len({row.clip_i for row in rows}) == 12
+    assert "12 picture(s) of 2 image(s)" in said and "| ControlNet Shuffle              | 361M " in said
     assert "- uni-controlnet is not drawn: ComfyUI has no node" in said
     pictures = sorted(path.relative_to(tmp_path / "rows.csv.pictures").as_posix() for path in tmp_path.rglob("*.0.png"))
     assert pictures == sorted(f"{name}/{image}.0.png" for name in names for image in IMAGES)
     with Image.open(tmp_path / "rows.csv.png") as sheet:
         assert sheet.width > 4 * 64 and sheet.height > 2 * 64
-    assert main(command(studio, folder, out, *small, *chosen)) == 0 and len(repair(out, [*RESULT_COLUMNS, METHOD])) == 6
+    assert main(command(studio, folder, out, *small, *chosen)) == 0
+    assert len(repair(out, [*RESULT_COLUMNS, METHOD])) == 12
 
 
 def test_two_processes_make_the_rows_of_one(studio: Studio, folder: Path, tmp_path: Path, capsys) -> None:

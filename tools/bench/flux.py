@@ -13,7 +13,7 @@ from torch import Tensor
 
 from tools.bench import counting
 from tools.bench.flux_models import DTYPE, NARROW, PIXELS, WIDE, build_flux, call_flux, sample_narrow
-from tools.bench.flux_packs import FLUX_ADAPTERS, FluxAdapter, FluxPack
+from tools.bench.flux_packs import EMBEDDING_ADAPTERS, FLUX_ADAPTERS, FluxAdapter, FluxPack
 from tools.bench.measure import Case, StepCost, cases, cell, say, tidy
 from tools.bench.models import META, Model
 from tools.bench.packs import PLAIN, Use
@@ -54,10 +54,11 @@ def all_flux_rows(bench: FluxBench) -> Iterator[Row]:
     for adapter in FLUX_ADAPTERS:
         mend_packs(bench, adapter)
         yield from block_counts(bench, adapter)
+    for adapter in EMBEDDING_ADAPTERS:
         yield from distances(bench, adapter)
     say(f"Counting by shapes, FLUX.1 dev at {PIXELS} px")
     whole = flux_flops(build_flux(FLUX_DEV, META, DTYPE), FLUX_DEV)
-    for adapter in FLUX_ADAPTERS:
+    for adapter in EMBEDDING_ADAPTERS:
         yield from flux_footprints(bench, adapter, whole)
         tidy()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
@@ -23,7 +23,9 @@ from tools.standins.flux import (
     CLIP_L_EMBED,
     FLUX_DEV,
     SIGLIP_EMBED,
+    CharacterShape,
     FluxShape,
+    character_shapes,
     instantx_shapes,
     xlabs_shapes,
 )
@@ -42,6 +44,18 @@ class FluxAdapter:
         """(1, E). Of a random picture."""
         return random(1, self.embed)
 
+    def features(self) -> ImageFeatures:
+        """Of a random picture."""
+        return ImageFeatures(self.embedding())
+
+
+@dataclass(frozen=True)
+class CharacterAdapter(FluxAdapter):
+    """One that reads hidden states of several layers, as wide as `embed`."""
+
+    def features(self) -> ImageFeatures:
+        return ImageFeatures(self.embedding(), character=random(1, 8 * PATCHES, self.embed))
+
 
 XLABS = FluxAdapter("FLUX.1 dev, XLabs v2, 16 tokens", CLIP_L_EMBED, FLUX_DEV.double, xlabs_shapes)
 INSTANTX = FluxAdapter(
@@ -50,8 +64,16 @@ INSTANTX = FluxAdapter(
     FLUX_DEV.double + FLUX_DEV.single,
     partial(instantx_shapes, perceptron=2 * SIGLIP_EMBED),
 )
-FLUX_ADAPTERS = (XLABS, INSTANTX)
-BIAS = 0.02
+NARROW_CHARACTER = CharacterShape(features=128)  # neither its blocks nor its width changes how much is done in a step
+CHARACTER = CharacterAdapter(
+    f"FLUX.1 dev, InstantCharacter, {NARROW_CHARACTER.tokens} tokens",
+    NARROW_CHARACTER.features,
+    INSTANTX.blocks,
+    partial(character_shapes, character=NARROW_CHARACTER),
+)
+EMBEDDING_ADAPTERS = (XLABS, INSTANTX)  # whose K' and V' are made once, of one embedding
+FLUX_ADAPTERS = (*EMBEDDING_ADAPTERS, CHARACTER)
+BIAS, PATCHES = 0.02, 16  # and of what InstantCharacter reads
 
 
 class FluxPack(Protocol):
@@ -111,9 +133,9 @@ class FluxThisPack:
         return ThisPack().load(path.name)
 
     def apply(self, model: Model, loaded: Any, adapter: FluxAdapter, use: Use = PLAIN) -> Model:
-        nothing = ImageFeatures(torch.zeros(1, adapter.embed))
-        picture, black = adapter.embedding(), random(1, adapter.embed, seed=SEED + 1)
-        prompt = ImagePrompt((Part(ImageFeatures(picture)),), nothing, "random features", black)
+        picture, black = adapter.features(), random(1, adapter.embed, seed=SEED + 1)
+        nothing = replace(picture, image_embeds=torch.zeros(1, adapter.embed))
+        prompt = ImagePrompt((Part(picture),), nothing, "random features", black)
         return ApplyIPAdapter.execute(model, loaded, prompt, 1.0, 0.0, use.end_at, mask=use.mask).result[0]
 
     def held(self, model: Model, loaded: Any) -> Iterator[Tensor]:

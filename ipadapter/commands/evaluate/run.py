@@ -84,18 +84,19 @@ async def serve(
 ) -> ServerGoneError | None:
     """Let one server draw what is waiting. Where it is gone, what it has begun waits for another; why is returned."""
     place = f"image-prompt-{uuid.uuid4().hex[:8]}"  # a name of this run's own in the server's input folder
+    begun: list[Work] = []
     async with connect(url) as client:
-        await forget(client)
-        while waiting:
-            one = waiting.popleft()
-            try:
-                async for row in drawn_rows(client, studio, one, place):
+        try:
+            await forget(client)
+            while waiting:
+                begun = [waiting.popleft()]
+                async for row in drawn_rows(client, studio, begun[0], place):
                     table.add(row)
                     told(row)
-            except ServerGoneError as error:
-                waiting.extendleft(left_of(one, table.done))
-                print(f"\n{error}", file=sys.stderr)
-                return error
+        except ServerGoneError as error:
+            waiting.extendleft(left for one in begun for left in left_of(one, table.done))
+            print(f"\n{error}", file=sys.stderr)
+            return error
     return None
 
 
@@ -105,9 +106,14 @@ def left_of(work: Work, done: Container[Key]) -> list[Work]:
 
 
 async def forget(client: Client) -> None:
-    """What was loaded before may not be what the files hold now, by which the rows are known."""
+    """What was loaded before may not be what the files hold now, by which the rows are known.
+
+    Raises ServerGoneError, or IPAdapterError for the rest.
+    """
     try:
         await client.forget()
+    except ServerGoneError:
+        raise
     except ClientError as error:
         raise IPAdapterError(f"ComfyUI does not let go of what it has loaded: {one_line(error)}") from error
 
