@@ -6,6 +6,7 @@ Source: diffusers `loaders/unet.py` (the conversion in the other direction) and 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 import torch
 
@@ -26,6 +27,8 @@ DIFFUSERS_PARTS = ("down_blocks", "up_blocks", "mid_block")
 
 # diffusers' name inside one projection layer -> the public file's
 PROJECTION_NAMES = (
+    (re.compile(r"^proj\.net\.0\.proj\."), "proj.0."),
+    (re.compile(r"^proj\.net\.2\."), "proj.2."),
     (re.compile(r"^image_embeds\."), "proj."),
     (re.compile(r"^ff\.net\.0\.proj\."), "proj.0."),
     (re.compile(r"^ff\.net\.2\."), "proj.2."),
@@ -106,15 +109,34 @@ def projection(flat: Tensors) -> Tensors:
         if (match := SPLIT_KEY.match(key)) and key.replace("to_k", "to_v") in raw
     }
     single = {key: tensor for key, tensor in raw.items() if ".attn.to_k." not in key and ".attn.to_v." not in key}
-    renamed = {public_name(key, full_face="ff.net.2.weight" in raw): tensor for key, tensor in single.items()}
-    return {f"image_proj.{key}": tensor for key, tensor in (renamed | joined).items()}
+    renamed = {public_name(key): tensor for key, tensor in single.items()} | joined
+    settle = settled_for(raw)
+    return {f"image_proj.{settle(key)}": tensor for key, tensor in renamed.items()}
 
 
-def public_name(key: str, full_face: bool) -> str:
-    """One projection tensor's public name."""
-    if full_face and key.startswith("norm."):
-        return key.replace("norm.", "proj.3.")
+def public_name(key: str) -> str:
+    """One projection tensor's public name, but for what the families call differently."""
     for pattern, replacement in PROJECTION_NAMES:
         if pattern.match(key):
             return pattern.sub(replacement, key)
     return key
+
+
+def settled_for(raw: Tensors) -> Callable[[str], str]:
+    """How a projection's family calls what diffusers calls alike in all; `raw` is by diffusers' names."""
+    if "proj.net.2.weight" in raw:
+        return in_face_id_plus
+    # Full-face normalises what its perceptron gives, FaceID each of several tokens of it.
+    wide, norm = (raw.get(key) for key in ("ff.net.2.weight", "norm.weight"))
+    is_full_face = wide is not None and norm is not None and wide.shape[:1] == norm.shape
+    return in_full_face if is_full_face else str
+
+
+def in_face_id_plus(key: str) -> str:
+    """All but the perceptron and its norm is the perceiver's."""
+    return key if key.startswith(("proj.", "norm.")) else f"perceiver_resampler.{key}"
+
+
+def in_full_face(key: str) -> str:
+    """The norm is the perceptron's last layer."""
+    return key.replace("norm.", "proj.3.") if key.startswith("norm.") else key
