@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import codecs
 import csv
 import json
@@ -16,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from pack.ipadapter.commands.evaluate import run as running
 from pack.ipadapter.commands.evaluate.arguments import read_evaluation_request
 from pack.ipadapter.commands.evaluate.command import main, refuse_unlike_settings
 from pack.ipadapter.commands.evaluate.crew import Alone, Crew, merge, open_tables, own_servers, share_of
@@ -24,17 +26,19 @@ from pack.ipadapter.commands.evaluate.folder import open_image, read_folder
 from pack.ipadapter.commands.evaluate.graph import DrawingRecipe, build_graph, make_template
 from pack.ipadapter.commands.evaluate.methods import METHODS
 from pack.ipadapter.commands.evaluate.rows import RESULT_COLUMNS, ResultRow, ResultTable
-from pack.ipadapter.commands.evaluate.run import picture_name, remaining, wanted
+from pack.ipadapter.commands.evaluate.run import Studio, picture_name, remaining, wanted
 from pack.ipadapter.commands.evaluate.score import Scorer
 from pack.ipadapter.commands.evaluate.shuffle import shuffle_content
 from pack.ipadapter.commands.evaluate.summary import TABLE_1, MeasuredWith, Systems, describe_results
 from pack.ipadapter.commands.evaluate.systems import System, chosen_methods, find_systems
 from pack.ipadapter.encoders.two_towers import open_towers
+from pack.ipadapter.errors import IPAdapterError
 from pack.ipadapter.evaluation.distributions import Distances
 from pack.ipadapter.evaluation.judges import ClipJudge
 from pack.ipadapter.evaluation.metrics import embed_captions, embed_pictures
 from pack.ipadapter.files.captions import read_text
 from pack.ipadapter.host.pictures import from_pil
+from pack.ipadapter.server.client import ServerGoneError
 from PIL import Image
 
 from tests.plain.test_metrics import ours_model, saved
@@ -298,6 +302,32 @@ def test_what_has_a_row_is_not_made_again(tmp_path):
         ("", "b.png", (0,)),
         ("other", "a.png", (0,)),
     ]
+
+
+@pytest.mark.parametrize("servers", [["quick", "dies late"], ["dies late"]])
+def test_what_a_server_leaves_when_the_others_have_ended_is_theirs(servers, monkeypatch):
+    drawn, lost = [], []
+
+    async def serve(url, studio, waiting, table, told):
+        while waiting:
+            one = waiting.popleft()
+            if url == "dies late":
+                await asyncio.sleep(0.05)  # until the other has ended
+                waiting.append(one)
+                lost.append(one)
+                return ServerGoneError("'dies late' is gone")
+            drawn.append(one)
+            await asyncio.sleep(0)
+        return None
+
+    monkeypatch.setattr(running, "serve", serve)
+    drawing = running.run(Studio(servers, None, None), ["a", "b", "c"], None, print)
+    if servers == ["dies late"]:
+        with pytest.raises(IPAdapterError, match="'dies late' is gone: start it, and run the same command again"):
+            asyncio.run(drawing)
+        return
+    asyncio.run(drawing)
+    assert len(lost) == 1 and sorted(drawn) == ["a", "b", "c"]
 
 
 def test_an_image_prompt_is_known_by_its_picture_and_captions(tmp_path):

@@ -67,16 +67,25 @@ def remaining(
 
 async def run(studio: Studio, work: Sequence[Work], table: ResultTable, told: Told) -> None:
     """Make and measure every picture, one row each. Raises IPAdapterError where no server can go on."""
-    waiting = deque(work)
-    servers = [asyncio.ensure_future(serve(url, studio, waiting, table, told)) for url in studio.urls]
+    waiting, urls = deque(work), list(studio.urls)
+    while waiting:
+        gone = await serve_together(urls, studio, waiting, table, told)
+        urls = [url for url, error in zip(urls, gone, strict=True) if error is None]  # they do what the others left
+        if not urls:
+            raise IPAdapterError(f"{gone[0]}: start it, and run the same command again to go on.")
+
+
+async def serve_together(
+    urls: Sequence[str], studio: Studio, waiting: deque[Work], table: ResultTable, told: Told
+) -> list[ServerGoneError | None]:
+    """Let servers draw what is waiting, all at a time; why each is gone, if it is."""
+    servers = [asyncio.ensure_future(serve(url, studio, waiting, table, told)) for url in urls]
     try:
-        gone = [error for error in await asyncio.gather(*servers) if error]
+        return await asyncio.gather(*servers)
     finally:
         for server in servers:
             server.cancel()
         await asyncio.gather(*servers, return_exceptions=True)
-    if waiting:
-        raise IPAdapterError(f"{gone[0]}: start it, and run the same command again to go on.")
 
 
 async def serve(
