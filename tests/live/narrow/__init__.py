@@ -105,4 +105,5 @@ def described(config: dict[str, Any]) -> comfy.clip_vision.ClipVisionModel:
         return comfy.clip_vision.ClipVisionModel(str(file))
 
 
-NODE_CLASS_MAPPINGS = {"LoadNarrowTower": LoadNarrowTower, "LoadShallowText": LoadShallowText}
+# No table that is written out: Manager would read it as the pack's own nodes.
+NODE_CLASS_MAPPINGS = {node.__name__: node for node in (LoadNarrowTower, LoadShallowText)}
