@@ -136,7 +136,7 @@ def test_a_configuration_makes_a_face_adapter_that_loads_here_with_its_lora(peop
     made = run_config(read_config(tmp_path / "config.toml")).file
     adapter = load_adapter_file(made, made.name)
     assert str(adapter.spec) == "FaceID adapter for SD1.5, 16 layers, tokens: 4" and adapter.spec.lora_rank == 128
-    assert (adapter.provenance.encoder, adapter.provenance.steps) == ("InsightFace buffalo_l", 1)
+    assert (adapter.provenance.encoder, adapter.provenance.steps) == ("face embeddings from files", 1)
     drawn = [json.loads(line) for line in (tmp_path / "out" / "validation.jsonl").read_text().splitlines()]
     assert [line["step"] for line in drawn] == [0, 1] and not any("failed" in line for line in drawn)
     assert drawn[0]["measured_with"] is None and "clip_i" not in drawn[0], "nothing here sees pictures"

@@ -106,13 +106,6 @@ class ModelSection(Section):
         """Whether faces are learned from."""
         return reads_faces(TRAINABLE[self.kind])
 
-    @property
-    def reader(self) -> str:
-        """What the adapter will have been trained with, in users' words."""
-        if self.reads_faces or self.clip_vision is None:
-            return f"InsightFace {self.insightface}"
-        return self.clip_vision.stem
-
 
 class DataSection(Section):
     """The pictures and their captions."""
@@ -262,6 +255,15 @@ class Config(Section):
             warmup_steps=t.warmup_steps,
             min_snr=t.min_snr,
         )
+
+    @property
+    def reader(self) -> str:
+        """What the adapter will have been trained with, in users' words."""
+        if self.data.face_embeddings:
+            return "face embeddings from files"
+        if self.model.reads_faces or self.model.clip_vision is None:
+            return f"InsightFace {self.model.insightface}"
+        return self.model.clip_vision.stem
 
     @property
     def settings(self) -> Settings:

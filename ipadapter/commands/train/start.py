@@ -214,7 +214,7 @@ def open_run(config: Config, plan: Plan, accelerator: Any, drawn: Plan | None = 
         refuse_start_of_other_encoder(start.spec, data.nothing.shape[-1], config)
     spec = graph.spec_for(recipe, data.nothing.shape[-1], trainable_layers(model, recipe.kind), start)
     refuse_little_room(for_checkpoints(config, spec))
-    about = Provenance(config.model.reader, start.provenance.steps if start else 0, config.output.license)
+    about = Provenance(config.reader, start.provenance.steps if start else 0, config.output.license)
     precision = DTYPE_OF[config.training.mixed_precision]
     with frozen_unet(model, precision, config.training.gradient_checkpointing, recipe.kind) as frozen:
         training = AdapterTraining(graph.first_adapter(spec, frozen, recipe, start), frozen, recipe.min_snr)
