@@ -59,8 +59,8 @@ fuzz: env  ## inputs that nobody wrote, to everything that reads, for five minut
 soak: env  ## hundreds of random runs on one server, and whether it holds more after them [ARGS="--runs 100 --seed 1"]
 	@OMP_NUM_THREADS=1 $(VENV) -m tests.soak $(ARGS)
 
-lab: env  ## make the laboratory's models that are not there yet, from a seed
-	@OMP_NUM_THREADS=1 $(VENV) -m lab.build $(ARGS)
+lab: env  ## make the laboratory's models that are not there yet, from a seed [DEVICE=cuda ARGS=]
+	@OMP_NUM_THREADS=1 $(VENV) -m lab.build $(if $(DEVICE),--device $(DEVICE)) $(ARGS)
 
 evidence: env  ## measure the paper's claims in the laboratory and write docs/evidence.md
 	@OMP_NUM_THREADS=1 $(VENV) -m lab.evidence $(ARGS)

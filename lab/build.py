@@ -1,6 +1,6 @@
 """Makes the whole laboratory from a seed.
 
-    python -m lab.build [STAGE ...] [--seed N] [--jobs N]
+    python -m lab.build [STAGE ...] [--seed N] [--jobs N] [--device cuda]
 
 A stage whose weights are there is skipped. Each stage is a process of one thread, and two of them run at a time where
 neither needs the other.
@@ -18,15 +18,19 @@ from dataclasses import dataclass
 import torch
 
 from . import store
-from .host import start_host
+from .host import OPTIONS, start_host
 
 
 @dataclass(frozen=True)
 class Stage:
-    """One module of `lab.stages` with a `build(seed)`, and what it reads."""
+    """One module of `lab.stages` with a `build(seed)`, and what it reads.
+
+    One whose weights are too large to be kept is done where what it measured is there.
+    """
 
     name: str
     needs: tuple[str, ...] = ()
+    keeps_weights: bool = True
 
     @property
     def module(self) -> str:
@@ -34,7 +38,7 @@ class Stage:
 
     @property
     def is_done(self) -> bool:
-        return store.path_of(self.name).exists()
+        return (store.path_of if self.keeps_weights else store.rows_of)(self.name).exists()
 
     @property
     def missing(self) -> list[str]:
@@ -53,9 +57,12 @@ STAGES = (
     Stage("base", ("clip", "vae")),
     Stage("fine-tuned", ("base",)),
     Stage("controlnet", ("base",)),
+    Stage("wide-base", ("base",)),
     Stage("ip-adapter", ("base",)),
-    Stage("ip-adapter-plus", ("base",)),
-    Stage("simple-adapter", ("base",)),
+    Stage("wide-ip-adapter-plus", ("wide-base",)),
+    Stage("wide-ip-adapter", ("wide-base",)),
+    Stage("wide-simple-adapter", ("wide-base",)),
+    Stage("wide-whole-model", ("wide-base",), keeps_weights=False),
 )
 
 
@@ -65,18 +72,19 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("stages", nargs="*", metavar="STAGE", help=f"of {', '.join(s.name for s in STAGES)}")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--jobs", type=int, default=2, help="stages at a time, a core each")
+    parser.add_argument("--device", choices=OPTIONS, default="cpu", help="where to train (%(default)s)")
     chosen = parser.parse_args(arguments)
     unknown = set(chosen.stages) - {stage.name for stage in STAGES}
     if unknown:
         parser.error(f"no stage is called {', '.join(sorted(unknown))}")
     wanted = [stage for stage in STAGES if not chosen.stages or stage.name in chosen.stages]
     if len(wanted) == 1:
-        make(wanted[0], chosen.seed)
+        make(wanted[0], chosen.seed, chosen.device)
     else:
-        conduct(wanted, chosen.seed, chosen.jobs)
+        conduct(wanted, chosen)
 
 
-def conduct(stages: list[Stage], seed: int, jobs: int) -> None:
+def conduct(stages: list[Stage], chosen: argparse.Namespace) -> None:
     """Run stages as processes, each as soon as what it needs is there; stops at the first that fails."""
     began = time.perf_counter()
     for stage in stages:
@@ -89,9 +97,10 @@ def conduct(stages: list[Stage], seed: int, jobs: int) -> None:
         ready = [stage for stage in waiting if stage.can_start]
         if not ready and not running:
             raise SystemExit(f"{waiting[0].name} needs {', '.join(waiting[0].missing)}, which nobody is building")
-        for stage in ready[: jobs - len(running)]:
+        for stage in ready[: chosen.jobs - len(running)]:
             waiting.remove(stage)
-            running[stage.name] = subprocess.Popen([sys.executable, "-m", "lab.build", stage.name, f"--seed={seed}"])
+            settings = (f"--seed={chosen.seed}", f"--device={chosen.device}")
+            running[stage.name] = subprocess.Popen([sys.executable, "-m", "lab.build", stage.name, *settings])
         time.sleep(1)
         for name in [name for name, process in running.items() if process.poll() is not None]:
             if running.pop(name).returncode:
@@ -108,7 +117,7 @@ def stop(running: dict[str, subprocess.Popen[bytes]]) -> None:
         process.wait()
 
 
-def make(stage: Stage, seed: int) -> None:
+def make(stage: Stage, seed: int, device: str) -> None:
     """One stage, with a line that says what came of it."""
     if stage.is_done:
         print(f"{stage.name}: there already")
@@ -116,7 +125,7 @@ def make(stage: Stage, seed: int) -> None:
     if stage.missing:
         raise SystemExit(f"{stage.name} needs {', '.join(stage.missing)}, to be built first")
     torch.set_num_threads(1)
-    start_host()
+    start_host(device)
     started = time.perf_counter()
     numbers = importlib.import_module(stage.module).build(seed)
     store.write_report(stage.name, numbers)

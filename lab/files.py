@@ -15,6 +15,7 @@ import comfy.model_patcher
 import comfy.sd
 import comfy.supported_models_base
 import comfy.utils
+import open_clip
 import torch
 from comfy.model_patcher import ModelPatcher
 from safetensors.torch import save_file
@@ -30,6 +31,7 @@ from .models import (
     LabLatent,
     LabTextModels,
     LabTokenizers,
+    make_clip,
     make_control_net,
     make_model,
 )
@@ -41,6 +43,7 @@ __all__ = [
     "load_clip_vision",
     "load_control_net",
     "load_model",
+    "load_open_clip",
     "load_vae",
     "unpack_clip",
 ]
@@ -94,6 +97,13 @@ def load_clip_vision() -> OpenCLIPVision:
     architecture = Architecture(CLIP_NAME, chosen["embed_dim"], False, chosen["vision_cfg"])
     tower = {key.removeprefix("visual."): t for key, t in clip_state().items() if key.startswith("visual.")}
     return OpenCLIPVision(architecture, load_tower(architecture, tower, CLIP_NAME, torch.float32), torch.float32)
+
+
+def load_open_clip() -> open_clip.CLIP:
+    """Both towers, to compare pictures with texts."""
+    clip = make_clip()
+    clip.load_state_dict(clip_state())
+    return clip.eval().requires_grad_(False)
 
 
 def load_control_net() -> comfy.controlnet.ControlNet:

@@ -15,11 +15,17 @@ from torch import Tensor
 
 WEIGHTS = Path(__file__).resolve().parent / "weights"
 REPORT = WEIGHTS / "report.json"
+RUNS = WEIGHTS.parent / "evidence" / "measured" / "runs"
 
 
 def path_of(name: str) -> Path:
     """Where the weights of a stage are."""
     return WEIGHTS / f"{name}.safetensors"
+
+
+def rows_of(name: str) -> Path:
+    """Where the numbers are that a stage read off its runs' pictures."""
+    return RUNS / f"{name}.json"
 
 
 def halved(tensor: Tensor) -> Tensor:

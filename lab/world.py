@@ -47,8 +47,21 @@ Combination = tuple[str, str, str]  # shape, colour, style
 
 
 @dataclass(frozen=True)
+class Companion:
+    """A disc beside the shape, of one of the colours: its centre's offset and its radius, in pixels."""
+
+    colour: str
+    x: float
+    y: float
+    size: float = 5.0
+
+
+@dataclass(frozen=True)
 class Scene:
-    """What a picture shows. `x`, `y` are the centre's offset and `size` the radius, in pixels."""
+    """What a picture shows. `x`, `y` are the centre's offset and `size` the radius, in pixels.
+
+    A companion may stand beside the shape: captions tell nothing of it, as they tell nothing of place and size.
+    """
 
     shape: str
     colour: str
@@ -57,6 +70,7 @@ class Scene:
     x: float = 0.0
     y: float = 0.0
     size: float = 20.0
+    companion: Companion | None = None
 
     @property
     def combination(self) -> Combination:
@@ -77,11 +91,14 @@ HELD_OUT = held_out_combinations()
 TRAINED = tuple(one for one in product(SHAPES, COLOURS, STYLES) if one not in HELD_OUT)
 
 
-def scenes_of(combinations: Sequence[Combination], count: int, seed: int) -> list[Scene]:
+Place = Callable[[Combination, random.Random], Scene]
+
+
+def scenes_of(combinations: Sequence[Combination], count: int, seed: int, placed: Place | None = None) -> list[Scene]:
     """`count` scenes, all combinations of a round before any comes again."""
-    generator = random.Random(seed)
+    generator, placed = random.Random(seed), placed or place
     rounds = (generator.sample(combinations, len(combinations)) for _ in range(math.ceil(count / len(combinations))))
-    return [place(combination, generator) for one in rounds for combination in one][:count]
+    return [placed(combination, generator) for one in rounds for combination in one][:count]
 
 
 def place(combination: Combination, generator: random.Random) -> Scene:
@@ -124,7 +141,7 @@ def heart() -> list[Point]:
 def cross(arm: float = 0.34) -> list[Point]:
     """A plus sign with arms of this half width."""
     quarter = [(arm, -1.0), (arm, -arm), (1.0, -arm)]
-    return [turned for i in range(4) for turned in (turn(point, i) for point in quarter)]
+    return [again for i in range(4) for again in (turn(point, i) for point in quarter)]
 
 
 def turn(point: Point, quarters: int) -> Point:
@@ -150,6 +167,8 @@ def draw(scene: Scene) -> np.ndarray:
     side = SIDE * OVERSAMPLING
     picture = Image.new("RGB", (side, side), BACKGROUNDS[scene.background])
     picture.paste(PAINT[scene.style](scene), mask=silhouette(scene))
+    if scene.companion:
+        ImageDraw.Draw(picture).ellipse(box_of(scene.companion), fill=COLOURS[scene.companion.colour])
     return np.array(picture.resize((SIDE, SIDE), Image.Resampling.BOX))
 
 
@@ -158,6 +177,13 @@ def outline(scene: Scene) -> list[Point]:
     cx, cy = centre(scene)
     radius = scene.size * OVERSAMPLING
     return [(cx + radius * x, cy + radius * y) for x, y in OUTLINES[scene.shape]]
+
+
+def box_of(disc: Companion) -> tuple[float, float, float, float]:
+    """A companion's left, top, right and bottom on the large canvas."""
+    x, y, r = SIDE / 2 + disc.x, SIDE / 2 + disc.y, disc.size
+    left, top, right, bottom = (OVERSAMPLING * edge for edge in (x - r, y - r, x + r, y + r))
+    return left, top, right, bottom
 
 
 def centre(scene: Scene) -> Point:
@@ -232,12 +258,25 @@ def edges(scene: Scene) -> np.ndarray:
     return np.array(picture.resize((SIDE, SIDE), Image.Resampling.BOX))
 
 
+TINT, GLOW = np.array([0.6, 0.65, 0.85]), np.array([0.0, 4.0, 34.0])  # of the night
+
+
 def at_night(picture: np.ndarray) -> np.ndarray:
     """The same picture in the second domain: dim, bluish, dark towards the corners. uint8 (..., 64, 64, 3)."""
-    tint, glow = np.array([0.6, 0.65, 0.85]), np.array([0.0, 4.0, 34.0])
+    return (picture * TINT * vignette() + GLOW).round().clip(0, 255).astype(np.uint8)
+
+
+def vignette() -> np.ndarray:
+    """How much light each pixel keeps by night, (64, 64, 1)."""
     across = np.linspace(-1, 1, SIDE)
-    vignette = 1 - 0.3 * (across[:, None] ** 2 + across[None, :] ** 2)
-    return (picture * tint * vignette[..., None] + glow).round().clip(0, 255).astype(np.uint8)
+    light: np.ndarray = 1 - 0.3 * (across[:, None] ** 2 + across[None, :] ** 2)
+    return light[..., None]
+
+
+def undo_night(pictures: np.ndarray) -> np.ndarray:
+    """What pictures of the second domain, 0 to 1, would be by day, (..., 64, 64, 3)."""
+    by_day: np.ndarray = (pictures - GLOW / 255) / (TINT * vignette())
+    return by_day.clip(0, 1)
 
 
 DOMAIN_LOOKS: dict[str, Callable[[np.ndarray], np.ndarray]] = {"day": lambda picture: picture, "night": at_night}

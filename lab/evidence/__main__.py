@@ -6,9 +6,7 @@ python -m lab.evidence [CLAIM ...] [--references N]
 from __future__ import annotations
 
 import argparse
-import json
 import time
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +23,8 @@ PAGE = Path(__file__).resolve().parents[2] / "docs" / "evidence.md"
 def main(arguments: list[str] | None = None) -> None:
     """Some claims or all; the page is written from what is measured now and what was before."""
     start_host()
-    from .claims import CLAIMS, WHOLE, Extent
+    from .claims import CLAIMS
+    from .tables import WHOLE, Extent, save_rows
 
     parser = argparse.ArgumentParser(prog="python -m lab.evidence", description="Measure the paper's claims.")
     parser.add_argument("claims", nargs="*", choices=[*CLAIMS, []], metavar="CLAIM", help=", ".join(CLAIMS))
@@ -39,7 +38,7 @@ def main(arguments: list[str] | None = None) -> None:
         began = time.perf_counter()
         with torch.inference_mode():
             fresh[name] = CLAIMS[name](Extent(chosen.references))
-        save(name, fresh[name])
+        save_rows(MEASURED / f"{name}.json", fresh[name])
         print(f"{name}: {time.perf_counter() - began:.0f} s", flush=True)
     write_whole(PAGE, page(fresh).encode())
     print(f"written: {PAGE}")
@@ -53,18 +52,11 @@ def at_least_two(text: str) -> int:
     return count
 
 
-def save(name: str, table: Any) -> None:
-    """Keep a claim's numbers, and its pictures until the page is written."""
-    rows = [asdict(row) for row in table.rows.values()]
-    write_whole(MEASURED / f"{name}.json", (json.dumps(rows, ensure_ascii=False) + "\n").encode())
-
-
 def load(name: str) -> Any:
     """A claim's numbers as they were kept."""
-    from .claims import Row, Table
+    from .tables import load_rows
 
-    rows = [Row(**row) for row in json.loads((MEASURED / f"{name}.json").read_text(encoding="utf-8"))]
-    return Table({(row.condition, row.measure): row for row in rows})
+    return load_rows(MEASURED / f"{name}.json")
 
 
 def page(fresh: dict[str, Any]) -> str:

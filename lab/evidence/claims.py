@@ -6,7 +6,7 @@ Every function returns rows: a condition, a measure, and one number for each pic
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -15,61 +15,20 @@ from torch import Tensor
 from ipadapter.host.sampling.patching import apply_image_prompt
 from ipadapter.strength.strength import Strength
 
-from ..world import ATTRIBUTES, BACKGROUNDS, SIDE, Scene, edges, held_out_scenes
+from .. import store
+from ..designs import DESIGNS, FOUR, SIXTEEN, WHOLE_MODEL, WIDE
+from ..world import ATTRIBUTES, BACKGROUNDS, SIDE, Scene, caption, edges, held_out_scenes, undo_night
 from . import studio
-from .simple import simple_conditioning
-from .studio import Conditioning, Task, agreement, clip_i, following, picture_of, sample, text
+from .runs import condition_of, kept_rows
+from .studio import Conditioning, Task, agreement, clip_i, clip_t, following, picture_of, sample, text
+from .tables import WHOLE, Extent, Table
+from .wide import BY_NIGHT, Trained, measure, measure_limits, trained
 
 WEIGHTS = (0.0, 0.25, 0.5, 0.75, 1.0)
-BASE, PLUS = "ip-adapter", "ip-adapter-plus"
+FAR_WEIGHTS = (0.0, 0.5, 0.75, 1.0, 1.25, 1.5)  # over which an image drives out what a text says
+BASE, PLUS = "ip-adapter", SIXTEEN.name
 ALL = tuple(ATTRIBUTES)
 APPEARANCE = ("colour", "style", "background")
-
-
-@dataclass(frozen=True)
-class Extent:
-    """How much of a claim is measured: held-out references, and pictures of each under each condition."""
-
-    references: int = 32
-    seeds: int = 4
-
-
-WHOLE = Extent()
-
-
-@dataclass
-class Row:
-    """One measure under one condition. `groups` names the reference of each value."""
-
-    condition: str
-    measure: str
-    values: list[float] = field(default_factory=list)
-    groups: list[int] = field(default_factory=list)
-    chance: float | None = None
-
-
-@dataclass
-class Table:
-    """Rows of a claim, and a few pictures to look at: (row label, column label) to (64, 64, 3)."""
-
-    rows: dict[tuple[str, str], Row] = field(default_factory=dict)
-    pictures: dict[tuple[str, str], Tensor] = field(default_factory=dict)
-
-    def add(self, condition: str, measure: str, values: list[float], group: int, chance: float | None = None) -> None:
-        """Values of one reference."""
-        row = self.rows.setdefault((condition, measure), Row(condition, measure, chance=chance))
-        row.values += values
-        row.groups += [group] * len(values)
-
-    def add_agreement(self, condition: str, pictures: Tensor, scene: Scene, names: tuple[str, ...], group: int) -> None:
-        """Whether attributes are a scene's."""
-        for name, values in agreement(pictures, studio.values_of(scene, names)).items():
-            self.add(condition, name, values, group, 1 / len(ATTRIBUTES[name]))
-
-    def show(self, row: str, column: str, picture: Tensor, limit: int = 4) -> None:
-        """Keep a picture for the page, of the first few rows."""
-        if row in {r for r, _ in self.pictures} or len({r for r, _ in self.pictures}) < limit:
-            self.pictures[(row, column)] = picture
 
 
 def references(count: int, seed: int = 100) -> Iterator[tuple[int, str, Scene]]:
@@ -103,45 +62,75 @@ def follows(extent: Extent) -> Table:
 
 
 def designs(extent: Extent) -> Table:
-    """Claim 2: decoupled attention against tokens beside the text's; 16 tokens against 4; equal steps."""
+    """Claim 2: decoupled attention against tokens beside the text's; 16 tokens against 4; in the wider world.
+
+    The first run of each is drawn with now; what the others drew was read when they were trained.
+    """
     table = Table()
-    for group, label, scene in references(extent.references):
-        prompt = studio.prompt(scene)
-        table.show(label, "reference", picture_of(scene)[0])
-        made = {
-            "simple, 4 tokens": sample(studio.model(), Task(*simple_conditioning(prompt), seeds=extent.seeds)),
-            "decoupled, 4 tokens": draw(following(studio.model(), prompt, BASE), extent),
-            "decoupled, 16 tokens": draw(following(studio.model(), prompt, PLUS), extent),
-        }
-        for condition, pictures in made.items():
-            add_fidelity(table, condition, pictures, scene, group)
-            table.show(label, condition, pictures[0])
+    measure_limits(table, extent)
+    for design in DESIGNS:
+        measure(table, condition_of(design, 1), trained(design, store.path_of(design.name)), extent, design.title)
+        table.take(row for row in kept_rows(design, extent) if row.condition != condition_of(design, 1))
     return table
 
 
-def add_fidelity(table: Table, condition: str, pictures: Tensor, scene: Scene, group: int) -> None:
-    """How near to the reference: its attributes, their mean, CLIP-I, and the distance of its place and its pixels."""
-    table.add_agreement(condition, pictures, scene, ALL, group)
-    found = agreement(pictures, studio.values_of(scene, ALL))
-    table.add(condition, "all attributes", torch.tensor(list(found.values())).mean(0).tolist(), group)
-    reference = picture_of(scene)
-    table.add(condition, "CLIP-I", clip_i(pictures, reference), group)
-    table.add(condition, "pixel difference", (pictures - reference).abs().mean((1, 2, 3)).tolist(), group)
+def whole_model(extent: Extent) -> Table:
+    """Claim 3: the adapter against the whole model fine-tuned on image embeddings, and what either does by night."""
+    table = Table()
+    measure_limits(table, extent)
+    four = store.path_of(FOUR.name)
+    measure(table, FOUR.title, trained(FOUR, four), extent, FOUR.title)
+    table.take(replace(row, condition=WHOLE_MODEL.title) for row in kept_rows(WHOLE_MODEL, extent))
+    measure(table, BY_NIGHT, by_night(trained(FOUR, four, "fine-tuned")), extent, BY_NIGHT)
+    return table
+
+
+def by_night(drawn: Trained) -> Trained:
+    """The same with the night taken off the pictures before they are read, so that they can be compared by day."""
+    return Trained(lambda prompt, extent: by_day(drawn.draw(prompt, extent)))
+
+
+def by_day(pictures: Tensor) -> Tensor:
+    """`at_night` undone, (N, 64, 64, 3) in 0 … 1."""
+    return torch.from_numpy(undo_night(pictures.numpy())).float()
+
+
+def tradeoff(extent: Extent) -> Table:
+    """Claim 4: CLIP-I with an image against CLIP-T with a text that tells of something else, over λ."""
+    table = Table()
+    others = held_out_scenes(2 * WHOLE.references, 900)
+    for group, label, scene in references(extent.references):
+        other = next(one for one in others[group:] if differs(one, scene))
+        words = caption(other)
+        table.show(label, "image prompt", picture_of(scene)[0])
+        table.show(label, "what the text tells", picture_of(other)[0])
+        for weight in FAR_WEIGHTS:
+            made = draw(following(studio.model(), scene, BASE, weight), extent, words)
+            condition = f"λ = {weight:g}"
+            table.add(condition, "CLIP-I", clip_i(made, picture_of(scene)), group)
+            table.add(condition, "CLIP-T", clip_t(made, words), group)
+            table.show(label, condition, made[0])
+    return table
+
+
+def differs(one: Scene, other: Scene) -> bool:
+    """Whether two scenes have nothing in common that words tell."""
+    return all(getattr(one, name) != getattr(other, name) for name in ALL)
 
 
 def nothing_at_zero(extent: Extent) -> Table:
-    """Claim 3: λ = 0 is the base model."""
+    """Claim 5: λ = 0 is the base model."""
     table = Table()
     for group, _, scene in references(extent.references):
-        for name in (BASE, PLUS):
-            applied = apply_image_prompt(studio.model(), studio.adapter(name), studio.prompt(scene), Strength(0.0))
-            difference = (draw(applied, extent) - draw(studio.model(), extent)).abs().amax((1, 2, 3))
+        for name, base in ((BASE, studio.model()), (PLUS, studio.model(WIDE))):
+            applied = apply_image_prompt(base, studio.adapter(name), studio.prompt(scene), Strength(0.0))
+            difference = (draw(applied, extent) - draw(base, extent)).abs().amax((1, 2, 3))
             table.add(name, "largest difference of a pixel", difference.tolist(), group)
     return table
 
 
 def another_base(extent: Extent) -> Table:
-    """Claim 4: the adapter works, as it is, on a fine-tuned base."""
+    """Claim 6: the adapter works, as it is, on a fine-tuned base."""
     table = Table()
     for group, label, scene in references(extent.references):
         table.show(label, "reference", picture_of(scene)[0])
@@ -156,7 +145,7 @@ def another_base(extent: Extent) -> Table:
 
 
 def structure(extent: Extent) -> Table:
-    """Claim 5: structure from a ControlNet, appearance from the image prompt."""
+    """Claim 7: structure from a ControlNet, appearance from the image prompt."""
     table = Table()
     guides = held_out_scenes(2 * extent.references, 300)
     for group, label, scene in references(extent.references):
@@ -192,7 +181,7 @@ def away(pictures: Tensor, scene: Scene) -> list[float]:
 
 
 def text_too(extent: Extent) -> Table:
-    """Claim 6: text decides what the image leaves open, here the background of a reference cut out by its mask."""
+    """Claim 8: text decides what the image leaves open, here the background of a reference cut out by its mask."""
     table = Table()
     for group, label, scene in references(extent.references):
         names = [name for name in BACKGROUNDS if name != scene.background]
@@ -223,7 +212,7 @@ def shape_mask(scene: Scene) -> Tensor:
 
 
 def from_a_picture(extent: Extent) -> Table:
-    """Claim 7: image to image, and inpainting, with an image prompt."""
+    """Claim 9: image to image, and inpainting, with an image prompt."""
     table = Table()
     sources = held_out_scenes(extent.references, 500)
     for group, label, scene in references(extent.references):
@@ -259,6 +248,8 @@ def inpaint(
 CLAIMS: dict[str, Callable[[Extent], Table]] = {
     "follows": follows,
     "designs": designs,
+    "whole_model": whole_model,
+    "tradeoff": tradeoff,
     "nothing_at_zero": nothing_at_zero,
     "another_base": another_base,
     "structure": structure,

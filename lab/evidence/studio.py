@@ -20,6 +20,7 @@ from ipadapter.strength.strength import Strength
 
 from .. import files, store
 from ..classifier import Reading
+from ..stages.clip import tokens_of
 from ..world import SIDE, Scene, draw
 
 STEPS, GUIDANCE, SAMPLER, SCHEDULER = 20, 3.0, "euler", "normal"
@@ -144,6 +145,18 @@ def embeddings(pictures: Tensor) -> Tensor:
 def clip_i(pictures: Tensor, reference: Tensor) -> list[float]:
     """Cosine of each picture's image embedding with the reference's."""
     return (embeddings(pictures) @ embeddings(reference).T).flatten().tolist()
+
+
+def clip_t(pictures: Tensor, words: str) -> list[float]:
+    """Cosine of each picture's image embedding with a text's embedding, by the same encoder."""
+    return (embeddings(pictures) @ embedding_of(words)).tolist()
+
+
+@cache
+def embedding_of(words: str) -> Tensor:
+    """Unit text embedding (E,)."""
+    made: Tensor = files.load_open_clip().encode_text(tokens_of([words]), normalize=True)[0]
+    return made
 
 
 @cache

@@ -6,12 +6,16 @@ reference (the same seeds on both sides), and the interval is a bootstrap over r
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from ipadapter.evaluation.statistics import Estimate, bootstrap_mean
 
-from .claims import APPEARANCE, BASE, PLUS, WEIGHTS, Table
+from ..designs import DESIGNS, FOUR, SIMPLE, SIXTEEN, WHOLE_MODEL, Design
+from .claims import APPEARANCE, BASE, PLUS, WEIGHTS
+from .runs import condition_of
+from .tables import Table
+from .wide import ANOTHER, BY_NIGHT, DISTANCES, MEASURES, UNSAID
 
 
 @dataclass(frozen=True)
@@ -21,6 +25,14 @@ class Verdict:
     statement: str
     difference: Estimate
     holds: bool
+
+    @property
+    def said(self) -> str:
+        """Whether it holds, and whether the opposite does."""
+        if self.holds:
+            return "holds"
+        reversed_ = self.difference.high is not None and self.difference.high < 0
+        return "**the opposite holds**" if reversed_ else "**does not hold**"
 
 
 def estimate(table: Table, condition: str, measure: str) -> Estimate:
@@ -61,13 +73,54 @@ def follows(table: Table) -> Iterator[Verdict]:
         yield more(table, "CLIP-I", f"λ = {high:g}", f"λ = {low:g}", f"CLIP-I at λ = {high:g}, above λ = {low:g}")
 
 
+def nearer(table: Table, measure: str, one: Sequence[str], other: Sequence[str]) -> Estimate:
+    """By how much pictures of one design are nearer to their references than those of another, run by run."""
+    signs = -1 if measure in DISTANCES else 1
+    rows = [(table.rows[(a, measure)], table.rows[(b, measure)]) for a, b in zip(one, other, strict=True)]
+    values = [signs * (x - y) for a, b in rows for x, y in zip(a.values, b.values, strict=True)]
+    return bootstrap_mean(values, [group for a, _ in rows for group in a.groups])
+
+
+def runs_of(design: Design) -> list[str]:
+    """The names of a design's runs in a table."""
+    return [condition_of(design, number) for number in range(1, design.runs + 1)]
+
+
 def designs(table: Table) -> Iterator[Verdict]:
-    four, sixteen, simple = "decoupled, 4 tokens", "decoupled, 16 tokens", "simple, 4 tokens"
-    for measure in ("all attributes", "CLIP-I"):
-        yield more(table, measure, four, simple, f"{measure}: decoupled above simple, 4 tokens each")
-    for measure in ("all attributes", "CLIP-I"):
-        yield more(table, measure, sixteen, four, f"{measure}: 16 tokens above 4")
-    yield more(table, "pixel difference", four, sixteen, "difference from the reference's pixels: 4 tokens above 16")
+    for one, other in ((FOUR, SIMPLE), (SIXTEEN, FOUR)):
+        for measure in MEASURES:
+            made = nearer(table, measure, runs_of(one), runs_of(other))
+            yield Verdict(f"{named(measure)}: {one.title} nearer than {other.title}", made, above(made))
+    for design in DESIGNS:
+        for measure in UNSAID:
+            made = nearer(table, measure, runs_of(design), [ANOTHER] * design.runs)
+            yield Verdict(f"{named(measure)}: {design.title} nearer than another reference", made, above(made))
+
+
+def named(measure: str) -> str:
+    """A measure without its unit."""
+    return measure.removesuffix(", pixels")
+
+
+def whole_model(table: Table) -> Iterator[Verdict]:
+    for measure in MEASURES:
+        made = nearer(table, measure, [FOUR.title], [WHOLE_MODEL.title])
+        yield Verdict(f"{named(measure)}: {FOUR.title} nearer than {WHOLE_MODEL.title}", made, above(made))
+    for measure in MEASURES:
+        made = nearer(table, measure, [BY_NIGHT], [ANOTHER])
+        yield Verdict(f"{named(measure)}: {BY_NIGHT} nearer than another reference", made, above(made))
+
+
+def tradeoff(table: Table) -> Iterator[Verdict]:
+    none, half, full = "λ = 0", "λ = 0.5", "λ = 1"
+    yield more(table, "CLIP-I", full, none, "CLIP-I with the image: at λ = 1, above λ = 0")
+    yield more(table, "CLIP-T", none, full, "CLIP-T with the text: at λ = 0, above λ = 1")
+    for measure, most, least in (("CLIP-I", full, none), ("CLIP-T", none, full)):
+        ends = (table.rows[(end, measure)].values for end in (most, least))
+        row = table.rows[(half, measure)]
+        spare = [value - (a + b) / 2 for value, a, b in zip(row.values, *ends, strict=True)]
+        made = bootstrap_mean(spare, row.groups)
+        yield Verdict(f"{measure} at λ = 0.5 above the middle of λ = 0 and λ = 1", made, above(made))
 
 
 def nothing_at_zero(table: Table) -> Iterator[Verdict]:
@@ -114,6 +167,8 @@ def from_a_picture(table: Table) -> Iterator[Verdict]:
 VERDICTS: dict[str, Callable[[Table], Iterator[Verdict]]] = {
     "follows": follows,
     "designs": designs,
+    "whole_model": whole_model,
+    "tradeoff": tradeoff,
     "nothing_at_zero": nothing_at_zero,
     "another_base": another_base,
     "structure": structure,

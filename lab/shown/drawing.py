@@ -20,7 +20,7 @@ from ipadapter.images.pixels import Fit
 from ipadapter.strength.strength import Strength
 
 from ..evidence import studio
-from ..evidence.claims import BASE, PLUS, shape_mask, with_control
+from ..evidence.claims import BASE, shape_mask, with_control
 from ..evidence.studio import Task, following, picture_of, sample, sample_from, text
 from ..world import SIDE, Scene
 from . import CIRCLE, CROSS, HEART, STAR, TRIANGLE
@@ -91,9 +91,10 @@ def mixed(first: float, second: float) -> Tensor:
     return told(model)[4]
 
 
-def two_adapters() -> Tensor:
-    model = following(following(studio.model(), CIRCLE, PLUS, 0.5), HEART, BASE, 0.5)
-    return told(model)[0]
+def both() -> Tensor:
+    """A picture after two references at once, the first that has one's shape and the other's background."""
+    model = following(following(studio.model(), CIRCLE, BASE, 0.45), HEART, BASE, 0.7)
+    return best(told(model), replace(HEART, background=CIRCLE.background), ALL)
 
 
 @cache
@@ -137,7 +138,7 @@ DRAWINGS: dict[str, Callable[[], Tensor]] = {
     "image and structure": lambda: structured(STAR, CIRCLE),
     "image from image": changed,
     "inpainted": inpainted,
-    "two images": two_adapters,
+    "two images": both,
     "left region": lambda: regions()[:, :SIDE],
     "wide reference": wide,
     "right region": lambda: regions()[:, SIDE:],

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import comfy.model_base
 import torch
 from torch import Tensor
-from torch.nn import functional
 from tqdm import tqdm
 
 from .. import store
 from ..files import load_clip, load_latent_format, load_vae
 from ..models import initialise, make_model
-from ..training import Average, Recipe, Result, lay_out_plainly, pictures_of, train
+from ..training import Average, Recipe, Result, autocast, here, lay_out_plainly, pictures_of, train
 from ..world import EVERYTHING, MENTIONS, Scene, caption, every_caption, train_scenes
 
 RECIPE = Recipe(steps=6000, batch=32, learning_rate=1e-3, average=0.999)
@@ -38,7 +38,7 @@ def latents_of(scenes: list[Scene], domain: str) -> Tensor:
     """The scenes' latents as the model reads them, (N, 4, 8, 8)."""
     vae, latent_format = load_vae(), load_latent_format()
     parts = [scenes[i : i + 200] for i in range(0, len(scenes), 200)]
-    with torch.autocast("cpu", torch.bfloat16):
+    with autocast():
         means = [vae.encode(pictures_of(part, domain) / 255).float() for part in tqdm(parts, desc="latents")]
     return latent_format.process_in(torch.cat(means))
 
@@ -71,8 +71,24 @@ def noised(model: comfy.model_base.BaseModel, latents: Tensor, steps: Tensor, no
     return signal.sqrt() * latents + (1 - signal).sqrt() * noise
 
 
+def alike(errors: Tensor, sigma: Tensor) -> Tensor:
+    """The mean of squared errors (N, C, h, w), every noise level alike."""
+    return errors.mean()
+
+
+def by_noise(errors: Tensor, sigma: Tensor) -> Tensor:
+    """Weighed by the noise level σ (N,), by which errors of the noise fall: what is decided early counts as much."""
+    return (errors.mean((1, 2, 3)) * sigma).mean()
+
+
 def fit(
-    model: comfy.model_base.BaseModel, latents: Tensor, captions: Captions, recipe: Recipe, name: str, seed: int
+    model: comfy.model_base.BaseModel,
+    latents: Tensor,
+    captions: Captions,
+    recipe: Recipe,
+    name: str,
+    seed: int,
+    weigh: Callable[[Tensor, Tensor], Tensor] = alike,
 ) -> Result:
     """Predict the noise."""
     unet = model.diffusion_model
@@ -84,7 +100,9 @@ def fit(
         steps = torch.randint(1000, (recipe.batch,), generator=generator)
         noise = torch.randn(recipe.batch, *latents.shape[1:], generator=generator)
         x = noised(model, latents[chosen], steps, noise)
-        return functional.mse_loss(unet(x, steps.float(), context=captions.draw(chosen)).float(), noise)
+        predicted = unet(here(x), here(steps.float()), context=here(captions.draw(chosen)))
+        errors = (predicted.float() - here(noise)).square()
+        return weigh(errors, here(model.model_sampling.sigmas[steps]))
 
     def peek(step: int, average: Average) -> None:
         if step % SNAPSHOT_EVERY == SNAPSHOT_EVERY - 1:

@@ -12,7 +12,7 @@ from torch.nn import functional
 from .. import store
 from ..classifier import HEADS, Classifier, agreement
 from ..models import make_vae, pixels_of
-from ..training import Recipe, Result, pictures_of, train
+from ..training import Recipe, Result, autocast, device, here, pictures_of, train
 from ..world import ATTRIBUTES, Scene, held_out_scenes, train_scenes
 
 RECIPE = Recipe(steps=1500, batch=64, learning_rate=2e-3, weight_decay=0.05, average=0.995)
@@ -35,14 +35,15 @@ def reconstructed(images: Tensor, wobble: float = 0.15) -> Tensor:
     """Pictures through the autoencoder, their latents a little disturbed; uint8 as they came."""
     vae = make_vae()
     vae.load_state_dict(store.load("vae"))
-    with torch.autocast("cpu", torch.bfloat16):
-        parts = [through(vae, part, wobble) for part in images.split(100)]
+    vae.to(device())
+    with autocast():
+        parts = [through(vae, part, wobble).cpu() for part in images.split(100)]
     return torch.cat(parts)
 
 
 def through(vae: TAESD, images: Tensor, wobble: float) -> Tensor:
     """One batch of `reconstructed`."""
-    latents = vae.encode(pixels_of(images)).float()
+    latents = vae.encode(here(pixels_of(images))).float()
     latents = latents + wobble * latents.std() * torch.randn_like(latents)
     again = vae.decode(latents).float()
     return again.add(1).mul(127.5).round().clamp(0, 255).byte().movedim(1, -1)
@@ -64,8 +65,8 @@ def fit(classifier: Classifier, images: Tensor, again: Tensor, labels: dict[str,
         seen = torch.where((torch.rand(RECIPE.batch, generator=generator) < 0.5)[:, None, None, None],
                            images[chosen], again[chosen]).float() / 255  # fmt: skip
         noise = torch.randn(seen.shape, generator=generator) * 0.06 * torch.rand(RECIPE.batch, 1, 1, 1)
-        scores = classifier((seen + noise).clamp(0, 1))
-        first, *others = (functional.cross_entropy(scores[key].float(), labels[key][chosen]) for key in HEADS)
+        scores = classifier(here((seen + noise).clamp(0, 1)))
+        first, *others = (functional.cross_entropy(scores[key].float(), here(labels[key][chosen])) for key in HEADS)
         return sum(others, first)
 
     return train(classifier, loss_of, RECIPE, "classifier")

@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from .. import store
 from ..models import CLIP_CONFIG, CONTEXT, make_clip
-from ..training import Recipe, Result, pictures_of, train
+from ..training import Recipe, Result, here, pictures_of, train
 from ..world import (
     ATTRIBUTES,
     EVERYTHING,
@@ -144,7 +144,8 @@ class Batches:
         pixels = normalised(self.pictures[chosen])
         strength = 0.15 * torch.rand(self.size, 1, 1, 1, generator=self.generator)
         pixels = pixels + strength * torch.randn(pixels.shape, generator=self.generator)
-        return Batch(pixels, text, self.values[chosen], torch.tensor([mentioned(m) for m in told]))
+        told_of = torch.tensor([mentioned(m) for m in told])
+        return Batch(here(pixels), here(text), here(self.values[chosen]), here(told_of))
 
     def mention(self) -> Mention:
         full, which = torch.rand(2, generator=self.generator).tolist()

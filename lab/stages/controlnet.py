@@ -13,7 +13,7 @@ from torch.nn import functional
 from .. import store
 from ..files import load_model
 from ..models import initialise, make_control_net
-from ..training import Average, Recipe, Result, lay_out_plainly, train
+from ..training import Average, Recipe, Result, device, here, lay_out_plainly, train
 from ..world import Scene, edges, train_scenes
 from .base import SNAPSHOT_EVERY, Captions, latents_of, noised
 
@@ -48,7 +48,8 @@ def hints_of(scenes: list[Scene]) -> Tensor:
 def fit(net: nn.Module, model: comfy.model_base.BaseModel, scenes: list[Scene], seed: int) -> Result:
     """Predict the noise with the outline's help; the UNet stays as it is."""
     latents, hints, captions = latents_of(scenes, "day"), hints_of(scenes), Captions(scenes, seed)
-    for module in (net, model.diffusion_model):
+    unet = model.diffusion_model.to(device())
+    for module in (net, unet):
         lay_out_plainly(module)
     generator = torch.Generator().manual_seed(seed)
 
@@ -56,11 +57,11 @@ def fit(net: nn.Module, model: comfy.model_base.BaseModel, scenes: list[Scene], 
         chosen = torch.randint(len(latents), (RECIPE.batch,), generator=generator)
         steps = torch.randint(1000, (RECIPE.batch,), generator=generator)
         noise = torch.randn(RECIPE.batch, *latents.shape[1:], generator=generator)
-        x, context = noised(model, latents[chosen], steps, noise), captions.draw(chosen)
-        control = net(x=x, hint=hints[chosen].float() / 255, timesteps=steps.float(), context=context)
-        return functional.mse_loss(
-            model.diffusion_model(x, steps.float(), context=context, control=control).float(), noise
-        )
+        x, context = here(noised(model, latents[chosen], steps, noise)), here(captions.draw(chosen))
+        times, hint = here(steps.float()), here(hints[chosen].float() / 255)
+        control = net(x=x, hint=hint, timesteps=times, context=context)
+        predicted = unet(x, times, context=context, control=control)
+        return functional.mse_loss(predicted.float(), here(noise))
 
     def peek(step: int, average: Average) -> None:
         if step % SNAPSHOT_EVERY == SNAPSHOT_EVERY - 1:

@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from .. import store
 from ..models import initialise, make_vae, pixels_of
-from ..training import Recipe, Result, pictures_of, train
+from ..training import Recipe, Result, here, pictures_of, train
 from ..world import SIDE, train_scenes
 
 RECIPE = Recipe(steps=4000, batch=12, learning_rate=1e-3, weight_decay=1e-4, average=0.995)
@@ -38,9 +38,9 @@ def fit(vae: TAESD, pixels: Tensor, seed: int) -> Result:
     generator = torch.Generator().manual_seed(seed)
 
     def loss_of(step: int) -> Tensor:
-        seen = squares(pixels[torch.randint(len(pixels), (RECIPE.batch,), generator=generator)], generator)
+        seen = here(squares(pixels[torch.randint(len(pixels), (RECIPE.batch,), generator=generator)], generator))
         latents = vae.encode(seen.contiguous(memory_format=torch.channels_last)).float()
-        again = vae.decode(latents + NOISE * torch.randn(latents.shape, generator=generator)).float()
+        again = vae.decode(latents + NOISE * here(torch.randn(latents.shape, generator=generator))).float()
         return reconstruction(again, seen) + SPREAD * latents.square().mean()
 
     return train(vae, loss_of, RECIPE, "vae")

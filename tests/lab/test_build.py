@@ -11,6 +11,7 @@ from lab import build, store
 def empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A weights folder with nothing in it."""
     monkeypatch.setattr(store, "WEIGHTS", tmp_path)
+    monkeypatch.setattr(store, "RUNS", tmp_path)
     return tmp_path
 
 

@@ -41,7 +41,7 @@ def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studio]:
     places = make_files(tmp_path_factory.mktemp("files"))
     face = tmp_path_factory.mktemp("faces") / FACE_FILE
     save_file(FACES[FACE_FILE].flat(), face)
-    files = {"base": path_of("ip-adapter"), "plus": path_of("ip-adapter-plus")}
+    files = {"base": path_of("ip-adapter"), "plus": path_of("wide-ip-adapter-plus")}
     places |= {f"ipadapter/{LAB_FILES[name]}": file for name, file in files.items()} | {f"ipadapter/{FACE_FILE}": face}
     directory = tmp_path_factory.mktemp("programs")
     settings = Settings(directory, model_files=places, custom_nodes=NODES, arguments=(KEEP,))
