@@ -92,9 +92,9 @@ def mixed(first: float, second: float) -> Tensor:
 
 
 def both() -> Tensor:
-    """A picture after two references at once, the first that has one's shape and the other's background."""
-    model = following(following(studio.model(), CIRCLE, BASE, 0.45), HEART, BASE, 0.7)
-    return best(told(model), replace(HEART, background=CIRCLE.background), ALL)
+    """A picture after two references at once: one's shape and style, the other's colour and background."""
+    model = following(following(studio.model(), CIRCLE, BASE, 0.5), HEART, BASE, 0.5)
+    return best(told(model), replace(HEART, colour=CIRCLE.colour, background=CIRCLE.background), ALL)
 
 
 @cache
