@@ -35,7 +35,7 @@ def sheet(x: Span, y: Span, across: str, up: str) -> tuple[Image.Image, ImageDra
     draw, face = ImageDraw.Draw(image), font(CHART_FONT)
     draw_axes(draw, AREA, x, y, face)
     draw.text((AREA.left, 18), up, CHALK, face, "lm")
-    draw.text((AREA.right, HEIGHT - 14), across, CHALK, face, "rm")
+    draw.text((AREA.right, HEIGHT - 14), across, CHALK, font_that_has(across, CHART_FONT), "rm")
     return image, draw
 
 
@@ -48,6 +48,16 @@ def draw_curves(curves: Mapping[str, Sequence[Series]], every: int) -> Image.Ima
         for run in runs:
             draw_line(draw, [AREA.place(x, y, (every * at, loss)) for at, loss in run], colour, 2)
         draw.text((AREA.right - 8, AREA.top + 14 + 20 * number), title, colour, font(CHART_FONT), "rm")
+    return image
+
+
+def draw_growth(found: Sequence[tuple[float, Estimate]], across: str, up: str) -> Image.Image:
+    """A measure between 0 and 1 over a setting between 0 and 1, with its intervals."""
+    x, y = (0.0, 1.0), (0.0, 1.0)
+    image, draw = sheet(x, y, across, up)
+    draw_line(draw, [AREA.place(x, y, (at, one.mean)) for at, one in found], LINE, 3)
+    for at, one in found:
+        draw.line([AREA.place(x, y, (at, end)) for end in ends(one)], MARK, 3)
     return image
 
 

@@ -86,9 +86,10 @@ classifier trained only on the data set, and in claims 2 and 3 off the pixels. B
 over references. A statement *holds* where the interval of its difference lies above zero, and its *opposite* where it
 lies below; differences are paired by reference and seed.
 
-What this shows is that the mechanism does what the paper says, in a world of a few hundred kinds of picture. It says
-nothing about the quality of any published adapter, and CLIP-I is measured with the very encoder the adapters read,
-which favours them.
+What this shows is that the mechanism acts as the paper says, in a world of a few hundred kinds of picture; what the
+paper found of one design against another, after long training, does not come out here (claims 2 and 3). It says nothing
+about the quality of any published adapter, and CLIP-I is measured with the very encoder the adapters read, which
+favours them.
 """
 
 

@@ -13,9 +13,10 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 
 from ipadapter.drawing.contact_sheet import font_that_has
-from ipadapter.drawing.plots import INK, LINE, MARK, PAPER, ChartArea, draw_axes, draw_line, font, font_for
+from ipadapter.drawing.plots import INK, PAPER, font
 from lab.evidence import studio
 from lab.evidence.__main__ import load
+from lab.evidence.charts import draw_growth
 from lab.evidence.claims import BASE, WEIGHTS
 from lab.evidence.studio import following, latent_of, text
 from lab.evidence.verdicts import estimate
@@ -117,19 +118,9 @@ def weight() -> Image.Image:
 
 def weight_curve() -> Image.Image:
     """CLIP-I over λ with its 95 % interval, as docs/evidence.md has it."""
-    table, size = load("follows"), (640, 330)
+    table = load("follows")
     found = [(w, estimate(table, f"λ = {w:g}", "CLIP-I")) for w in WEIGHTS]
-    image = Image.new("RGB", size, PAPER)
-    draw, face = ImageDraw.Draw(image), font_for(*size)
-    area, x, y = ChartArea(64, 40, size[0] - 24, size[1] - 48), (0.0, 1.0), (0.0, 1.0)
-    draw_axes(draw, area, x, y, face)
-    draw.text((area.left, 20), "CLIP-I of picture and reference", INK, face, "lm")
-    draw.text((area.right, size[1] - 14), "λ", INK, font_that_has("λ", 14), "rm")
-    for at, one in found:
-        ends = [area.place(x, y, (at, end)) for end in (one.low, one.high) if end is not None]
-        draw.line(ends, MARK, 3)
-    draw_line(draw, [area.place(x, y, (at, one.mean)) for at, one in found], LINE, 3)
-    return image
+    return draw_growth(found, "λ", "CLIP-I of picture and reference")
 
 
 def noise() -> Image.Image:
