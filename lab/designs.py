@@ -74,7 +74,8 @@ class SimpleTraining(DecoupledTraining):
     """Image tokens after the text's in the frozen attention: only the projection learns."""
 
     def __init__(self, projection: nn.Module, model: FrozenUNet) -> None:
-        super().__init__(projection, model)  # type: ignore[arg-type]
+        nn.Module.__init__(self)  # a projection alone is no adapter
+        self.adapter, self.model = projection.to(model.device).train(), model  # type: ignore[assignment]
 
     def forward(self, batch: Batch) -> Tensor:
         tokens = self.adapter(batch.features)
