@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import json
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import comfy.clip_vision
+import comfy.memory_management
 import comfy.sd
 import torch
 from comfy.sd1_clip import SD1ClipModel, SDClipModel
@@ -63,8 +66,11 @@ class LoadNarrowTower:
         return {"required": {"tower": (list(TOWERS),)}}
 
     def load(self, tower: str) -> tuple[comfy.clip_vision.ClipVisionModel]:
+        with whole_layers():
+            filled = described(TOWERS[tower])
+        fill(filled.model)
         model = described(TOWERS[tower])
-        fill(model.model)
+        model.load_sd(filled.get_sd())
         return (model,)
 
 
@@ -87,6 +93,17 @@ class LoadShallowText:
 def shallow_text(**given: Any) -> SD1ClipModel:
     """As the host has it, by a description of its own."""
     return SD1ClipModel(clip_name="h", clip_model=partial(SDClipModel, textmodel_json_config=dict(TEXT)), **given)
+
+
+@contextmanager
+def whole_layers() -> Iterator[None]:
+    """With dynamic VRAM layers have no weights until a file is read."""
+    before = comfy.memory_management.aimdo_enabled
+    comfy.memory_management.aimdo_enabled = False
+    try:
+        yield
+    finally:
+        comfy.memory_management.aimdo_enabled = before
 
 
 def fill(model: torch.nn.Module) -> None:
