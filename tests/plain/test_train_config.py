@@ -59,7 +59,7 @@ def test_the_configuration_for_few_pictures_goes_on_from_an_adapter_gently():
 def test_faces_need_no_image_encoder(tmp_path):
     text = SMALLEST.replace('clip_vision = "vision.safetensors"', "kind = 'FaceID'")
     config = read_config(written(tmp_path, text))
-    assert (config.recipe.kind, config.recipe.token_count, config.model.reader) == (FACE_ID, 4, "InsightFace buffalo_l")
+    assert (config.recipe.kind, config.recipe.token_count, config.reader) == (FACE_ID, 4, "InsightFace buffalo_l")
 
 
 @pytest.mark.parametrize(
