@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ipadapter.legacy.migration import first_rules, rules
 
+from .counted import COUNTED
 from .page import MigrationPage
 
 HEAD = """\
@@ -46,7 +47,8 @@ laksjdjf/IPAdapter-ComfyUI 的节点 `IPAdapter` 也是如此，\
 | 旧节点 | 变成 | 设置 | 去掉 | 有何不同 | 在新的工作流中 |
 |---|---|---|---|---|---|
 """
-FOOT = """
+FOOT = (
+    """
 ## 有何不同
 
 {}
@@ -97,16 +99,12 @@ e8b689a，在严格模式下：能连接，能找到 SD1.5 和 SDXL，在两者�
 | 仓库 | 工作流 | 用命令之后有效 |
 |---|---|---|
 | cubiq/ComfyUI_IPAdapter_plus 9d076a3，以及第 1 版的 d87b7ce | 23 | 22 |
-| cubiq/ComfyUI_Workflows 038cb77 | 3 | 3 |
-| banodoco/Steerable-Motion 3c28833 | 21 | 21 |
-| dseditor/ComfyuiWorkflows b2ea26f | 34 | 33 |
-| nerdyrodent/AVeryComfyNerd 3ad2862 | 9 | 4 |
-| purzbeats/purz-comfyui-workflows 27b2976 | 4 | 4 |
-| ltdrdata/ComfyUI-extension-tutorials 5c79ad0 | 2 | 2 |
-| Acly/comfyui-inpaint-nodes b32f293 | 1 | 1 |
-
+"""
+    + COUNTED
+    + """
 本页由 `python -m tools.migration_page` 写出。
 """
+)
 
 PLAIN = "编码图像提示、应用 IP-Adapter"
 BY_FRAMES = f"{PLAIN}；`order` *frame by frame*"

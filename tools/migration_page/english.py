@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .counted import COUNTED
 from .page import MigrationPage
 
 HEAD = """\
@@ -49,7 +50,8 @@ of September 2023 that took a `CLIP_VISION_OUTPUT` are named in the report and l
 | Old node | Becomes | Set | Dropped | What differs | In a new graph |
 |---|---|---|---|---|---|
 """
-FOOT = """
+FOOT = (
+    """
 ## What differs
 
 {}
@@ -111,16 +113,12 @@ those as a graph opens, which is done by the same rules as the command's.
 | Repository | Graphs | Valid after the command |
 |---|---|---|
 | cubiq/ComfyUI_IPAdapter_plus 9d076a3 and, of version 1, d87b7ce | 23 | 22 |
-| cubiq/ComfyUI_Workflows 038cb77 | 3 | 3 |
-| banodoco/Steerable-Motion 3c28833 | 21 | 21 |
-| dseditor/ComfyuiWorkflows b2ea26f | 34 | 33 |
-| nerdyrodent/AVeryComfyNerd 3ad2862 | 9 | 4 |
-| purzbeats/purz-comfyui-workflows 27b2976 | 4 | 4 |
-| ltdrdata/ComfyUI-extension-tutorials 5c79ad0 | 2 | 2 |
-| Acly/comfyui-inpaint-nodes b32f293 | 1 | 1 |
-
+"""
+    + COUNTED
+    + """
 This page is written by `python -m tools.migration_page`.
 """
+)
 
 PLAIN = "Encode Image Prompt, Apply IP-Adapter"
 BY_FRAMES = f"{PLAIN}; `order` *frame by frame*"
