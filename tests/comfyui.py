@@ -13,6 +13,8 @@ from tests.naming import ROOT, name_pack
 
 USUAL = ROOT / ".host" / "ComfyUI"
 HOST = Path(os.environ.get("COMFYUI_PATH") or USUAL).resolve()
+# Of processes that run in it beside a test.
+ENVIRONMENT = os.environ | {"COMFYUI_PATH": str(HOST), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
 
 
 ON_A_CPU = ("--cpu", "--use-pytorch-cross-attention")

@@ -10,11 +10,10 @@ import torch
 from PIL import Image
 
 from tests.host.test_train_cli import assert_same_bits, losses
-from tests.host.test_train_validation import fresh_accelerate  # noqa: F401 (a fixture)
 from tests.host.test_training import RECIPE, pictures, run
 from tests.host.train_cli_world import Job, carry_out
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("fresh_accelerate")]
 
 
 @pytest.fixture

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -30,19 +28,16 @@ from ipadapter.commands.train.trackers import refuse_trackers
 from ipadapter.errors import IPAdapterError
 from ipadapter.files.headers import read_header
 from tests.adapters import random_adapter
-from tests.comfyui import HOST
-from tests.host.forks import REFUSED, Forker, forking
+from tests.comfyui import ENVIRONMENT
+from tests.host.forks import REFUSED, Forker
 from tests.host.train_cli_world import Job, carry_out
 from tests.host.train_every_division import DIVISIONS, STEPS
 from tests.naming import ROOT
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("fresh_accelerate")]
 
 FORKED = pytest.mark.skipif(sys.platform != "linux", reason="forks processes that have loaded torch")
 STAND_IN = ROOT / ".models" / "checkpoints" / "v1-5-pruned-emaonly-fp16.safetensors"
-
-
-ENVIRONMENT = os.environ | {"COMFYUI_PATH": str(HOST), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
 
 
 def start(command: tuple[str, ...], timeout: int = 400) -> subprocess.CompletedProcess[str]:
@@ -53,23 +48,6 @@ def succeed(command: tuple[str, ...]) -> str:
     done = start(command)
     assert done.returncode == 0, done.stderr
     return done.stdout
-
-
-@pytest.fixture(autouse=True)
-def fresh_accelerate():
-    """accelerate keeps its state for the whole process."""
-    yield
-    from accelerate.state import AcceleratorState, GradientState
-
-    AcceleratorState._reset_state(True)
-    GradientState._reset_state()
-
-
-@pytest.fixture(scope="module")
-def forker(tmp_path_factory) -> Iterator[Forker]:
-    """For runs that end their process, or that need one to themselves."""
-    with forking(ROOT, tmp_path_factory.mktemp("forks") / "errors.txt", ENVIRONMENT) as made:
-        yield made
 
 
 @pytest.fixture(scope="module")

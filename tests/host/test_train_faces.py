@@ -22,11 +22,11 @@ from ipadapter.commands.train.start import run_config
 from ipadapter.errors import IPAdapterError
 from tests.faces import DrawnFace, draw_faces, save_picture, write_pack
 from tests.host.test_train_cli import assert_same_bits
-from tests.host.test_train_validation import fresh_accelerate, lines, noise  # noqa: F401 (a fixture)
+from tests.host.test_train_validation import lines, noise
 from tests.host.train_cli_world import Job, SmallEncoders, carry_out
 from tests.naming import ROOT
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("fresh_accelerate")]
 
 KEYS = {f"to_{one}_lora.{end}.weight" for one in ("q", "k", "v", "out") for end in ("down", "up")}
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -19,30 +18,13 @@ from ipadapter.commands.train.config import read_config
 from ipadapter.commands.train.references import split_data
 from ipadapter.commands.train.start import list_data, run_config
 from ipadapter.errors import IPAdapterError
-from tests.host.forks import Forker, forking
 from tests.host.test_encoder import encoder
-from tests.host.test_train_cli import ENVIRONMENT, FORKED, assert_same_bits, losses
+from tests.host.test_train_cli import FORKED, assert_same_bits, losses
 from tests.host.train_cli_world import Job, carry_out
 from tests.naming import ROOT
 from tests.plain.test_metrics import ours_model, saved
 
-pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(autouse=True)
-def fresh_accelerate():
-    """accelerate keeps its state for the whole process."""
-    yield
-    from accelerate.state import AcceleratorState, GradientState
-
-    AcceleratorState._reset_state(True)
-    GradientState._reset_state()
-
-
-@pytest.fixture(scope="module")
-def forker(tmp_path_factory) -> Iterator[Forker]:
-    with forking(ROOT, tmp_path_factory.mktemp("forks") / "errors.txt", ENVIRONMENT) as made:
-        yield made
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("fresh_accelerate")]
 
 
 def noise(path: Path, seed: int) -> None:

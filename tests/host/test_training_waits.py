@@ -21,7 +21,6 @@ from pack.ipadapter.training.module import AdapterTraining
 from pack.ipadapter.training.recipe import Recipe
 from PIL import Image
 
-from tests.host.test_train_cli import fresh_accelerate  # noqa: F401 (a fixture)
 from tests.host.train_cli_world import WIDTH, SmallEncoders, base_model
 from tools.bench import adapters, models
 from tools.bench.card import card_of_shapes
@@ -71,7 +70,7 @@ def test_pictures_that_lie_on_the_card_are_not_waited_for():
 
 
 @pytest.mark.parametrize("accumulation", [1, 3], ids=lambda count: f"{count} a step")
-def test_a_step_of_the_command_waits_once(tmp_path, accumulation, fresh_accelerate):  # noqa: F811
+def test_a_step_of_the_command_waits_once(tmp_path, accumulation, fresh_accelerate):
     recipe = Recipe(BASE, 2, steps=2, batch_size=2, grad_accumulation=accumulation)
     accelerator = make_accelerator("no", recipe, tmp_path / "run", cpu=True)
     accelerator.state.device = META
