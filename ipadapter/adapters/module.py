@@ -47,8 +47,12 @@ class IPAdapter(nn.Module):
 
     def tokens(self, *features: Tensor) -> Tensor:
         """Features of N images, and what else the projection takes, to all their tokens: (1, N · T, C)."""
-        out: Tensor = rearrange(self.image_proj(*features), "n t c -> 1 (n t) c")
-        return out
+        return one_after_another(self.image_proj(*features))
+
+
+def one_after_another(tokens: Tensor) -> Tensor:
+    """Tokens of N images (N, T, C) to (1, N · T, C)."""
+    return rearrange(tokens, "n t c -> 1 (n t) c")
 
 
 def load_adapter(checkpoint: Checkpoint, spec: AdapterSpec, operations: Any = nn) -> IPAdapter:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.functional import linear
 
 from ..adapters.features import Read
-from ..adapters.module import IPAdapter
+from ..adapters.module import IPAdapter, one_after_another
 from ..adapters.spec import AdapterSpec
 from ..backbones.backbone import CrossAttentionLayer
 from ..backbones.joint import Joining
@@ -149,9 +149,7 @@ class Making:
 
     def tokens(self, time: Read) -> Tokens:
         """Image tokens, at the noise level that `time` tells those that follow it."""
-        images, none = self.read
-        both = (*images, *time), (*none, *time) if none else ()
-        return project_tokens(self.module, self.spec, self.part, both, self.target.narrow)
+        return project_tokens(self.module, self.spec, self.part, self.read, self.target.narrow, time)
 
     def time(self, sigma: float) -> Read:
         """What tells a noise level."""
@@ -234,20 +232,42 @@ def refuse_overflow(packed: Packed, level: float, name: str) -> None:
 
 
 def project_tokens(
-    module: IPAdapter, spec: AdapterSpec, part: Part, read: tuple[Read, Read], narrow: nn.Linear | None = None
+    module: IPAdapter,
+    spec: AdapterSpec,
+    part: Part,
+    read: tuple[Read, Read],
+    narrow: nn.Linear | None = None,
+    time: Read = (),
 ) -> Tokens:
     """Image tokens: one row of all images' or a row a frame, and one for the unconditional, where that is another.
 
     `read` is what the module takes of the images, and of no image; `spec` is the adapter as it is used.
     """
-    images, none = read
-    shown = narrowed(PROJECT[part.order](module, images), narrow, spec.face.narrowed)  # (P, T, C)
+    sides = project_sides(module, part.order, read, time)
+    shown, *nothing = (narrowed(side, narrow, spec.face.narrowed) for side in sides)  # (P, T, C), (1, T', C)
     weights = token_weights(part, shown)
-    if not none:
+    if not nothing:
         return Tokens(shown, weights, negatives=0)
-    nothing = narrowed(module.tokens(*none), narrow, spec.face.narrowed)  # (1, T', C)
-    sides = Weighed(shown, weights), Weighed(nothing, mean_weights(weights, nothing))
-    return side_by_side(*sides, repeats=part.negative is None or not reads_own(spec))
+    pairs = Weighed(shown, weights), Weighed(nothing[0], mean_weights(weights, nothing[0]))
+    return side_by_side(*pairs, repeats=part.negative is None or not reads_own(spec))
+
+
+def project_sides(module: IPAdapter, order: Order, read: tuple[Read, Read], time: Read) -> list[Tensor]:
+    """Image tokens (P, T, C), and the unconditional's (1, T', C), if there is one: at a noise level, where each is
+    asked for anew, both in one pass if they are read of as much."""
+    images, none = read
+    if not (time and none and shape_of(images) == shape_of(none)):
+        features = [(*side, *time) for side in read if side]
+        orders = (order, Order.TOGETHER)
+        return [project(module, each, side) for each, side in zip(orders, features, strict=False)]
+    both = (torch.cat(pair) for pair in zip(images, none, strict=True))
+    shown, nothing = module.image_proj(*both, *time).split([len(images[0]), len(none[0])])
+    return [ARRANGE[order](shown), one_after_another(nothing)]
+
+
+def shape_of(read: Read) -> list[torch.Size]:
+    """What the projection takes, whatever the number of images."""
+    return [one.shape[1:] for one in read]
 
 
 def reads_own(spec: AdapterSpec) -> bool:
@@ -255,9 +275,14 @@ def reads_own(spec: AdapterSpec) -> bool:
     return spec.family.joining is not None and spec.family.joining.own
 
 
-PROJECT = {
-    Order.TOGETHER: lambda module, features: module.tokens(*features),
-    Order.FRAME_BY_FRAME: lambda module, features: module.image_proj(*features),
+def project(module: IPAdapter, order: Order, features: Read) -> Tensor:
+    """Image tokens (P, T, C): a row of all images', or a row a frame."""
+    return ARRANGE[order](module.image_proj(*features))
+
+
+ARRANGE: dict[Order, Callable[[Tensor], Tensor]] = {
+    Order.TOGETHER: one_after_another,
+    Order.FRAME_BY_FRAME: lambda tokens: tokens,
 }
 
 

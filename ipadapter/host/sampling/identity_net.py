@@ -24,7 +24,7 @@ from torch import Tensor
 from ...adapters.families import INSTANTID, PORTRAIT_UNNORM
 from ...adapters.features import features_for
 from ...adapters.spec import AdapterSpec
-from ...attention.application import PROJECT
+from ...attention.application import project
 from ...backbones.unet import UNET
 from ...errors import IPAdapterError
 from ...images.pixels import refuse_unusable
@@ -145,7 +145,7 @@ def face_tokens(adapter: Adapter, prompt: ImagePrompt, parts: Sequence[Part]) ->
     comfy.model_management.load_models_gpu([adapter.patcher])
     module, (images, none) = adapter.patcher.model, zip(*read, strict=True)
     shown = [
-        PROJECT[part.order](module, on_device(adapter, one)).to(store) for part, one in zip(parts, images, strict=True)
+        project(module, part.order, on_device(adapter, one)).to(store) for part, one in zip(parts, images, strict=True)
     ]
     nothing = [module.tokens(*on_device(adapter, one)).to(store) for one in none]
     frames = max(map(len, shown))
