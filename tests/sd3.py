@@ -101,14 +101,17 @@ def base_weights(kind: Kind) -> dict[str, Tensor]:
 
 
 @cache
-def make_sd3(kind: Kind = LARGE, dtype: torch.dtype = torch.float32) -> comfy.model_patcher.ModelPatcher:
-    """The host's side with the same weights."""
+def make_sd3(
+    kind: Kind = LARGE, dtype: torch.dtype = torch.float32, cast: torch.dtype | None = None
+) -> comfy.model_patcher.ModelPatcher:
+    """The host's side with the same weights, stored as `dtype` and computed in `cast` where that is another."""
     config = comfy.supported_models.SD3(host_config(kind))
-    config.set_inference_dtype(dtype, None)
+    config.set_inference_dtype(dtype, cast)
     offload = comfy.model_management.unet_offload_device()
     with torch.inference_mode(False):
         model = comfy.model_base.SD3(config, device=offload)
-        model.diffusion_model.load_state_dict(host_weights(kind), strict=True)
+        weights = {name: tensor.to(dtype) for name, tensor in host_weights(kind).items()}
+        model.diffusion_model.load_state_dict(weights, strict=True)
         model.eval().requires_grad_(False)
     device = comfy.model_management.get_torch_device()
     return comfy.model_patcher.CoreModelPatcher(model, load_device=device, offload_device=offload)

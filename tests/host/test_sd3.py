@@ -7,12 +7,15 @@ import logging
 import weakref
 from dataclasses import replace
 
+import comfy.controlnet
 import comfy.model_management
 import comfy.ops
 import pytest
 import torch
+from comfy.cldm.mmdit import ControlNet
 from comfy.ldm.modules.diffusionmodules.mmdit import MMDiT
 from comfy.patcher_extension import WrappersMP
+from comfy_extras.nodes_easycache import EasyCacheNode
 from comfy_extras.nodes_torch_compile import TorchCompileModel
 from pack.ipadapter.adapters.fit import match_layers
 from pack.ipadapter.adapters.identify import identify
@@ -24,6 +27,7 @@ from pack.ipadapter.host.sampling.conditioning import carrying
 from pack.ipadapter.host.sampling.patching import apply_image_prompt, rows_of
 from pack.ipadapter.host.sampling.recording import record_image_prompt
 from pack.ipadapter.prompts.prompt import Order
+from pack.ipadapter.prompts.regions import Overlap, place_in_region
 from pack.ipadapter.strength.curve import WeightCurve
 from pack.ipadapter.strength.layers import read_layer_weights
 from pack.ipadapter.strength.strength import Scaling, Strength
@@ -39,13 +43,14 @@ from tests.sd3 import (
     SD3,
     Kind,
     conditioning,
+    host_config,
     make_sd3,
     sample_sd3,
     sd3_adapter,
     sd3_picture,
     sd3_prompt,
 )
-from tests.small import MICRO, make_pair
+from tests.small import MICRO, make_pair, scatter
 from tests.world import host_adapter
 from tools.bench import counting
 
@@ -146,6 +151,48 @@ def test_a_map_tells_where_it_acted():
     shares = record.maps.shares["joint", 0][0]
     assert {*record.maps.levels} == {"joint"} and shares.shape == (1, 5, 3)
     assert shares[..., 0].min() > 0.01 and shares[..., 2].max() <= 1e-4
+
+
+def test_a_base_in_eight_bits_follows_it_too():
+    """Nothing of the base's weights is read, however they are stored."""
+    packed = make_sd3(dtype=torch.float8_e4m3fn, cast=torch.bfloat16)
+    assert packed.model.diffusion_model.joint_blocks[0].x_block.attn.qkv.weight.dtype is torch.float8_e4m3fn
+    picture = sd3_picture(apply(model=packed), ONE)
+    assert bool(torch.isfinite(picture).all()) and apart(picture, sd3_picture(packed, ONE)) > 0.1
+
+
+def test_regions_share_what_they_both_cover():
+    prompt = place_in_region(sd3_prompt(), torch.ones(1, 72, 48), 1.0, Overlap.SHARE)
+    twice = replace(prompt, parts=prompt.parts * 2)
+    assert apart(only_call(apply(prompt=twice)).output, only_call(apply(prompt=prompt)).output) <= 1e-5
+
+
+def test_beside_a_cache_that_skips_calls_it_acts():
+    cached, bare = (EasyCacheNode.execute(model, 0.2, 0.15, 0.95, False).result[0] for model in (apply(), make_sd3()))
+    assert apart(sd3_picture(cached), sd3_picture(bare)) > 0.01
+
+
+def small_controlnet():
+    """A random SD3.5 ControlNet of the host's class, whose one block reads a picture as small as the latent."""
+    config = {**host_config(LARGE), "num_blocks": 1, "control_latent_channels": 3}
+    with torch.inference_mode(False):
+        net = ControlNet(operations=comfy.ops.disable_weight_init, dtype=torch.float32, **config)
+        net.eval().requires_grad_(False)
+        scatter(net, 4, std=0.05)
+    device = comfy.model_management.get_torch_device()
+    return comfy.controlnet.ControlNet(net, compression_ratio=1, load_device=device, manual_cast_dtype=None)
+
+
+def test_beside_a_controlnet_both_act():
+    def controlled():
+        control = small_controlnet()
+        control.set_cond_hint(torch.rand(1, 3, 10, 6, generator=torch.Generator().manual_seed(5)), 1.0, (0.0, 1.0))
+        return (conditioning(11, control=control), conditioning(12, control=control))
+
+    even = replace(ONE, size=(10, 6))
+    with_both = sd3_picture(apply(), even, controlled())
+    assert apart(with_both, sd3_picture(apply(), even)) > 1e-3
+    assert apart(with_both, sd3_picture(make_sd3(), even, controlled())) > 1e-2
 
 
 def test_compiled_by_the_hosts_node_it_is_the_same_and_follows_what_changes():
