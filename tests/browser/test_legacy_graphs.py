@@ -19,7 +19,7 @@ from playwright.sync_api import Page, expect
 
 from tests.browser.graphs import nodes, prompt
 from tests.legacy_graphs import FIRST_FORMS, FIRST_MAKERS, LegacyGraph, form_of
-from tests.plain.test_first_version import laksjdjf
+from tests.plain.test_first_version import laksjdjf, laksjdjf_prompt
 from tools.browser import open_workflow
 
 
@@ -163,7 +163,7 @@ def test_a_graph_of_the_first_version_is_replaced_as_it_opens_and_undo_takes_it_
     told = page.locator(TOAST).last
     expect(told).to_contain_text(expected.title)
     told.get_by_role("button").click()
-    assert page.evaluate(KINDS) == sorted(node["type"] for node in expected.workflow["nodes"])
+    assert page.evaluate(KINDS) == sorted(node["type"] for node in expected.graph["nodes"])
     page.wait_for_function(CAN_UNDO)
     page.evaluate(UNDONE)
     assert page.evaluate(KINDS) == sorted(node["type"] for node in given["nodes"])
@@ -177,6 +177,37 @@ def test_another_packs_node_of_the_same_name_stays_as_it_was(page: Page) -> None
     (saved,) = page.evaluate(SAVED)["nodes"]
     assert {key: saved[key] for key in given["nodes"][0]} == given["nodes"][0]
     assert page.get_by_test_id("error-group-swap-nodes").count() == 0
+
+
+DROPPED = """prompt => window.app.handleFile(new File(
+    [JSON.stringify(prompt)], "old.json", { type: "application/json" }
+))"""
+HAS = "count => window.app.graph.nodes.length === count"
+
+
+@pytest.mark.parametrize("version", GRAPHS)
+def test_a_prompt_is_replaced_as_it_is_dropped(version: str, page: Page) -> None:
+    """The front end makes a graph of it, without nodes that it does not know."""
+    expected, changes, _ = migrate_prompt(GRAPHS[version]().api)
+    open_workflow(page, {"nodes": [], "links": [], "version": 0.4})
+    page.evaluate(DROPPED, GRAPHS[version]().api)
+    page.wait_for_function(HAS, arg=len(expected))
+    expect(page.locator(TOAST).last).to_contain_text(f"{len(changes)} old IP-Adapter node(s) replaced")
+    made = prompt(page)
+    assert {key: node["class_type"] for key, node in made.items()} == {
+        key: node["class_type"] for key, node in expected.items()
+    }
+    for key, node in expected.items():
+        assert {name: made[key]["inputs"].get(name) for name in node["inputs"]} == node["inputs"]
+
+
+def test_another_packs_node_in_a_prompt_is_named_as_missing(page: Page) -> None:
+    open_workflow(page, {"nodes": [], "links": [], "version": 0.4})
+    load = {"1": {"class_type": "EmptyLatentImage", "inputs": {"width": 64, "height": 64, "batch_size": 1}}}
+    page.evaluate(DROPPED, {**load, **laksjdjf_prompt()})
+    page.wait_for_function(HAS, arg=1)
+    assert page.evaluate(KINDS) == ["EmptyLatentImage"]
+    expect(page.locator("body")).to_contain_text("IPAdapter (laksjdjf/IPAdapter-ComfyUI)")
 
 
 @pytest.fixture(scope="module")

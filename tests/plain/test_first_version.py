@@ -156,12 +156,17 @@ def laksjdjf() -> dict:
     return {"nodes": [{**node, "widgets_values": [0.6, "plus.bin", "fp16"]}], "links": [], "version": 0.4}
 
 
+def laksjdjf_prompt() -> dict:
+    """The same as programs send it."""
+    inputs = {"model": ["1", 0], "image": ["2", 0], "clip_vision": ["3", 0], "weight": 1, "model_name": "a.bin"}
+    return {"5": {"class_type": "IPAdapter", "inputs": {**inputs, "dtype": "fp16"}}}
+
+
 def test_another_packs_node_of_the_same_name_is_left_alone():
     given = laksjdjf()
     made, changes, warnings = migrate_workflow(given)
     assert json.dumps(made) == json.dumps(given) and changes == warnings == ()
-    inputs = {"model": ["1", 0], "image": ["2", 0], "clip_vision": ["3", 0], "weight": 1, "model_name": "a.bin"}
-    prompt = {"5": {"class_type": "IPAdapter", "inputs": {**inputs, "dtype": "fp16"}}}
+    prompt = laksjdjf_prompt()
     assert migrate_prompt(prompt) == (prompt, (), ())
 
 

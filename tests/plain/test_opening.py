@@ -7,15 +7,16 @@ import re
 from pathlib import Path
 
 import pytest
+from pack.ipadapter.legacy.migration.api_format import migrate_prompt
 from pack.ipadapter.legacy.migration.forms import Form
 from pack.ipadapter.legacy.migration.legacy_nodes import LEGACY_FORMS
 from pack.ipadapter.legacy.migration.moving import always
-from pack.ipadapter.legacy.migration.opening import STAYS_OLD, open_old
+from pack.ipadapter.legacy.migration.opening import STAYS_OLD, open_old, open_old_prompt
 from pack.ipadapter.legacy.migration.recognise import CANDIDATES
 from pack.ipadapter.legacy.migration.ui_format import migrate_workflow
 
 from tests.legacy_graphs import FIRST_FORMS, first_graph_of, graph_of
-from tests.plain.test_first_version import laksjdjf
+from tests.plain.test_first_version import laksjdjf, laksjdjf_prompt
 
 SCRIPT = Path(__file__).resolve().parents[2] / "web" / "js" / "old_graphs.js"
 FIRST = sorted(kind for kind in FIRST_FORMS if kind not in LEGACY_FORMS or kind == "IPAdapterEncoder")
@@ -41,7 +42,7 @@ def test_a_graph_of_the_first_version_opens_as_the_command_makes_it(kind, is_ins
     kept = copy.deepcopy(given)
     opened = open_old(given, always, is_installed)
     made, changes, _ = migrate_workflow(given)
-    assert (opened.workflow, opened.others, given) == (made, {}, kept)
+    assert (opened.graph, opened.others, given) == (made, {}, kept)
     assert opened.title == f"{len(changes)} old IP-Adapter node(s) replaced"
     assert all(any(change.old in line for line in opened.lines) for change in changes)
 
@@ -57,18 +58,18 @@ def test_all_that_is_lost_or_looks_different_is_said():
 def test_a_graph_of_the_second_version_opens_as_it_is(kind, is_installed):
     given = graph_of(kind).ui
     opened = open_old(given, always, is_installed)
-    assert (opened.workflow, opened.others, opened.lines) == (given, {}, ())
+    assert (opened.graph, opened.others, opened.lines) == (given, {}, ())
 
 
 def test_what_was_taken_back_stays():
     given = first_graph_of("IPAdapterApply").ui
     given["extra"] = {STAYS_OLD: True}
-    assert open_old(given, always, answered).workflow == given
+    assert open_old(given, always, answered).graph == given
 
 
 def test_nothing_is_replaced_where_the_new_nodes_are_not():
     given = first_graph_of("IPAdapterApply").ui
-    assert open_old(given, lambda rules: False, answered).workflow == given
+    assert open_old(given, lambda rules: False, answered).graph == given
 
 
 @pytest.mark.parametrize("is_installed", [answered, unanswered])
@@ -77,12 +78,12 @@ def test_another_packs_node_of_the_same_name_is_called_by_its_maker(is_installed
     opened = open_old(given, always, is_installed)
     (name, own) = next(iter(opened.others.items()))
     assert (name, own) == ("IPAdapter (laksjdjf/IPAdapter-ComfyUI)", "IPAdapter")
-    (node,) = opened.workflow["nodes"]
+    (node,) = opened.graph["nodes"]
     assert node == given["nodes"][0] | {"type": name} and opened.title == ""
 
 
 def test_where_its_own_pack_is_it_is_left_alone():
-    assert open_old(laksjdjf(), always, anybodys).workflow == laksjdjf()
+    assert open_old(laksjdjf(), always, anybodys).graph == laksjdjf()
 
 
 def test_in_a_subgraph_too():
@@ -90,7 +91,7 @@ def test_in_a_subgraph_too():
     given = {"nodes": [], "links": [], "definitions": {"subgraphs": [inner]}, "version": 0.4}
     opened = open_old(given, always, answered)
     assert [*opened.others.values()] == ["IPAdapter"]
-    assert opened.workflow["definitions"]["subgraphs"][0]["nodes"][0]["type"] in opened.others
+    assert opened.graph["definitions"]["subgraphs"][0]["nodes"][0]["type"] in opened.others
 
 
 def test_a_node_with_inputs_that_nobody_knows_is_some_other_packs():
@@ -99,8 +100,29 @@ def test_a_node_with_inputs_that_nobody_knows_is_some_other_packs():
     assert open_old(given, always, answered).others == {"IPAdapterBatch (another pack)": "IPAdapterBatch"}
 
 
+@pytest.mark.parametrize("kind", FIRST)
+def test_a_prompt_of_the_first_version_opens_as_the_command_makes_it(kind):
+    given = first_graph_of(kind).api
+    kept = copy.deepcopy(given)
+    opened = open_old_prompt(given, always, unanswered)
+    made, changes, _ = migrate_prompt(given)
+    assert (opened.graph, opened.others, given) == (made, {}, kept)
+    assert opened.title == f"{len(changes)} old IP-Adapter node(s) replaced"
+    assert "Undo" not in opened.lines[0] and "The file stays as it is" in opened.lines[0]
+
+
+def test_a_prompts_node_of_another_pack_is_called_by_its_maker():
+    given = laksjdjf_prompt()
+    kept = copy.deepcopy(given)
+    opened = open_old_prompt(given, always, answered)
+    name = "IPAdapter (laksjdjf/IPAdapter-ComfyUI)"
+    assert (opened.others, opened.title, given) == ({name: "IPAdapter"}, "", kept)
+    assert opened.graph == {"5": {**given["5"], "class_type": name}}
+    assert open_old_prompt(given, always, anybodys).graph == given
+
+
 def test_the_script_asks_for_every_id_there_is_and_knows_the_mark():
     text = SCRIPT.read_text(encoding="utf-8")
     (pattern,) = re.findall(r"^const OLD = /(.+)/;", text, re.MULTILINE)
-    assert [kind for kind in CANDIDATES if not re.search(pattern, kind)] == ["PrepImageForClipVision"]
+    assert all(re.search(pattern, kind) for kind in CANDIDATES)
     assert f'const STAYS_OLD = "{STAYS_OLD}";' in text

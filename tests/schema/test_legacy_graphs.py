@@ -14,7 +14,7 @@ from pack.ipadapter.legacy.migration.new_nodes import NEW_FORMS
 from pack.ipadapter.legacy.migration.rules import MIGRATION_RULES
 
 from tests.legacy_graphs import ADAPTER_FILE, EMBEDS_FILE, FIRST_FORMS, KINDS, SINK, first_graph_of, graph_of
-from tests.plain.test_first_version import laksjdjf
+from tests.plain.test_first_version import laksjdjf, laksjdjf_prompt
 from tests.schema.texts import inputs_of
 from tools.workflows.schema import WIDGET_TYPES
 
@@ -236,8 +236,22 @@ def test_a_graph_that_is_opened_is_put_right_by_what_the_host_has(loaded):
     from pack.ipadapter.host.legacy.opening import put_right
 
     made = put_right(first_graph_of("IPAdapterApply").ui)
-    kinds = {node["type"] for node in made["workflow"]["nodes"]}
+    kinds = {node["type"] for node in made["graph"]["nodes"]}
     assert {"LegacyIPAdapter", "LoadIPAdapter"} <= kinds and not kinds & set(FIRST_FORMS)
     assert [*put_right(laksjdjf())["others"].values()] == ["IPAdapter"]
+    assert put_right(laksjdjf_prompt())["graph"]["5"]["class_type"] == "IPAdapter (laksjdjf/IPAdapter-ComfyUI)"
+    assert "LegacyIPAdapter" in str(put_right(first_graph_of("IPAdapterApply").api)["graph"])
     damaged = {"nodes": [{"type": "IPAdapterApply", "inputs": 3}], "links": []}
     assert put_right(graph_of("IPAdapter").ui) == put_right(damaged) == put_right([]) == {}
+
+
+def test_a_request_with_another_packs_node_is_refused_under_its_makers_name(loaded):
+    """Where this pack answers to the id, its sentence of inputs that are missing would be of another node."""
+    from pack.ipadapter.host.legacy.replacing import replace_in_request
+
+    sent = {"prompt": laksjdjf_prompt(), "client_id": "me"}
+    told = replace_in_request(sent)
+    assert [node["class_type"] for node in told["prompt"].values()] == ["IPAdapter (laksjdjf/IPAdapter-ComfyUI)"]
+    assert told["client_id"] == "me" and sent["prompt"] == laksjdjf_prompt()
+    unknown = {"prompt": {"1": {"class_type": "IPAdapterBatch", "inputs": {"pictures": ["2", 0]}}}}
+    assert replace_in_request(unknown) is unknown

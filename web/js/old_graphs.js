@@ -1,10 +1,11 @@
 // As a graph opens, nodes of the old pack that nothing answers to are replaced, and nodes of others that are called as the
-// old pack's are left as they are, under a name that says whose they are. The server decides; Undo takes it back.
+// old pack's are left as they are, under a name that says whose they are. The server decides; Undo takes it back, but for
+// a graph in the API's format, of which the front end makes one of its own.
 
 import { api } from "../../../scripts/api.js";
 import { app } from "../../../scripts/app.js";
 
-const OLD = /^(IPAd|IPAAd|InsightFaceLoader$|PrepImageForInsightFace$)/; // how the old pack's ids begin
+const OLD = /^(IPAd|IPAAd|InsightFaceLoader$|PrepImageFor(ClipVision|InsightFace)$)/; // how the old pack's ids begin
 const STAYS_OLD = "old IP-Adapter nodes are kept"; // in the `extra` of a graph of which the replacement was taken back
 const READ = 60000; // milliseconds in which it can be read what was replaced; the console keeps it
 const PATIENCE = 5000; // milliseconds until an opened graph is the one that is worked on
@@ -18,8 +19,8 @@ function everyNode(workflow) {
   return [workflow, ...subgraphsOf(workflow)].flatMap((graph) => graph.nodes ?? []);
 }
 
-async function ask(workflow) {
-  const reply = await api.fetchApi("/image_prompt_adapter/opened", { method: "POST", body: JSON.stringify(workflow) });
+async function ask(graph) {
+  const reply = await api.fetchApi("/image_prompt_adapter/opened", { method: "POST", body: JSON.stringify(graph) });
   return reply.ok ? reply.json() : {}; // a server may be older than its scripts
 }
 
@@ -43,23 +44,39 @@ function offerUndo(old, began = Date.now()) {
   }
 }
 
+function say({ title: summary, lines }) {
+  app.extensionManager.toast.add({ severity: "info", summary, detail: lines.join(" \u2022 "), life: READ });
+  console.info([summary, ...lines].join("\n"));
+}
+
+// The front end has no hook for these: nodes that it does not know are left out.
+function putPromptsRight() {
+  const { loadApiJson } = app;
+  if (!loadApiJson) return; // it may be called otherwise one day
+  app.loadApiJson = async function (prompt, ...more) {
+    const isOld = Object.values(prompt).some(({ class_type: type }) => OLD.test(type));
+    const { graph = prompt, title, lines } = isOld ? await ask(prompt) : {};
+    loadApiJson.call(this, graph, ...more);
+    if (title) say({ title, lines });
+  };
+}
+
 app.registerExtension({
   name: "image-prompt-adapter.old_graphs",
+  setup: putPromptsRight,
   async beforeConfigureGraph(workflow) {
     opened = {};
     if (!everyNode(workflow).some(({ type }) => OLD.test(type))) return;
     before = structuredClone(workflow);
     opened = await ask(workflow);
-    if (opened.workflow) Object.assign(workflow, opened.workflow);
+    if (opened.graph) Object.assign(workflow, opened.graph);
   },
   afterConfigureGraph() {
-    if (!opened.workflow) return;
+    if (!opened.graph) return;
     const root = app.rootGraph ?? app.graph;
     [root, ...(root.subgraphs?.values() ?? [])].forEach(rename);
     if (!opened.title) return;
-    const { title: summary, lines } = opened;
-    app.extensionManager.toast.add({ severity: "info", summary, detail: lines.join(" \u2022 "), life: READ });
-    console.info([summary, ...lines].join("\n"));
+    say(opened);
     offerUndo(before);
   },
 });

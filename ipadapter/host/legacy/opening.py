@@ -6,8 +6,9 @@ import sys
 from dataclasses import asdict
 from typing import Any
 
+from ...legacy.migration.api_format import is_prompt
 from ...legacy.migration.forms import Form
-from ...legacy.migration.opening import open_old
+from ...legacy.migration.opening import OpenedGraph, open_old, open_old_prompt
 from ...legacy.migration.ui_format import is_workflow
 from ..running import running_server
 from .replacing import can_replace, is_installed
@@ -23,19 +24,26 @@ def register_opening() -> None:
 
 
 async def answer_opened(request: Any) -> Any:
-    """What becomes of a workflow; an empty answer for what stays as it is, or is not as ComfyUI writes it."""
+    """What becomes of a graph; an empty answer for what stays as it is, or is not as ComfyUI writes it."""
     from aiohttp import web
 
     return web.json_response(put_right(await request.json()))
 
 
-def put_right(workflow: Any) -> dict[str, Any]:
+def put_right(graph: Any) -> dict[str, Any]:
     """The same in this process."""
     try:
-        made = open_old(workflow, can_replace, has_form) if is_workflow(workflow) else None
+        made = open_graph(graph)
     except (AttributeError, IndexError, KeyError, TypeError, ValueError):
         return {}
     return asdict(made) if made and (made.title or made.others) else {}
+
+
+def open_graph(graph: Any) -> OpenedGraph | None:
+    """A workflow or a prompt put right, and None for anything else."""
+    if is_workflow(graph):
+        return open_old(graph, can_replace, has_form)
+    return open_old_prompt(graph, can_replace, has_form) if is_prompt(graph) else None
 
 
 def has_form(form: Form) -> bool:

@@ -14,8 +14,10 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ...legacy.migration.api_format import is_prompt, migrate_prompt
+from ...legacy.migration.api_format import is_prompt
+from ...legacy.migration.first_nodes import LAKSJDJF_IPADAPTER
 from ...legacy.migration.forms import Form
+from ...legacy.migration.opening import open_old_prompt
 from ...legacy.migration.rules import MIGRATION_RULES, MigrationRule
 from ..api import ComfyAPI, io
 from ..running import running_server
@@ -51,12 +53,19 @@ async def register_replacements() -> None:
 
 
 def replace_in_request(request: dict[str, Any]) -> dict[str, Any]:
-    """A request to run a graph, its old nodes replaced."""
+    """A request to run a graph, its old nodes replaced, and called by their makers those of others that these ids'
+    nodes would be called with."""
     prompt = request.get("prompt")
     if not isinstance(prompt, dict) or not is_prompt(prompt):
         return request
-    migrated, changes, _ = migrate_prompt(prompt, can_replace)
-    return {**request, "prompt": migrated} if changes else request
+    opened = open_old_prompt(prompt, can_replace, is_there)
+    return {**request, "prompt": opened.graph} if opened.title or opened.others else request
+
+
+def is_there(form: Form) -> bool:
+    """Whether the host has a node of this form. It is taken to have one that nobody knows, whose inputs it then names
+    as it refuses them."""
+    return form is not LAKSJDJF_IPADAPTER or is_installed(form, sys.modules["nodes"].NODE_CLASS_MAPPINGS)
 
 
 def can_replace(rules: Sequence[MigrationRule]) -> bool:
