@@ -41,8 +41,9 @@ FIRST_HEAD = """
 ## Version 1
 
 The nodes before April 2024, which nothing answers to. A graph is migrated whole as it is opened in the browser, and \
-so are a file by the command and a prompt that is sent. The browser says which nodes were replaced, what was dropped \
-and what will look different; Undo brings the old ones back, and the file stays as it is until it is saved. Where they \
+so are a file by the command, a prompt that is sent, and one that is opened in the browser. The browser says which \
+nodes were replaced, what was dropped and what will look different; Undo brings the old ones of a graph back, and the \
+file stays as it is until it is saved. Where they \
 hang together with nodes of version 2, those move too. Two encoders have the one name `IPAdapterEncoder`: they are \
 told apart by their inputs, and so is the node `IPAdapter` of laksjdjf/IPAdapter-ComfyUI, which is left alone. Nodes \
 of September 2023 that took a `CLIP_VISION_OUTPUT` are named in the report and left alone, with what feeds them.
@@ -94,7 +95,8 @@ place | Runs; without that folder the pack does not offer its two IP-Adapter nod
 
 The programs and packs were run by hand, with random models, for one or two steps of a small picture. SwarmUI's branch \
 for the old pack's first version is not taken where these ids are there, and its last one, for laksjdjf's node \
-`IPAdapter`, is another pack's. Packs that import the old pack's module by its folder are not served.
+`IPAdapter`, is another pack's: it is refused under its maker's name. \
+Packs that import the old pack's module by its folder are not served.
 
 ## Public graphs
 
@@ -102,17 +104,14 @@ for the old pack's first version is not taken where these ids are there, and its
 they \
 are valid there with this pack and without the old one. Nodes of other packs are taken as given, and files are taken \
 to \
-be there. Of 97 graphs from eight public repositories, 90 are valid after `python -m ipadapter.migrate`, and 61 as \
-they \
-are. Of the seven others, six have a required input of an old node without a link in the file itself, five of them for \
-a pack that links as a graph runs (Use Everywhere), and one asks for a pack of faces that this machine lacked. Of \
-the 36 \
-that are not valid as they are, 33 have nodes of version 1. The second figure is from before the browser replaced \
-those as a graph opens, which is done by the same rules as the command's.
+be there. Of 97 graphs from eight public repositories, 91 are valid as they are, \
+30 of the 33 with nodes of version 1 among them, and as \
+many after `python -m ipadapter.migrate`. The six others have a required input of an old node without a link in the \
+file itself, five of them for a pack that links as a graph runs (Use Everywhere).
 
-| Repository | Graphs | Valid after the command |
+| Repository | Graphs | Valid, either way |
 |---|---|---|
-| cubiq/ComfyUI_IPAdapter_plus 9d076a3 and, of version 1, d87b7ce | 23 | 22 |
+| cubiq/ComfyUI_IPAdapter_plus 9d076a3 and, of version 1, d87b7ce | 23 | 23 |
 """
     + COUNTED
     + """
