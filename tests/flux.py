@@ -149,7 +149,7 @@ def flux_prompt(images: int = 1, seed: int = 3, negatives: int = 0) -> ImageProm
     again = torch.Generator().manual_seed(98)
     part = Part(positive, negative if negatives else None)
     zero = replace(random_features(1, again), character=torch.zeros(1, 8 * SQUARE, CHARACTER))
-    return ImagePrompt((part,), zero, "small test encoder", torch.randn(1, EMBED, generator=again))
+    return ImagePrompt.known((part,), zero, "small test encoder", torch.randn(1, EMBED, generator=again))
 
 
 def conditioning(seed: int, tokens: int = TOKENS, **extra: Any) -> list:

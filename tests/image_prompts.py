@@ -16,7 +16,7 @@ def image_prompt(images: int = 1, seed: int = 3, negatives: int = 0) -> ImagePro
     positive = random_features(images, generator)
     part = Part(positive, random_features(negatives, generator) if negatives else None)
     zero_pixels = random_features(1, torch.Generator().manual_seed(99))
-    return ImagePrompt((part,), zero_pixels, "small test encoder")
+    return ImagePrompt.known((part,), zero_pixels, "small test encoder")
 
 
 def random_features(images: int, generator: torch.Generator) -> ImageFeatures:
@@ -31,4 +31,4 @@ def face_prompt(images: int = 1, seed: int = 3) -> ImagePrompt:
     seen = random_features(images, generator)
     face = torch.randn(images, FACE, generator=generator)
     zero = replace(random_features(1, torch.Generator().manual_seed(99)), face=torch.zeros(1, FACE))
-    return ImagePrompt((Part(replace(seen, face=face)),), zero, "test faces and small test encoder")
+    return ImagePrompt.known((Part(replace(seen, face=face)),), zero, "test faces and small test encoder")

@@ -142,7 +142,7 @@ def sd3_prompt(images: int = 1, seed: int = 3, negatives: int = 0) -> ImagePromp
     """Random hidden states as a small image encoder might make them."""
     generator = torch.Generator().manual_seed(seed)
     positive, negative, nothing = (encoded(count, generator) for count in (images, negatives, 1))
-    return ImagePrompt((Part(positive, negative if negatives else None),), nothing, "small test encoder")
+    return ImagePrompt.known((Part(positive, negative if negatives else None),), nothing, "small test encoder")
 
 
 def conditioning(seed: int, tokens: int = TOKENS, **extra: Any) -> list:

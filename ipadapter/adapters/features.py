@@ -82,21 +82,21 @@ PREPARE: dict[Feature, Callable[[AdapterSpec, Tensor], Tensor]] = {
 
 def unconditional(spec: AdapterSpec, prompt: ImagePrompt, part: Part) -> ImageFeatures:
     """The user's negative image, else what the reference puts in place of an image."""
-    return NOTHING[spec.family.nothing](spec, prompt) if part.negative is None else part.negative
+    return NOTHING[spec.family.nothing](spec, prompt, part) if part.negative is None else part.negative
 
 
-def of_zero_embedding(spec: AdapterSpec, prompt: ImagePrompt) -> ImageFeatures:
-    """Zeros in place of whatever the encoder makes."""
-    return merge_features([prompt.zero_pixels], lambda tensors: torch.zeros_like(tensors[0]))
+def of_zero_embedding(spec: AdapterSpec, prompt: ImagePrompt, part: Part) -> ImageFeatures:
+    """Zeros in place of whatever the encoder makes: nothing is asked of it."""
+    return merge_features([part.positive[:1]], lambda tensors: torch.zeros_like(tensors[0]))
 
 
-def of_zero_pixels(spec: AdapterSpec, prompt: ImagePrompt) -> ImageFeatures:
+def of_zero_pixels(spec: AdapterSpec, prompt: ImagePrompt, part: Part) -> ImageFeatures:
     """What the encoder makes of zeros in place of normalised pixels."""
     refuse_unknown(spec, prompt)
     return prompt.zero_pixels
 
 
-def of_black_picture(spec: AdapterSpec, prompt: ImagePrompt) -> ImageFeatures:
+def of_black_picture(spec: AdapterSpec, prompt: ImagePrompt, part: Part) -> ImageFeatures:
     """What the encoder makes of a black picture."""
     refuse_unknown(spec, prompt)
     if prompt.black is None:
@@ -104,7 +104,7 @@ def of_black_picture(spec: AdapterSpec, prompt: ImagePrompt) -> ImageFeatures:
             f"'{spec.name}' reads what the image encoder makes of a black picture where there is no image, which the "
             "image prompt does not hold: encode its images anew."
         )
-    return replace(of_zero_embedding(spec, prompt), image_embeds=prompt.black)
+    return replace(of_zero_embedding(spec, prompt, part), image_embeds=prompt.black)
 
 
 def refuse_unknown(spec: AdapterSpec, prompt: ImagePrompt) -> None:
@@ -116,7 +116,7 @@ def refuse_unknown(spec: AdapterSpec, prompt: ImagePrompt) -> None:
         )
 
 
-NOTHING: dict[Unconditional, Callable[[AdapterSpec, ImagePrompt], ImageFeatures]] = {
+NOTHING: dict[Unconditional, Callable[[AdapterSpec, ImagePrompt, Part], ImageFeatures]] = {
     Unconditional.ZERO_EMBEDDING: of_zero_embedding,
     Unconditional.ZERO_PIXELS: of_zero_pixels,
     Unconditional.BLACK_PICTURE: of_black_picture,

@@ -155,7 +155,7 @@ def understand(file: PromptFile) -> ImagePrompt:
     zero_pixels = required(features(file, "zero_pixels"), file, "zero_pixels")
     parts = tuple(read_part(file, index, fields) for index, fields in enumerate(read_fields(file, listed)))
     black = features(file, "black")
-    prompt = ImagePrompt(parts, zero_pixels, encoder, None if black is None else black.image_embeds)
+    prompt = ImagePrompt.known(parts, zero_pixels, encoder, None if black is None else black.image_embeds)
     refuse_inconsistent(file, prompt)
     return prompt
 
@@ -332,7 +332,7 @@ def read_features(path: Path, name: str) -> Tensor:
 def prompt_of_unknown(found: Tensor) -> ImagePrompt:
     """Another pack's features without their encoder: base adapters read them, others with a negative prompt only."""
     made = features_of(found)
-    return ImagePrompt((Part(made),), ImageFeatures(torch.zeros_like(made.image_embeds[:1])), UNKNOWN)
+    return ImagePrompt.known((Part(made),), ImageFeatures(torch.zeros_like(made.image_embeds[:1])), UNKNOWN)
 
 
 def features_of(found: Tensor) -> ImageFeatures:
@@ -348,7 +348,7 @@ def prompt_of_features(found: Tensor, zero_pixels: ImageFeatures, encoder: str, 
     """
     made = features_of(found)
     refuse_other_encoder(made, zero_pixels, encoder, f"'{name}'")
-    return ImagePrompt((Part(made),), zero_pixels, encoder)
+    return ImagePrompt.known((Part(made),), zero_pixels, encoder)
 
 
 def refuse_other_encoder(made: ImageFeatures, zero_pixels: ImageFeatures, encoder: str, name: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -128,21 +129,55 @@ class Part:
         require_all(self.weights or (), "the weight of an image", WEIGHT)
 
 
-@dataclass(frozen=True)
-class ImagePrompt:
-    """Parts that act beside each other, each with an attention of its own, and the encoder that made them.
+@dataclass(frozen=True, eq=False)
+class NoImage:
+    """What an image encoder makes where there is no image: passes of their own, made when they are first read.
 
-    `zero_pixels` are the features of a tensor of zeros in place of normalised pixels, which the unconditional of
-    the Plus families is made of (reference `ip_adapter.py`, `get_image_embeds`); its face embedding and the states of
-    several layers are zero. Of an UNKNOWN encoder only the embedding's width is known. `black` is the embedding of a
+    `zero_pixels` are the features of a tensor of zeros in place of normalised pixels (N = 1), which the unconditional
+    of the Plus families is made of (reference `ip_adapter.py`, `get_image_embeds`); its face embedding and the states
+    of several layers are zero. Of an UNKNOWN encoder only the embedding's width is known. `black` is the embedding of a
     black picture (1, E), which XLabs' adapters read in place of an image; prompts that an older version has kept have
     none.
     """
 
+    make_zero_pixels: Callable[[], ImageFeatures]
+    make_black: Callable[[], Tensor | None]
+
+    @cached_property
+    def zero_pixels(self) -> ImageFeatures:
+        """The features of zeros in place of normalised pixels."""
+        return self.make_zero_pixels()
+
+    @cached_property
+    def black(self) -> Tensor | None:
+        """The embedding of a black picture."""
+        return self.make_black()
+
+
+@dataclass(frozen=True)
+class ImagePrompt:
+    """Parts that act beside each other, each with an attention of its own, and the encoder that made them."""
+
     parts: tuple[Part, ...]
-    zero_pixels: ImageFeatures  # N = 1
+    no_image: NoImage
     encoder: str
-    black: Tensor | None = None
+
+    @classmethod
+    def known(
+        cls, parts: tuple[Part, ...], zero_pixels: ImageFeatures, encoder: str, black: Tensor | None = None
+    ) -> ImagePrompt:
+        """A prompt of which everything is there."""
+        return cls(parts, NoImage(lambda: zero_pixels, lambda: black), encoder)
+
+    @property
+    def zero_pixels(self) -> ImageFeatures:
+        """What the encoder makes of zeros in place of normalised pixels. N = 1."""
+        return self.no_image.zero_pixels
+
+    @property
+    def black(self) -> Tensor | None:
+        """What the encoder makes of a black picture, (1, E)."""
+        return self.no_image.black
 
     @property
     def nothing(self) -> ImageFeatures:
@@ -170,8 +205,9 @@ def refuse_two_encoders(*prompts: ImagePrompt) -> None:
 
 def same_encoder(one: ImagePrompt, other: ImagePrompt) -> bool:
     """Whether two prompts' features can stand in one prompt: the same encoder, told by what it makes of nothing."""
-    mine, theirs = one.zero_pixels, other.zero_pixels
-    return one.encoder == other.encoder and alike(mine.image_embeds, theirs.image_embeds)
+    if one.encoder != other.encoder:
+        return False
+    return one.no_image is other.no_image or alike(one.zero_pixels.image_embeds, other.zero_pixels.image_embeds)
 
 
 def alike(one: Tensor, other: Tensor, tolerance: float = 1e-2) -> bool:

@@ -193,7 +193,7 @@ def apply_full_size(kind: AdapterKind) -> FullSize:
     model = build_model(kind.base, FULL_WIDTH, META, torch.float16)
     file, random = zero_file(kind, layers_of(model)), adapters.random_features()
     zero = ImageFeatures(torch.zeros_like(random.embeds), random.zero_penultimate)
-    prompt = ImagePrompt((Part(ImageFeatures(random.embeds, random.penultimate)),), zero, "random features")
+    prompt = ImagePrompt.known((Part(ImageFeatures(random.embeds, random.penultimate)),), zero, "random features")
     with counting.OpCounter() as counter:
         patched = apply_image_prompt(model, world.host_adapter(file), prompt, ALWAYS)
     return FullSize(model, patched, counter.ops)

@@ -200,7 +200,7 @@ def test_a_model_without_cross_attention_is_refused():
 @pytest.mark.parametrize("family", ["base", "plus"])
 def test_a_prompt_of_another_encoder_is_refused(family):
     wrong = ImageFeatures(torch.zeros(1, 1280), torch.zeros(1, 257, 1664))
-    prompt = ImagePrompt((Part(wrong),), wrong, "some encoder")
+    prompt = ImagePrompt.known((Part(wrong),), wrong, "some encoder")
     adapter = host_adapter(adapter_file(SD15, family), "mine.safetensors")
     text = message(lambda: apply_image_prompt(make_pair(SD15).host, adapter, prompt, Strength()))
     assert "mine.safetensors" in text and "some encoder" in text and ("96" in text or "80" in text)
@@ -209,7 +209,7 @@ def test_a_prompt_of_another_encoder_is_refused(family):
 def test_an_encoder_without_patch_tokens_is_refused_for_plus():
     features = ImageFeatures(torch.zeros(1, 96), None)
     adapter = host_adapter(adapter_file(SD15, "plus"))
-    prompt = ImagePrompt((Part(features),), features, "a ResNet")
+    prompt = ImagePrompt.known((Part(features),), features, "a ResNet")
     assert "a ResNet" in message(lambda: apply_image_prompt(make_pair(SD15).host, adapter, prompt, Strength()))
 
 

@@ -9,7 +9,7 @@ import folder_paths
 import pytest
 import torch
 from pack.ipadapter.errors import IPAdapterError
-from pack.ipadapter.host.encoders.encoder import encode_image_prompt
+from pack.ipadapter.host.encoders.encoder import encode_black_picture, encode_image_prompt, encode_zero_pixels
 from pack.ipadapter.host.legacy.actions import pair_prompts
 from pack.ipadapter.host.prompts.files import load_prompt, prompt_names, with_encoder
 from pack.ipadapter.host.sampling.patching import apply_image_prompt
@@ -121,6 +121,14 @@ def test_a_file_that_is_there_is_valid_and_another_when_it_changes(folders):
     os.utime(folders / "output" / "image_prompts" / "prompt_00001_.safetensors", ns=(1, 1))
     assert LoadImagePrompt.fingerprint_inputs(SAVED) not in (first, "")
     assert LoadImagePrompt.fingerprint_inputs("gone.safetensors") == ""
+
+
+def test_a_file_holds_what_the_encoder_makes_of_no_image_though_nothing_has_read_it(folders):
+    SaveImagePrompt.execute(encode_image_prompt(encoder(), torch.rand(1, 56, 56, 3), Fit.CROP), PREFIX)
+    kept, asked = load_prompt(SAVED), encoder()
+    assert torch.equal(kept.zero_pixels.penultimate, encode_zero_pixels(asked).penultimate)
+    assert torch.equal(kept.zero_pixels.image_embeds, encode_zero_pixels(asked).image_embeds)
+    assert torch.equal(kept.black, encode_black_picture(asked))
 
 
 def test_another_packs_file_with_its_encoder_does_as_an_encoded_picture_does(folders):

@@ -32,7 +32,7 @@ def part(images: int = 1, seed: int = 0, negatives: int = 0, **more) -> Part:
 
 
 def prompt(*parts: Part) -> ImagePrompt:
-    return ImagePrompt(parts, ZERO, "small encoder")
+    return ImagePrompt.known(parts, ZERO, "small encoder")
 
 
 def single(images: int = 1, seed: int = 0, negatives: int = 0, **more) -> ImagePrompt:
@@ -198,7 +198,7 @@ def test_frames_have_one_negative_image():
 
 def test_an_encoder_without_penultimate_states_is_combined_too():
     zero = ImageFeatures(ZERO.image_embeds, None)
-    bare = [ImagePrompt((Part(ImageFeatures(torch.rand(1, EMBED), None)),), zero, "bare") for _ in range(2)]
+    bare = [ImagePrompt.known((Part(ImageFeatures(torch.rand(1, EMBED), None)),), zero, "bare") for _ in range(2)]
     for how in Combination:
         assert combined(how, bare).positive.penultimate is None
 
@@ -227,7 +227,7 @@ def test_regions_cannot_be_mixed(how):
 def test_two_encoders_are_refused(how):
     other = replace(single(), encoder="another encoder")
     assert "small encoder and another encoder" in refused(how, [single(), other])
-    same_name = replace(single(), zero_pixels=features(1, 9))
+    same_name = ImagePrompt.known(single().parts, features(1, 9), single().encoder)
     assert "two image encoders" in refused(how, [single(), same_name])
 
 

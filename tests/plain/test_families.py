@@ -184,7 +184,7 @@ def test_a_new_family_is_one_row():
     assert (spec.family, spec.projection.tokens, spec.base) == (DOUBLED, 8, "a UNet with 64-wide text context")
     adapter = load_adapter(doubled_file(), spec)
     features = ImageFeatures(torch.randn(1, 32), None)
-    prompt = ImagePrompt((Part(features),), features, "an encoder")
+    prompt = ImagePrompt.known((Part(features),), features, "an encoder")
     shown, nothing = (adapter.tokens(*read) for read in features_for(spec, prompt, prompt.parts[0]))
     assert torch.equal(shown, adapter.image_proj(features.image_embeds))
     tokens = side_by_side(*(Weighed(one, torch.ones(1, 8, 1)) for one in (shown, nothing)))

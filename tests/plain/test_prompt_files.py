@@ -26,7 +26,16 @@ from pack.ipadapter.prompts.files import (
     read_prompt,
     write_prompt,
 )
-from pack.ipadapter.prompts.prompt import ImageFeatures, ImagePrompt, Order, Overlap, Part, Region, same_encoder
+from pack.ipadapter.prompts.prompt import (
+    ImageFeatures,
+    ImagePrompt,
+    NoImage,
+    Order,
+    Overlap,
+    Part,
+    Region,
+    same_encoder,
+)
 from pack.ipadapter.prompts.regions import place_in_region
 from pack.ipadapter.version import VERSION
 from safetensors.torch import save_file
@@ -63,18 +72,18 @@ def full_prompt() -> ImagePrompt:
         Part(made(1, 2), None, None, Order.TOGETHER, 1.0, Region(mask[:1])),
         Part(made(3, 3)),
     )
-    return ImagePrompt(parts, made(1, 9), "a small encoder (56 px, 24-wide embedding)", made(1, 8).image_embeds)
+    return ImagePrompt.known(parts, made(1, 9), "a small encoder (56 px, 24-wide embedding)", made(1, 8).image_embeds)
 
 
 PROMPTS = {
     "everything": full_prompt(),
-    "one image": ImagePrompt((Part(made(1)),), made(1, 9), "one"),
-    "half precision": ImagePrompt((Part(made(2, 1, torch.float16)),), made(1, 9, torch.bfloat16), "half"),
-    "no hidden states": ImagePrompt((Part(made(2, 1, hidden=False)),), made(1, 9, hidden=False), "ResNet"),
-    "sequence embeddings": ImagePrompt(
+    "one image": ImagePrompt.known((Part(made(1)),), made(1, 9), "one"),
+    "half precision": ImagePrompt.known((Part(made(2, 1, torch.float16)),), made(1, 9, torch.bfloat16), "half"),
+    "no hidden states": ImagePrompt.known((Part(made(2, 1, hidden=False)),), made(1, 9, hidden=False), "ResNet"),
+    "sequence embeddings": ImagePrompt.known(
         (Part(ImageFeatures(torch.randn(1, 7, 24), None)),), ImageFeatures(torch.randn(1, 7, 24), None), "SigLIP"
     ),
-    "tiles": ImagePrompt((Part(ImageFeatures(torch.randn(1, 24), torch.randn(1, 40, 16))),), made(1, 9), "tiled"),
+    "tiles": ImagePrompt.known((Part(ImageFeatures(torch.randn(1, 24), torch.randn(1, 40, 16))),), made(1, 9), "tiled"),
     "only hidden states": prompt_of_features(torch.randn(2, PATCHES, HIDDEN), made(1, 9), "foreign", "a.ipadpt"),
 }
 
@@ -93,6 +102,8 @@ def plain(prompt: ImagePrompt) -> Any:
     def bits(value: Any) -> Any:
         if isinstance(value, Tensor):
             return str(value.dtype), tuple(value.shape), value.contiguous().flatten().view(torch.uint8).tolist()
+        if isinstance(value, NoImage):
+            return [bits(value.zero_pixels), bits(value.black)]
         if dataclasses.is_dataclass(value):
             return [bits(getattr(value, field.name)) for field in dataclasses.fields(value)]
         return [bits(one) for one in value] if isinstance(value, tuple) else value
@@ -147,7 +158,7 @@ def prompts(draw) -> ImagePrompt:
     negative = draw(st.one_of(st.none(), features(1, dtype)))
     each = draw(st.one_of(st.none(), st.lists(weights, min_size=images, max_size=images).map(tuple)))
     part = Part(positive, negative, each, draw(st.sampled_from(list(Order))), draw(weights))
-    prompt = ImagePrompt((part,), zero, draw(st.text(st.characters(exclude_categories=["Cs"]), max_size=8)))
+    prompt = ImagePrompt.known((part,), zero, draw(st.text(st.characters(exclude_categories=["Cs"]), max_size=8)))
     for mask in draw(st.lists(masks(), max_size=2)):
         prompt = place_in_region(prompt, mask, draw(weights), draw(st.sampled_from(list(Overlap))))
     if draw(st.booleans()):
@@ -188,19 +199,21 @@ def test_what_could_not_be_loaded_is_not_saved(tmp_path):
 
 def test_every_field_of_a_part_is_kept():
     """A new field has to be written too."""
-    fields = {kind.__name__: {field.name for field in dataclasses.fields(kind)} for kind in (Part, Region, ImagePrompt)}
+    kinds = (Part, Region, NoImage, ImagePrompt)
+    fields = {kind.__name__: {field.name for field in dataclasses.fields(kind)} for kind in kinds}
     assert fields == {
         "Part": {"positive", "negative", "weights", "order", "weight", "region"},
         "Region": {"mask", "overlap"},
-        "ImagePrompt": {"parts", "zero_pixels", "encoder", "black"},
+        "NoImage": {"make_zero_pixels", "make_black"},
+        "ImagePrompt": {"parts", "no_image", "encoder"},
     }
 
 
 def test_views_and_shared_tensors_are_saved_in_full(tmp_path):
     all_of_it = made(4)
-    shared = ImagePrompt((Part(all_of_it[:2]), Part(all_of_it[1:3], all_of_it[:1])), all_of_it[3:], "shared")
+    shared = ImagePrompt.known((Part(all_of_it[:2]), Part(all_of_it[1:3], all_of_it[:1])), all_of_it[3:], "shared")
     turned = ImageFeatures(all_of_it.image_embeds.T.contiguous().T, None)
-    for prompt in (shared, ImagePrompt((Part(turned),), made(1, hidden=False), "turned")):
+    for prompt in (shared, ImagePrompt.known((Part(turned),), made(1, hidden=False), "turned")):
         assert plain(read_prompt(saved(tmp_path, prompt), "x")) == plain(prompt)
 
 

@@ -15,7 +15,7 @@ FEATURES = ImageFeatures(torch.zeros(1, 4), None)
 
 
 def prompt(encoder: str = "an encoder") -> ImagePrompt:
-    return ImagePrompt((Part(FEATURES),), FEATURES, encoder)
+    return ImagePrompt.known((Part(FEATURES),), FEATURES, encoder)
 
 
 def region(mask, overlap=Overlap.SHARE, weight=1.0):

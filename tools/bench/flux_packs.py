@@ -135,7 +135,7 @@ class FluxThisPack:
     def apply(self, model: Model, loaded: Any, adapter: FluxAdapter, use: Use = PLAIN) -> Model:
         picture, black = adapter.features(), random(1, adapter.embed, seed=SEED + 1)
         nothing = replace(picture, image_embeds=torch.zeros(1, adapter.embed))
-        prompt = ImagePrompt((Part(picture),), nothing, "random features", black)
+        prompt = ImagePrompt.known((Part(picture),), nothing, "random features", black)
         return ApplyIPAdapter.execute(model, loaded, prompt, 1.0, 0.0, use.end_at, mask=use.mask).result[0]
 
     def held(self, model: Model, loaded: Any) -> Iterator[Tensor]:

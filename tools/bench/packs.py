@@ -57,7 +57,7 @@ class ThisPack:
         return LoadIPAdapter.execute(file_name).result[0]
 
     def apply(self, model: Model, adapter: Any, features: Features, use: Use) -> Model:
-        prompt = ImagePrompt(
+        prompt = ImagePrompt.known(
             (Part(ImageFeatures(features.embeds, features.penultimate)),),
             ImageFeatures(torch.zeros_like(features.embeds), features.zero_penultimate),
             "random features",

@@ -60,7 +60,7 @@ class SD35ThisPack:
     def apply(self, model: Model, loaded: Any, use: Use) -> Model:
         hidden = partial(random, 1, PATCHES, SIGLIP_HIDDEN)
         picture, nothing = (ImageFeatures(random(1, SIGLIP_HIDDEN), hidden(seed=seed)) for seed in (SEED, SEED + 1))
-        prompt = ImagePrompt((Part(picture),), nothing, "random features")
+        prompt = ImagePrompt.known((Part(picture),), nothing, "random features")
         return ApplyIPAdapter.execute(model, loaded, prompt, 1.0, 0.0, use.end_at, mask=use.mask).result[0]
 
 

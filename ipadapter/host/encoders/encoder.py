@@ -17,7 +17,7 @@ from ...encoders.two_towers import FITS
 from ...errors import IPAdapterError
 from ...images.pixels import Fit, PixelFormat, black_picture, prepare_pixels, zero_pixels
 from ...prompts.combining import join_features
-from ...prompts.prompt import ImageFeatures, ImagePrompt, merge_features
+from ...prompts.prompt import ImageFeatures, ImagePrompt, NoImage, merge_features
 from ...prompts.reading import Reading, make_parts, views_of
 from .tower import Pixels, SeveralLayers
 
@@ -52,14 +52,31 @@ def encode_references(
     detail = [view.subtiles(form, reading.detail) for view in views] if reading.has_detail else []
     if negative_image is not None:
         seen.append(partial(prepare_pixels, negative_image, None, reading.negative_fit))
-    nothing, black = encode_zero_pixels(clip_vision), encode_black_picture(clip_vision)
     features = encode_all(clip_vision, [*(pixels(form) for pixels in seen), *detail])
     whole, close = add_layers(clip_vision, features[: len(seen)], seen), features[len(seen) :]
-    nothing = nothing_beside(nothing, whole[0])
-    encoder = describe_encoder(clip_vision, nothing)
-    refuse_features_not_finite([*whole, *close, nothing, ImageFeatures(black)], encoder)
+    encoder, nothing = describe_encoder(clip_vision, whole[0]), no_image_of(clip_vision, whole[0])
+    refuse_features_not_finite([*whole, *close], encoder)
     negative = whole.pop() if negative_image is not None else None
-    return ImagePrompt(make_parts(views, whole, close, reading, len(image), negative), nothing, encoder, black)
+    return ImagePrompt(make_parts(views, whole, close, reading, len(image), negative), nothing, encoder)
+
+
+def no_image_of(clip_vision: comfy.clip_vision.ClipVisionModel, made: ImageFeatures) -> NoImage:
+    """What an encoder that has made these features makes of no image; IPAdapterError where that is not finite."""
+    states = None if made.character is None else made.character.shape[1:]
+
+    def zero_pixels() -> ImageFeatures:
+        return nothing_beside(finite(clip_vision, encode_zero_pixels(clip_vision)), states)
+
+    def black() -> Tensor:
+        return finite(clip_vision, ImageFeatures(encode_black_picture(clip_vision))).image_embeds
+
+    return NoImage(zero_pixels, black)
+
+
+def finite(clip_vision: comfy.clip_vision.ClipVisionModel, made: ImageFeatures) -> ImageFeatures:
+    """What an encoder has made of no image. Raises IPAdapterError where that is no numbers."""
+    refuse_features_not_finite([made], describe_encoder(clip_vision, made))
+    return made
 
 
 def add_layers(
@@ -71,12 +88,11 @@ def add_layers(
     return [replace(made, character=clip_vision.states(pixels)) for made, pixels in zip(features, seen, strict=True)]
 
 
-def nothing_beside(nothing: ImageFeatures, made: ImageFeatures) -> ImageFeatures:
-    """Features of no image, with zeros for several layers where those of images have them."""
-    if made.character is None:
+def nothing_beside(nothing: ImageFeatures, states: torch.Size | None) -> ImageFeatures:
+    """Features of no image, with zeros for several layers where an image's have such states (8 S, D)."""
+    if states is None:
         return nothing
-    zero = made.character.new_zeros(1, 1, 1)
-    return replace(nothing, character=zero.expand(1, *made.character.shape[1:]))
+    return replace(nothing, character=nothing.image_embeds.new_zeros(1, 1, 1).expand(1, *states))
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from ...faces.reading import (
     require_analysis,
 )
 from ...images.pixels import refuse_unusable
-from ...prompts.prompt import FACE_WIDTH, ImageFeatures, ImagePrompt, Order, Part
+from ...prompts.prompt import FACE_WIDTH, ImageFeatures, ImagePrompt, NoImage, Order, Part
 from ...prompts.reading import Reading
 from ...prompts.weights import Weights, share_weights, unless_plain
 from ..encoders.encoder import encode_references, pixel_format
@@ -77,8 +77,13 @@ def encode_faces(
     away = None if part.negative is None else replace(part.negative, face=nobody.expand(len(part.negative), -1))
     faced = Part(replace(part.positive, face=embeddings), away, unless_plain(shares), reading.order)
     encoder = " and ".join(name for name in (pack_name(found), seen.encoder) if name)
-    prompt = ImagePrompt((faced,), replace(seen.zero_pixels, face=nobody), encoder, seen.black)
+    prompt = ImagePrompt((faced,), beside_nobody(seen.no_image, nobody), encoder)
     return FacePrompt(prompt, crops.to(store))
+
+
+def beside_nobody(seen: NoImage, nobody: Tensor) -> NoImage:
+    """What an image encoder makes of no image, with the embedding of no face (1, 512) beside it."""
+    return NoImage(lambda: replace(seen.zero_pixels, face=nobody), lambda: seen.black)
 
 
 def read_faces(analysis: FaceAnalysis, image: Tensor, rank: int, cut: FaceCut) -> Iterator[ReadFace]:
@@ -95,7 +100,7 @@ def unseen(images: int) -> ImagePrompt:
     """Without an image encoder there are no features but the faces': embeddings 0 wide."""
     store = comfy.model_management.intermediate_device()
     blank, one = (ImageFeatures(torch.zeros(count, 0, device=store)) for count in (images, 1))
-    return ImagePrompt((Part(blank),), one, "")
+    return ImagePrompt.known((Part(blank),), one, "")
 
 
 def pack_name(analysis: FaceAnalysis) -> str:

@@ -27,8 +27,8 @@ from ...prompts.files import (
 from ...prompts.prompt import UNKNOWN, ImageFeatures, ImagePrompt
 from ..encoders.encoder import (
     describe_encoder,
-    encode_black_picture,
     encode_zero_pixels,
+    no_image_of,
     refuse_features_not_finite,
 )
 from ..files import fingerprint_of, next_path
@@ -114,7 +114,7 @@ def load_prompt(name: str, clip_vision: comfy.clip_vision.ClipVisionModel | None
     if clip_vision is None:
         return prompt_of_unknown(found)
     prompt = prompt_of_features(found, *features_of_nothing(clip_vision), name)
-    return replace(prompt, black=encode_black_picture(clip_vision))
+    return replace(prompt, no_image=no_image_of(clip_vision, prompt.zero_pixels))
 
 
 def with_encoder(prompt: ImagePrompt, clip_vision: comfy.clip_vision.ClipVisionModel | None) -> ImagePrompt:
@@ -124,7 +124,7 @@ def with_encoder(prompt: ImagePrompt, clip_vision: comfy.clip_vision.ClipVisionM
     nothing, encoder = features_of_nothing(clip_vision)
     for part in prompt.parts:
         refuse_other_encoder(part.positive, nothing, encoder, "the image prompt")
-    return replace(prompt, zero_pixels=nothing, encoder=encoder, black=encode_black_picture(clip_vision))
+    return replace(prompt, no_image=no_image_of(clip_vision, nothing), encoder=encoder)
 
 
 def features_of_nothing(clip_vision: comfy.clip_vision.ClipVisionModel) -> tuple[ImageFeatures, str]:

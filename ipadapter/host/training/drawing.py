@@ -72,7 +72,7 @@ def draw_latents(frozen: FrozenUNet, adapter: Adapter, told: Guides, latent: Ten
 def encoded_prompt(read: Feature, features: Tensor, nothing: Tensor) -> ImagePrompt:
     """What the projection reads of one picture and of none, (1, E) or (1, S, D), as an image prompt."""
     positive, negative = (AS_FEATURES[read](each) for each in (features, nothing))
-    return ImagePrompt((Part(positive),), negative, "the run's own encoder", negative.image_embeds)
+    return ImagePrompt.known((Part(positive),), negative, "the run's own encoder", negative.image_embeds)
 
 
 AS_FEATURES: dict[Feature, Callable[[Tensor], ImageFeatures]] = {
