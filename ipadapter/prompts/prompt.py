@@ -143,6 +143,11 @@ class NoImage:
     make_zero_pixels: Callable[[], ImageFeatures]
     make_black: Callable[[], Tensor | None]
 
+    @classmethod
+    def known(cls, zero_pixels: ImageFeatures, black: Tensor | None = None) -> NoImage:
+        """What is there already."""
+        return cls(lambda: zero_pixels, lambda: black)
+
     @cached_property
     def zero_pixels(self) -> ImageFeatures:
         """The features of zeros in place of normalised pixels."""
@@ -167,7 +172,7 @@ class ImagePrompt:
         cls, parts: tuple[Part, ...], zero_pixels: ImageFeatures, encoder: str, black: Tensor | None = None
     ) -> ImagePrompt:
         """A prompt of which everything is there."""
-        return cls(parts, NoImage(lambda: zero_pixels, lambda: black), encoder)
+        return cls(parts, NoImage.known(zero_pixels, black), encoder)
 
     @property
     def zero_pixels(self) -> ImageFeatures:

@@ -18,6 +18,7 @@ import torch
 from pack.ipadapter.adapters.features import features_for
 from pack.ipadapter.adapters.identify import identify
 from pack.ipadapter.errors import IPAdapterError
+from pack.ipadapter.host.encoders import encoder as making
 from pack.ipadapter.host.encoders.encoder import (
     encode_black_picture,
     encode_image_prompt,
@@ -316,6 +317,22 @@ def test_of_no_image_only_what_the_adapter_reads_is_encoded(family):
     for _ in range(2):
         read(spec, prompt)
     assert seen == [2, *[1] * passes]
+
+
+def test_on_a_card_it_is_encoded_at_once_and_no_prompt_holds_the_encoder(monkeypatch):
+    monkeypatch.setattr(making, "takes_seconds", lambda device: False)
+    model = another()
+    seen, kept = counted(model), weakref.ref(model.patcher)
+    prompt = encode_image_prompt(model, picture(2), Fit.CROP)
+    assert seen == [2, 1, 1]
+    del model
+    gc.collect()
+    assert kept() is None and torch.equal(prompt.black, encode(picture()).black)
+
+
+@pytest.mark.parametrize(("kind", "seconds"), [("cpu", True), ("cuda", False), ("mps", False)])
+def test_a_pass_takes_seconds_on_a_cpu_alone(kind, seconds):
+    assert making.takes_seconds(torch.device(kind)) is seconds
 
 
 @pytest.mark.parametrize("name", ["SigLIP", "SigLIP2"])

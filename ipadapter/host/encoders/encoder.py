@@ -61,7 +61,10 @@ def encode_references(
 
 
 def no_image_of(clip_vision: comfy.clip_vision.ClipVisionModel, made: ImageFeatures) -> NoImage:
-    """What an encoder that has made these features makes of no image; IPAdapterError where that is not finite."""
+    """What an encoder that has made these features makes of no image; IPAdapterError where that is not finite.
+
+    On a card it is made at once, so that no prompt holds the encoder in memory; a CPU waits until it is read.
+    """
     states = None if made.character is None else made.character.shape[1:]
 
     def zero_pixels() -> ImageFeatures:
@@ -70,7 +73,14 @@ def no_image_of(clip_vision: comfy.clip_vision.ClipVisionModel, made: ImageFeatu
     def black() -> Tensor:
         return finite(clip_vision, ImageFeatures(encode_black_picture(clip_vision))).image_embeds
 
-    return NoImage(zero_pixels, black)
+    if takes_seconds(clip_vision.load_device):
+        return NoImage(zero_pixels, black)
+    return NoImage.known(zero_pixels(), black())
+
+
+def takes_seconds(device: torch.device) -> bool:
+    """Whether a pass of an encoder is worth saving there."""
+    return device.type == "cpu"
 
 
 def finite(clip_vision: comfy.clip_vision.ClipVisionModel, made: ImageFeatures) -> ImageFeatures:
