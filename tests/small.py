@@ -89,6 +89,8 @@ class Layout:
 SD15 = Layout("SD1.5", (32, 64, 64, 64), (1, 1, 1, 0), 768, (8, 8, 8, 8), False, None, comfy.supported_models.SD15, 16)
 MINI = Layout("SD1.5", (32, 64), (1, 1), 768, (8, 8), False, None, comfy.supported_models.SD15, 7, res_blocks=1)
 MICRO = Layout("SD1.5", (32,), (1,), 768, (8,), False, None, comfy.supported_models.SD15, 4, res_blocks=1)
+# A layer in the middle and one on the way up, for what the number of layers or of places makes no difference to.
+LEAST = replace(MICRO, res_blocks=0, expected_layers=2)
 SDXL = Layout(
     "SDXL", (64, 64, 128), (0, 2, 10), 2048, (1, 1, 2), True, POOLED + 6 * 256, comfy.supported_models.SDXL, 70
 )

@@ -6,8 +6,6 @@ tensor. `eager` runs the captured graph without generating code, which is where 
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 import torch
 import torch._inductor.config
@@ -20,14 +18,13 @@ from pack.ipadapter.strength.strength import Scaling, Strength
 
 from nodes import ConditioningCombine, ConditioningSetArea
 from tests.image_prompts import image_prompt
-from tests.small import MICRO, make_pair
+from tests.small import LEAST, make_pair
 from tests.world import Settings, adapter_file, conditioning, host_adapter, picture
 from tools.bench import compiled as bench
 
 pytestmark = pytest.mark.slow
 
-# A layer in the middle and one on the way up: tracing takes seconds, the more the longer the model.
-LEAST = replace(MICRO, res_blocks=0, expected_layers=2)
+# Of the LEAST layers: tracing takes seconds, the more the longer the model.
 SETTINGS = Settings(steps=4, cfg=3.0)
 
 

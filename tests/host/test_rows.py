@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 
 import pytest
 import torch
@@ -20,12 +20,12 @@ from pack.ipadapter.strength.curve import WeightCurve
 from pack.ipadapter.strength.strength import Strength
 
 from tests.image_prompts import image_prompt
-from tests.small import MICRO, make_pair
-from tests.world import Settings, adapter_file, conditioning, host_adapter, picture
+from tests.small import LEAST, make_pair
+from tests.world import SMALLEST, Settings, adapter_file, conditioning, host_adapter, picture
 from tools.bench import counting
 
 COND, UNCOND = 0, 1
-TEXTS = (conditioning(MICRO, 11), conditioning(MICRO, 12))
+TEXTS = (conditioning(LEAST, 11), conditioning(LEAST, 12))
 ALIKE = (TEXTS[0], TEXTS[0])
 RAMP = WeightCurve(((0.0, 1.0), (1.0, 0.2)))
 LEFT = torch.zeros(1, 128, 128)
@@ -34,13 +34,13 @@ EACH_ITS_OWN = torch.rand(2, 128, 128, generator=torch.Generator().manual_seed(5
 
 
 def bare():
-    return make_pair(MICRO).host
+    return make_pair(LEAST).host
 
 
 def apply(strength=None, images=1, order=Order.TOGETHER, mask=None, model=None, seed=3):
     prompt = image_prompt(images, seed)
     prompt = replace(prompt, parts=(replace(prompt.parts[0], order=order),))
-    adapter = host_adapter(adapter_file(MICRO, "base"))
+    adapter = host_adapter(adapter_file(LEAST, "base"))
     return apply_image_prompt(model or bare(), adapter, prompt, strength or Strength(), mask)
 
 
@@ -50,6 +50,7 @@ def framed(**kwargs):
 
 
 PROMPTED = {
+    "none": bare,
     "one image": apply,
     "a mask": lambda: apply(mask=LEFT),
     "a mask a picture": lambda: apply(mask=EACH_ITS_OWN),
@@ -59,6 +60,12 @@ PROMPTED = {
     "weights by picture": lambda: apply(Strength(frames=(1.0, 0.2))),
     "two": lambda: apply(seed=4, model=apply()),
 }
+
+
+@cache
+def drawn(prompted: str, settings: Settings) -> torch.Tensor:
+    """What an image prompt makes without another pack, or no image prompt at all."""
+    return picture(PROMPTED[prompted](), LEAST, settings, conds=TEXTS)
 
 
 class Regions:
@@ -188,23 +195,24 @@ NEUTRAL = {
 
 @pytest.mark.parametrize("pack", NEUTRAL)
 def test_these_packs_alone_change_nothing(pack):
-    settings = Settings(steps=2, cfg=5.0, batch=2)
-    alone, beside = (picture(each, MICRO, settings, conds=TEXTS) for each in (bare(), NEUTRAL[pack](bare())))
+    settings = replace(SMALLEST, cfg=5.0, batch=2)
+    alone, beside = drawn("none", settings), picture(NEUTRAL[pack](bare()), LEAST, settings, conds=TEXTS)
     assert (alone - beside).abs().max() <= 1e-5 * alone.abs().max()
 
 
 OF_TWO = ("a mask a picture", "frame by frame", "weights by picture")
-BATCHES = [(name, batch) for name in PROMPTED for batch in (1, 2) if batch == 2 or name not in OF_TWO]
+ALL = [name for name in PROMPTED if name != "none"]
+BATCHES = [(name, batch) for name in ALL for batch in (1, 2) if batch == 2 or name not in OF_TWO]
 
 
 @pytest.mark.parametrize(("prompted", "batch"), BATCHES)
 @pytest.mark.parametrize("pack", NEUTRAL)
 def test_beside_another_packs_rows_the_picture_is_the_one_without(pack, prompted, batch):
-    settings = Settings(steps=2, cfg=5.0, size=(16, 16), batch=batch)
-    model = PROMPTED[prompted]()
-    alone, beside = (picture(each, MICRO, settings, conds=TEXTS) for each in (model, NEUTRAL[pack](model)))
+    settings = replace(SMALLEST, cfg=5.0, batch=batch)
+    alone = drawn(prompted, settings)
+    beside = picture(NEUTRAL[pack](PROMPTED[prompted]()), LEAST, settings, conds=TEXTS)
     assert (alone - beside).abs().max() <= 1e-5 * alone.abs().max()
-    assert (alone - picture(bare(), MICRO, settings, conds=TEXTS)).abs().max() > 0.01
+    assert (alone - drawn("none", settings)).abs().max() > 0.01
 
 
 @pytest.mark.parametrize("pack", ["regions that say nothing", "regions that tell", "regions that repeat negatives"])
@@ -212,9 +220,9 @@ def test_with_other_texts_in_the_regions_both_act(pack):
     regions = type(
         NEUTRAL[pack].__call__(bare()).model_options["transformer_options"]["patches"]["attn2_patch"][0].__self__
     )
-    other = [conditioning(MICRO, 21), conditioning(MICRO, 22)]
+    other = [conditioning(LEAST, 21), conditioning(LEAST, 22)]
     made = [
-        picture(each, MICRO, conds=TEXTS)
+        picture(each, LEAST, SMALLEST, conds=TEXTS)
         for each in (bare(), apply(), regions(other).on(bare()), regions(other).on(apply()))
     ]
     assert all((one - two).abs().max() > 0.01 for one, two in itertools.combinations(made, 2))
@@ -222,13 +230,13 @@ def test_with_other_texts_in_the_regions_both_act(pack):
 
 def test_tiles_whose_texts_do_not_tell_are_told_apart_by_what_they_show():
     """Half of the picture, and the other half; a reference is followed as where the texts differ."""
-    alone, beside = (picture(each, MICRO, conds=ALIKE) for each in (apply(), stacked(apply(), shift=1)))
+    alone, beside = (picture(each, LEAST, SMALLEST, conds=ALIKE) for each in (apply(), stacked(apply(), shift=1)))
     assert (alone - beside).abs().max() <= 1e-5 * alone.abs().max()
 
 
 def test_tiles_that_nothing_tells_apart_are_refused_in_a_sentence():
     with pytest.raises(IPAdapterError, match="does not say whose they are .* give them different texts"):
-        picture(stacked(apply()), MICRO, conds=ALIKE)
+        picture(stacked(apply()), LEAST, SMALLEST, conds=ALIKE)
 
 
 def twice(patch, q, k, v, options):
@@ -241,19 +249,21 @@ def test_rows_that_something_else_repeats_are_refused_in_a_sentence():
     for place, patch in model.model_options["transformer_options"]["patches_replace"]["attn2"].items():
         model.set_model_attn2_replace(partial(twice, patch), *place)
     with pytest.raises(IPAdapterError, match="was given 4 rows in a call of 2: .* cannot tell whose they are"):
-        picture(model, MICRO, conds=TEXTS)
+        picture(model, LEAST, SMALLEST, conds=TEXTS)
 
 
 def test_recording_beside_repeated_rows_is_refused_in_a_sentence():
     model, _ = record_image_prompt(apply())
     with pytest.raises(IPAdapterError, match="cannot record beside a node that repeats rows"):
-        picture(Regions([TEXTS[0]] * 2).on(model), MICRO, conds=TEXTS)
+        picture(Regions([TEXTS[0]] * 2).on(model), LEAST, SMALLEST, conds=TEXTS)
 
 
 @pytest.mark.parametrize("pack", ["regions that say nothing", "tiles"])
 def test_rows_are_asked_for_once_a_run_and_no_step_more(pack):
     def waits(model, steps: int) -> int:
-        return counting.syncs(counting.count_ops(lambda: picture(model, MICRO, Settings(steps=steps), conds=TEXTS)))
+        return counting.syncs(
+            counting.count_ops(lambda: picture(model, LEAST, replace(SMALLEST, steps=steps), conds=TEXTS))
+        )
 
     more = [waits(NEUTRAL[pack](apply()), steps) - waits(NEUTRAL[pack](bare()), steps) for steps in (2, 6)]
     assert more[0] == more[1]

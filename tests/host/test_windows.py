@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 import comfy.samplers
@@ -18,7 +19,7 @@ from pack.ipadapter.strength.curve import WeightCurve
 from pack.ipadapter.strength.strength import Strength
 
 from tests.image_prompts import image_prompt
-from tests.small import MICRO, make_pair
+from tests.small import LEAST, make_pair
 from tests.world import SMALLEST, adapter_file, conditioning, host_adapter, noise_for
 
 OWN_LEVELS = {"dpm_fast", "dpm_adaptive"}  # they choose noise levels themselves
@@ -51,6 +52,7 @@ class Watch:
 
     decided: list[Decided] = field(default_factory=list)
     reported: int = 0
+    reads: int = 0  # of noise levels from the device
     sampling: Any = None
 
     def listen(self, *report: Any) -> None:
@@ -59,8 +61,8 @@ class Watch:
 
 def watch(sampler, strength: Strength, sigmas=None, steps: int = 6) -> Watch:
     """Sample with a strength, and look at every call."""
-    adapter = host_adapter(adapter_file(MICRO, "base"))
-    model, seen = apply_image_prompt(make_pair(MICRO).host, adapter, image_prompt(), strength), Watch()
+    adapter = host_adapter(adapter_file(LEAST, "base"))
+    model, seen = apply_image_prompt(make_pair(LEAST).host, adapter, image_prompt(), strength), Watch()
     (rows,) = model.get_wrappers(WrappersMP.APPLY_MODEL, APPLY_KEY)
     seen.sampling = model.get_model_object("model_sampling")
     make_levels = rows.levels
@@ -76,9 +78,10 @@ def watch(sampler, strength: Strength, sigmas=None, steps: int = 6) -> Watch:
     if sigmas is None:
         sigmas = comfy.samplers.calculate_sigmas(seen.sampling, "normal", steps)
     guider = comfy.samplers.CFGGuider(model)
-    guider.set_conds(conditioning(MICRO, 1), conditioning(MICRO, 2))
+    guider.set_conds(conditioning(LEAST, 1), conditioning(LEAST, 2))
     latent = torch.zeros(1, 4, *SMALLEST.size)
     guider.sample(noise_for(SMALLEST), latent, sampler, sigmas, callback=seen.listen, disable_pbar=True, seed=1)
+    seen.reads = Watched.reads
     return seen
 
 
@@ -87,7 +90,7 @@ def decisions(sampler: str, steps: int = 6) -> tuple[list[bool], list[bool], int
     seen = watch(comfy.samplers.sampler_object(sampler), Strength(1.0, 0.3, 0.7), steps=steps)
     window = SigmaWindow(seen.sampling.percent_to_sigma(0.3), seen.sampling.percent_to_sigma(0.7))
     decided, right = zip(*((bool(call.level), window.holds(call.sigma)) for call in seen.decided), strict=True)
-    return list(decided), list(right), Watched.reads
+    return list(decided), list(right), seen.reads
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -121,10 +124,10 @@ def test_a_bracket_that_crosses_an_end_is_read():
 
 
 def test_noise_levels_that_rise_are_read():
-    adapter = host_adapter(adapter_file(MICRO, "base"))
-    model = apply_image_prompt(make_pair(MICRO).host, adapter, image_prompt(), Strength(1.0, 0.0, 0.5))
+    adapter = host_adapter(adapter_file(LEAST, "base"))
+    model = apply_image_prompt(make_pair(LEAST).host, adapter, image_prompt(), Strength(1.0, 0.0, 0.5))
     guider = comfy.samplers.CFGGuider(model)
-    guider.set_conds(conditioning(MICRO, 1), conditioning(MICRO, 2))
+    guider.set_conds(conditioning(LEAST, 1), conditioning(LEAST, 2))
     rising = torch.tensor([0.1, 0.5, 2.0, 8.0, 14.0])
     latent = torch.randn(1, 4, *SMALLEST.size, generator=torch.Generator().manual_seed(0))
     (rows,) = model.get_wrappers(WrappersMP.APPLY_MODEL, APPLY_KEY)
@@ -160,15 +163,24 @@ def last(calls: list[Decided]) -> Decided:
 
 
 def own_and_used(sampler, starts=last, sigmas=None):
-    seen = watch(sampler, Strength(curves=(RAMP,)), sigmas)
+    return owned_and_used(watch(sampler, Strength(curves=(RAMP,)), sigmas), starts)
+
+
+def owned_and_used(seen: Watch, starts=last) -> tuple[list[float], list[float]]:
     return own_levels(seen, starts), [call.level for call in seen.decided]
+
+
+@cache
+def ramped(name: str) -> Watch:
+    """A run of a sampler with a curve, for all that is asked of it."""
+    return watch(comfy.samplers.sampler_object(name), Strength(curves=(RAMP,)))
 
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_the_loop_tells_the_noise_level_of_every_steps_first_call_but_the_runs(name):
     """Samplers that compute their way back to a noise level come within rounding of it."""
-    seen = watch(comfy.samplers.sampler_object(name), Strength(curves=(RAMP,)))
+    seen = ramped(name)
     told = [(call.told, call.sigma) for call in seen.decided if call.told is not None]
     assert [said for said, _ in told] == pytest.approx([sigma for _, sigma in told], rel=1e-5)
     steps = {call.reported for call in seen.decided if 0 < call.reported < seen.reported}
@@ -179,10 +191,11 @@ def test_the_loop_tells_the_noise_level_of_every_steps_first_call_but_the_runs(n
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_every_call_of_a_step_has_the_steps_own_level(name):
     """A sampler reports a step after its first call; the adaptive one after its last."""
-    own, used = own_and_used(comfy.samplers.sampler_object(name), first if name == "dpm_adaptive" else last)
+    seen = ramped(name)
+    own, used = owned_and_used(seen, first if name == "dpm_adaptive" else last)
     assert used == pytest.approx(own, abs=1e-4)
     assert len(set(used)) > 1
-    assert Watched.reads == (len(used) if name in OWN_LEVELS else 0)
+    assert seen.reads == (len(used) if name in OWN_LEVELS else 0)
 
 
 OPTIONS = [
@@ -216,7 +229,7 @@ PARTS = {
 @pytest.mark.parametrize("part", PARTS)
 @pytest.mark.parametrize("name", TWICE)
 def test_a_run_of_a_part_of_the_steps_leaves_every_call_its_steps_level(name, part):
-    sigmas = comfy.samplers.calculate_sigmas(make_pair(MICRO).host.model.model_sampling, "normal", 6)
+    sigmas = comfy.samplers.calculate_sigmas(make_pair(LEAST).host.model.model_sampling, "normal", 6)
     own, used = own_and_used(comfy.samplers.sampler_object(name), sigmas=PARTS[part](sigmas))
     assert used == pytest.approx(own, abs=1e-4) and used
 
