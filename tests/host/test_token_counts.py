@@ -15,12 +15,12 @@ from pack.ipadapter.strength.layers import PresetRule
 from pack.ipadapter.strength.strength import Scaling, Strength
 
 from tests.image_prompts import image_prompt
-from tests.small import MICRO, SD15, SDXL, make_pair
+from tests.small import MICRO, SHALLOW_SDXL, make_pair
 from tests.world import SMALLEST, Settings, adapter_file, host_adapter, picture, sample
 from tools.bench import counting
 
 TOLERANCE = 1e-5
-ONE_STEP = Settings(steps=1, batch=2)
+ONE_STEP = Settings(steps=1, batch=2, size=SMALLEST.size)
 
 
 def prompt_of(images: int, negatives: int, weights=None, order=Order.TOGETHER) -> ImagePrompt:
@@ -30,7 +30,7 @@ def prompt_of(images: int, negatives: int, weights=None, order=Order.TOGETHER) -
     return replace(prompt, parts=(part,))
 
 
-def applied(prompt: ImagePrompt, layout=SD15, family="base", **strength):
+def applied(prompt: ImagePrompt, layout=MICRO, family="base", **strength):
     adapter = host_adapter(adapter_file(layout, family))
     return apply_image_prompt(make_pair(layout).host, adapter, prompt, Strength(**strength))
 
@@ -47,7 +47,7 @@ CASES = {
     "mean of values": {"scaling": Scaling.KEYS_AND_MEAN_BY_WIDTH, "weight": 0.7},
     "keys too": {"scaling": Scaling.KEYS_AND_VALUES, "weight": 0.7},
     "by frame": {"frames": (1.0, 0.3)},
-    "inverted layers": {"layers": (PresetRule("style transfer precise"),), "layout": SDXL},
+    "inverted layers": {"layers": (PresetRule("style transfer precise"),), "layout": SHALLOW_SDXL},
 }
 COUNTS = [(3, 2), (2, 3), (5, 4)]
 
@@ -56,7 +56,7 @@ COUNTS = [(3, 2), (2, 3), (5, 4)]
 @pytest.mark.parametrize("counts", COUNTS, ids=str)
 @pytest.mark.parametrize("case", CASES)
 def test_rows_that_are_filled_up_are_exactly_rows_that_are_repeated(case, counts, weighed, monkeypatch):
-    settings = {"layout": SD15} | CASES[case]
+    settings = {"layout": MICRO} | CASES[case]
     weights = tuple(0.3 + 0.4 * index for index in range(counts[0])) if weighed else None
     layout, drawn = settings["layout"], []
     for length in (packing.common_length, math.lcm):
@@ -67,24 +67,24 @@ def test_rows_that_are_filled_up_are_exactly_rows_that_are_repeated(case, counts
 
 
 def test_frames_with_other_negatives_are_exact_too(monkeypatch):
-    run, drawn = Settings(steps=1, batch=3), []
+    run, drawn = Settings(steps=1, batch=3, size=SMALLEST.size), []
     for length in (packing.common_length, math.lcm):
         monkeypatch.setattr(packing, "common_length", length)
-        drawn.append(picture(applied(prompt_of(3, 3, order=Order.FRAME_BY_FRAME), family="plus"), SD15, run))
+        drawn.append(picture(applied(prompt_of(3, 3, order=Order.FRAME_BY_FRAME), family="plus"), MICRO, run))
     assert (drawn[0] - drawn[1]).abs().max() <= TOLERANCE
 
 
 @pytest.mark.parametrize("counts", [(31, 30), (30, 31), (7, 64), (127, 101), (1, 50), (50, 1), (12, 4)], ids=str)
 def test_what_is_held_grows_with_the_images_and_not_with_their_product(counts):
-    (app,) = applications_of(applied(prompt_of(*counts), MICRO))
-    (one,) = applications_of(applied(prompt_of(1, 1), MICRO))
+    (app,) = applications_of(applied(prompt_of(*counts)))
+    (one,) = applications_of(applied(prompt_of(1, 1)))
     assert app.tokens <= one.tokens * max(counts) + packing.ALIGNED
     assert app.packed.still.nbytes <= (max(counts) + packing.ALIGNED / one.tokens) * one.packed.still.nbytes
 
 
 def step(model) -> counting.Ops:
     """The operations of one step."""
-    return counting.ops_of_a_step(model, lambda model: picture(model, SD15, Settings(steps=2, size=SMALLEST.size)))
+    return counting.ops_of_a_step(model, lambda model: picture(model, MICRO, Settings(steps=2, size=SMALLEST.size)))
 
 
 @cache
@@ -102,7 +102,7 @@ def test_numbers_that_go_into_each_other_need_no_mask_and_no_more_operations(cou
 
 def test_a_mask_of_tokens_costs_two_operations_a_layer_at_most():
     masked = step(applied(prompt_of(3, 2)))
-    assert counting.extra(masked, usual_step()).total() <= 2 * 16, masked
+    assert counting.extra(masked, usual_step()).total() <= 2 * MICRO.expected_layers, masked
 
 
 @pytest.mark.parametrize("counts", [(3, 2), (2, 5), (1, 9)], ids=str)
