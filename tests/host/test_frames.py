@@ -15,8 +15,8 @@ from pack.ipadapter.prompts.prompt import ImagePrompt, Order
 from pack.ipadapter.strength.strength import Strength
 
 from tests.image_prompts import image_prompt
-from tests.small import MICRO, SD15, host_model, make_pair, reference_weights
-from tests.world import Settings, adapter_file, host_adapter, predict, sample, windowed
+from tests.small import MICRO, host_model, make_pair, reference_weights
+from tests.world import SMALLEST, Settings, adapter_file, host_adapter, predict, sample, windowed
 from tools.bench import counting
 
 TOLERANCE = 1e-5
@@ -35,7 +35,7 @@ def one_of(prompt: ImagePrompt, frame: int) -> ImagePrompt:
     return replace(prompt, parts=(replace(part, positive=part.positive[frame : frame + 1], order=Order.TOGETHER),))
 
 
-def apply(prompt, family="base", mask=None, layout=SD15, model=None, **strength):
+def apply(prompt, family="base", mask=None, layout=MICRO, model=None, **strength):
     adapter = host_adapter(adapter_file(layout, family))
     return apply_image_prompt(model or make_pair(layout).host, adapter, prompt, Strength(**strength), mask)
 
@@ -47,32 +47,32 @@ def frame_of(outputs: torch.Tensor, frame: int, batch: int) -> torch.Tensor:
 
 @pytest.mark.parametrize("family", ["base", "plus"])
 def test_each_picture_follows_its_own_frame(family):
-    prompt, settings = frames_prompt(3), Settings(batch=3, steps=1)
-    call = sample(apply(prompt, family), SD15, settings)[1][0]
+    prompt, settings = frames_prompt(3), replace(SMALLEST, batch=3, steps=1)
+    call = sample(apply(prompt, family), MICRO, settings)[1][0]
     for frame in range(3):
-        alone = sample(apply(one_of(prompt, frame), family), SD15, settings)[1][0]
+        alone = sample(apply(one_of(prompt, frame), family), MICRO, settings)[1][0]
         difference = frame_of(call.output, frame, 3) - frame_of(alone.output, frame, 3)
         assert difference.abs().max() <= TOLERANCE
     assert (frame_of(call.output, 0, 3) - frame_of(alone.output, 0, 3)).abs().max() > 1e-3
 
 
 def test_the_last_frame_is_held_where_there_are_fewer_than_pictures():
-    prompt, settings = frames_prompt(2), Settings(batch=3, steps=1)
-    call = sample(apply(prompt), SD15, settings)[1][0]
-    alone = sample(apply(one_of(prompt, 1)), SD15, settings)[1][0]
+    prompt, settings = frames_prompt(2), replace(SMALLEST, batch=3, steps=1)
+    call = sample(apply(prompt), MICRO, settings)[1][0]
+    alone = sample(apply(one_of(prompt, 1)), MICRO, settings)[1][0]
     assert (frame_of(call.output, 2, 3) - frame_of(alone.output, 2, 3)).abs().max() <= TOLERANCE
 
 
 def test_more_frames_than_pictures_are_refused_with_both_numbers():
     with pytest.raises(IPAdapterError, match=r"has 6 frames, but 2 picture\(s\) are sampled"):
-        sample(apply(frames_prompt()), SD15, Settings(batch=2))
+        sample(apply(frames_prompt()), MICRO, replace(SMALLEST, batch=2))
 
 
 def test_weights_by_frame_scale_each_pictures_prompt():
-    weights, settings = (0.0, 0.5, -1.0), Settings(batch=3, steps=1)
-    call = sample(apply(image_prompt(), frames=weights), SD15, settings)[1][0]
+    weights, settings = (0.0, 0.5, -1.0), replace(SMALLEST, batch=3, steps=1)
+    call = sample(apply(image_prompt(), frames=weights), MICRO, settings)[1][0]
     for frame, weight in enumerate(weights):
-        alone = sample(apply(image_prompt(), weight=weight), SD15, settings)[1][0]
+        alone = sample(apply(image_prompt(), weight=weight), MICRO, settings)[1][0]
         assert (frame_of(call.output, frame, 3) - frame_of(alone.output, frame, 3)).abs().max() <= TOLERANCE
 
 
@@ -83,11 +83,11 @@ def test_context_windows_keep_every_picture_its_frame(mask):
     In float64: processors round float32 otherwise in batches of other sizes, and the random model makes much of it.
     """
     masks = None if mask is None else torch.rand(FRAMES, 128, 128, generator=torch.Generator().manual_seed(1))
-    precise, weights = host_model(SD15, reference_weights(SD15), torch.float64), [0.2 * at for at in range(FRAMES)]
+    precise, weights = host_model(MICRO, reference_weights(MICRO), torch.float64), [0.2 * at for at in range(FRAMES)]
     model = apply(frames_prompt(), mask=masks, model=precise, frames=tuple(weights))
-    settings = Settings(batch=FRAMES, steps=2)
-    whole, _ = sample(model, SD15, settings)
-    parts, calls = sample(windowed(model, 2), SD15, settings)
+    settings = replace(SMALLEST, batch=FRAMES, steps=2)
+    whole, _ = sample(model, MICRO, settings)
+    parts, calls = sample(windowed(model, 2), MICRO, settings)
     assert {call.x.shape[0] // len(call.uuids) for call in calls} == {2}
     assert (whole - parts).abs().max() <= 10 * TOLERANCE
 
@@ -98,7 +98,7 @@ def test_windows_over_rows_or_columns_cut_the_mask(dim):
     mask = torch.linspace(0, 1, 256).expand(1, 256, 256).clone()
     mask = mask if dim == 3 else mask.mT.contiguous()
     model = apply(image_prompt(), mask=mask)
-    _, calls = sample(windowed(model, 16, dim), SD15, Settings(size=(32, 32), steps=1, cfg=1.0))
+    _, calls = sample(windowed(model, 16, dim), MICRO, Settings(size=(32, 32), steps=1, cfg=1.0))
     halves = mask.chunk(2, dim=dim - 1)
     assert len(calls) == 2
     for call in calls:
@@ -117,7 +117,7 @@ def test_tiles_that_say_no_place_are_told_of(caplog):
         return torch.cat(halves, dim=-1)
 
     model.set_model_unet_function_wrapper(tiled)
-    sample(model, SD15, Settings(steps=1))
+    sample(model, MICRO, replace(SMALLEST, steps=1))
     assert "called on parts of the picture" in caplog.text
 
 
@@ -134,7 +134,7 @@ def test_a_window_that_names_other_pictures_than_there_are_is_refused():
 
 def counted_run(pictures: int, steps: int) -> Settings:
     """As small as what is only counted may be."""
-    return Settings(steps, batch=pictures, size=(8, 8))
+    return replace(SMALLEST, steps=steps, batch=pictures)
 
 
 def upsamples(ops) -> int:
@@ -211,6 +211,6 @@ def test_memory_grows_with_the_frames_and_not_with_windows_or_steps():
 
     watched = windowed(model, 1)
     watched.add_wrapper_with_key(WrappersMP.DIFFUSION_MODEL, "watch", watch)
-    sample(watched, SD15, Settings(batch=FRAMES, steps=4))
+    sample(watched, MICRO, replace(SMALLEST, batch=FRAMES, steps=4))
     assert max(made for made, _ in kept) <= 8 and max(placed for _, placed in kept) == 1
     assert rows.made == {} and rows.placed == {}

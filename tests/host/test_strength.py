@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from pack.ipadapter.host.sampling.patching import apply_image_prompt
@@ -10,13 +12,13 @@ from pack.ipadapter.strength.layers import PresetRule, TypedRule
 from pack.ipadapter.strength.strength import Scaling, Strength
 
 from tests.image_prompts import image_prompt
-from tests.small import MICRO, SD15, make_pair
-from tests.world import Settings, adapter_file, host_adapter, picture, predict, sample
+from tests.small import LEAST, MICRO, SD15, make_pair
+from tests.world import SMALLEST, Settings, adapter_file, host_adapter, picture, predict, sample
 
 TOLERANCE = 1e-5
 
 
-def apply(layout=SD15, family="base", **strength):
+def apply(layout=MICRO, family="base", **strength):
     adapter = host_adapter(adapter_file(layout, family))
     return apply_image_prompt(make_pair(layout).host, adapter, image_prompt(), Strength(**strength))
 
@@ -33,8 +35,8 @@ def position(model, call) -> float:
 @pytest.mark.parametrize("sampler", ["euler", "heun"])
 def test_each_step_has_the_weight_its_curve_has_there(sampler, scaling):
     model = apply(curves=(RAMP,), scaling=scaling, weight=0.9)
-    settings = Settings(steps=4, sampler=sampler)
-    _, calls = sample(model, SD15, settings)
+    settings = replace(SMALLEST, steps=4, sampler=sampler)
+    _, calls = sample(model, MICRO, settings)
     steps = sorted({float(call.timestep[0]) for call in calls}, reverse=True)
     assert len(steps) >= 4
     for call in calls if sampler == "euler" else calls[:1]:
@@ -45,8 +47,8 @@ def test_each_step_has_the_weight_its_curve_has_there(sampler, scaling):
 
 def test_curves_multiply_and_zero_leaves_the_adapter_out():
     step = WeightCurve(((0.0, 1.0), (0.5, 0.0)), Interpolation.STEP)
-    model, base = apply(curves=(RAMP, step)), make_pair(SD15).host
-    _, calls = sample(model, SD15, Settings(steps=4))
+    model, base = apply(curves=(RAMP, step)), make_pair(MICRO).host
+    _, calls = sample(model, MICRO, replace(SMALLEST, steps=4))
     for call in calls:
         at = position(model, call)
         weight = RAMP.value(at) * step.value(at)
@@ -57,15 +59,15 @@ def test_curves_multiply_and_zero_leaves_the_adapter_out():
 
 @pytest.mark.parametrize("sampler", ["euler_ancestral", "dpmpp_2m_sde", "uni_pc", "dpm_adaptive", "dpm_fast"])
 def test_a_constant_curve_is_a_weight_with_every_kind_of_sampler(sampler):
-    settings = Settings(steps=6, sampler=sampler)
+    settings = replace(SMALLEST, steps=6, sampler=sampler)
     half = WeightCurve(((0.0, 0.5),))
-    model, plain = apply(MICRO, curves=(half,)), apply(MICRO, weight=0.5)
-    assert (picture(model, MICRO, settings) - picture(plain, MICRO, settings)).abs().max() <= 1e-4
+    model, plain = apply(LEAST, curves=(half,)), apply(LEAST, weight=0.5)
+    assert (picture(model, LEAST, settings) - picture(plain, LEAST, settings)).abs().max() <= 1e-4
 
 
 def test_a_second_run_starts_from_the_curves_beginning():
-    model = apply(MICRO, curves=(RAMP,))
-    assert torch.equal(picture(model, MICRO, Settings(steps=4)), picture(model, MICRO, Settings(steps=4)))
+    model, settings = apply(MICRO, curves=(RAMP,)), replace(SMALLEST, steps=4)
+    assert torch.equal(picture(model, MICRO, settings), picture(model, MICRO, settings))
 
 
 def hand_written(scaling, q, keys, values, weight, heads):
@@ -104,7 +106,7 @@ def test_scaling_is_as_defined(scaling, weight):
 
     watched = model.clone()
     watched.add_wrapper_with_key(WrappersMP.DIFFUSION_MODEL, "look", look)
-    picture(watched, MICRO, Settings(steps=1, cfg=1.0))
+    picture(watched, MICRO, replace(SMALLEST, steps=1, cfg=1.0))
     module = adapter.patcher.model
     tokens = module.tokens(image_prompt().parts[0].positive.image_embeds)
     for layer, projection in zip(layers, module.layer_projections(), strict=True):
@@ -117,8 +119,8 @@ def test_scaling_is_as_defined(scaling, weight):
 
 def test_an_inverted_layer_shows_the_image_to_the_negative_side_only():
     """The prediction of a preset whose layers are all inverted: the positive is the bare model's."""
-    inverted = apply(layers=(PresetRule("style transfer precise"), TypedRule((("input 8", 1.0),))))
-    plain = apply(layers=(TypedRule((("input 8", 1.0),)),))
+    inverted = apply(SD15, layers=(PresetRule("style transfer precise"), TypedRule((("input 8", 1.0),))))
+    plain = apply(SD15, layers=(TypedRule((("input 8", 1.0),)),))
     call = sample(inverted, SD15, Settings(steps=1))[1][0]
     swapped = type(call)(**{**vars(call), "cond_or_uncond": [1 - place for place in call.cond_or_uncond]})
     rows = {place: row for place, row in zip(call.cond_or_uncond, call.output.chunk(2), strict=True)}
@@ -131,4 +133,4 @@ def test_an_inverted_layer_shows_the_image_to_the_negative_side_only():
 
 def test_all_weights_zero_patch_nothing():
     model = apply(layers=(TypedRule((("all", 0.0),)),))
-    assert torch.equal(picture(model, SD15), picture(make_pair(SD15).host, SD15))
+    assert torch.equal(picture(model, MICRO), picture(make_pair(MICRO).host, MICRO))
