@@ -48,6 +48,7 @@ def made(tmp_path_factory) -> Callable[[str], Path]:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="counts memory as Linux does")
+@pytest.mark.xdist_group("hostile files")  # to write them takes seconds
 @pytest.mark.parametrize("name", HOSTILE)
 def test_a_hostile_file_is_refused_in_two_seconds_and_100_mb_above_its_size(name, reader, made):
     path = made(name)
