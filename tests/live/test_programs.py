@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from pack.ipadapter.legacy.migration.legacy_nodes import LEGACY_FORMS
+from pack.ipadapter.server.client import PromptRejectedError
 from safetensors.torch import save_file
 
 from lab.store import path_of
@@ -268,6 +269,28 @@ def test_swarm_draws_with_a_file(chosen: str, studio: Studio) -> None:
     adapter = graph.add("LoadIPAdapter", ip_adapter_name=LAB_FILES["base"])
     model = applied(graph, made["model"], adapter, encoded(graph, made), layers=chosen)
     assert (seen == drawn(studio, graph, made, model)).all()
+
+
+def test_swarm_draws_with_the_first_versions_node(studio: Studio) -> None:
+    """What it sends where it knows a loader of files alone: nothing answers to it, so that it is put right."""
+    graph, made = scene(studio.photo)
+    linked = {name: made[name] for name in ("model", "image", "clip_vision")}
+    loader = graph.add("IPAdapterModelLoader", ipadapter_file=LAB_FILES["base"])
+    choices = {"weight": 0.8, "noise": 0.0, "weight_type": "original"}
+    seen = drawn(studio, graph, made, graph.add("IPAdapterApply", **linked, ipadapter=loader, **choices))
+    graph, made = scene(studio.photo)
+    adapter = graph.add("LoadIPAdapter", ip_adapter_name=LAB_FILES["base"])
+    model = applied(graph, made["model"], adapter, encoded(graph, made), weight=0.8)
+    assert (seen == drawn(studio, graph, made, model)).all()
+
+
+def test_a_node_of_another_pack_is_refused_under_its_makers_name(studio: Studio) -> None:
+    """What Swarm sends where it knows none of these ids."""
+    graph, made = scene(studio.photo)
+    linked = {name: made[name] for name in ("model", "image", "clip_vision")}
+    model = graph.add("IPAdapter", **linked, weight=1.0, model_name=LAB_FILES["base"], dtype="fp16")
+    with pytest.raises(PromptRejectedError, match="IPAdapter .laksjdjf/IPAdapter-ComfyUI."):
+        drawn(studio, graph, made, model)
 
 
 def by_preset(graph: Graph, made: Mapping[str, Link], node: str, weight_type: str, **preset: Any) -> Link:
