@@ -29,7 +29,8 @@ are for old graphs; new ones read better with the new nodes, which the last colu
 front ends are named in the report and left alone. Nodes that hand an adapter, embeds or the like to one another \
 move together. A value that does not fit its widget is reported; in a workflow the usual value stands in its place. \
 No node is larger than the one it replaces: where there is no room for what the old one had not, that is hidden until \
-you choose *Show All Inputs* in the node's menu. Words of other programs are in \
+you choose *Show All Inputs* in the node's menu. Nodes 2.0 draws every node taller than the canvas does, so that nodes \
+which stand close together overlap there, replaced or not. Words of other programs are in \
 [coming-from.md](coming-from.md).
 
 ## Version 2
