@@ -31,6 +31,12 @@ OVERLAPS = """() => {
         .filter(other => !apart(one, other, 1) && !apart(one, other, 2))
         .map(other => [one[0], other[0]]))
 }"""
+# Groups whose titles lie under a node.
+COVERED = """() => window.app.graph.groups.filter(group => window.app.graph.nodes.some(node => {
+    const [x, y, width, height] = node.getBounding()
+    const [left, top] = group.pos
+    return x < left + group.size[0] && left < x + width && y < top + group.titleHeight && top < y + height
+})).map(group => group.title)"""
 DRAWN = """() => new Promise(drawn => {
     const frames = () => requestAnimationFrame(() => requestAnimationFrame(drawn))
     // Nodes 2.0 measures its nodes after they are there.
@@ -71,6 +77,12 @@ def open_template(page: Page, name: str) -> None:
 def overlaps(page: Page) -> list[list[str]]:
     """Titles of nodes that lie over each other, in pairs."""
     found: list[list[str]] = page.evaluate(OVERLAPS)
+    return found
+
+
+def covered(page: Page) -> list[str]:
+    """Titles of groups that cannot be read for a node over them."""
+    found: list[str] = page.evaluate(COVERED)
     return found
 
 

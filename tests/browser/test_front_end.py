@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.browser.graphs import NAMES, open_clean
-from tools.browser import start
+from tests.browser.graphs import NAMES, open_clean, open_template
+from tools.browser import PATIENCE, start
 from tools.server import PACK_FOLDER, Server
 
 OURS = (PACK_FOLDER, "IPAdapter", "ImagePrompt", "OpenCLIPVision")
@@ -52,6 +52,7 @@ class Faults:
 def faults(browser: Browser, server: Server) -> Iterator[Faults]:
     """Of a front end that starts and opens every workflow."""
     page = browser.new_page()
+    page.set_default_timeout(PATIENCE)
     faults = Faults(page)
     start(page, server.url)
     for name in NAMES:
@@ -105,3 +106,20 @@ def test_a_chinese_user_reads_chinese(chinese: Page) -> None:
     assert {"模型", "适配器", "图像提示", "权重"} <= set(labels)
     panel = chinese.get_by_test_id("properties-panel")
     expect(panel.get_by_role("heading", name="报错", exact=True)).to_be_attached()
+
+
+def test_a_chinese_users_template_is_chinese(chinese: Page) -> None:
+    open_template(chinese, "image_prompt")
+    assert chinese.evaluate("window.app.graph.groups.map(group => group.title)")[:2] == ["模型", "图像提示"]
+    titles, note = chinese.evaluate(
+        "window.app.graph.nodes.filter(n => n.type === 'MarkdownNote').map(n => [n.title, n.widgets[0].value])[0]"
+    )
+    assert titles == "关于这个工作流" and "可以改什么" in note and "What to change" not in note
+    assert "languages" not in chinese.evaluate("window.app.graph.extra")
+
+
+def test_a_chinese_user_reads_what_an_option_means(chinese: Page) -> None:
+    chinese.evaluate(ADD_AND_SELECT, "ApplyIPAdapter")
+    shown = "window.app.graph.nodes[0].widgets.find(widget => widget.name === 'layers')"
+    assert chinese.evaluate(f"{shown}._displayValue") == "linear 线性"
+    assert chinese.evaluate(f"{shown}.value") == "linear"

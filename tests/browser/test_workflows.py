@@ -16,6 +16,7 @@ from tests.browser.graphs import (
     ROOT,
     SIDE,
     bare,
+    covered,
     nodes,
     open_clean,
     open_template,
@@ -74,6 +75,7 @@ def test_every_template_opens_readable_and_nothing_overlaps(screen: Page) -> Non
         assert left < x < left + 200 and top < y < top + 250, name
         assert view["scale"] == READABLE or (right < left + width and bottom < top + height), name
         assert overlaps(screen) == [], name
+        assert covered(screen) == [], name
 
 
 def test_a_graph_that_was_saved_opens_where_its_user_left_it(page: Page) -> None:

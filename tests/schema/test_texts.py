@@ -29,6 +29,14 @@ from tests.schema.texts import (
 
 PAGES = [(node_id, language) for node_id in NODE_IDS for language in LOCALES]
 
+# Options that are the same in every language.
+NAMES_OF_THINGS = {
+    *("K+V", "v1", "v2", "bf16", "fp32", "plus", "XLabs FLUX"),
+    *("CPU", "CUDA", "ROCM", "DirectML", "OpenVINO", "CoreML"),
+    *("Kolors", "FACEID", "FACEID PLUS V2", "FLUX XLabs", "FLUX InstantX", "FLUX InstantCharacter"),
+    *("SD3.5 InstantX", "SDXL InstantID"),
+}
+
 
 @pytest.fixture(scope="session")
 def source() -> str:
@@ -54,6 +62,20 @@ def test_every_folder_of_nodes_has_a_chinese_name(info):
     named = json.loads((ROOT / "locales" / "zh" / "main.json").read_text(encoding="utf-8"))["nodeCategories"]
     of_the_front_end = {"loaders", "training"}
     assert folders == {"IP-Adapter", *named, *of_the_front_end}
+
+
+def test_every_option_that_is_a_word_has_a_chinese_label(info):
+    text = json.loads((ROOT / "locales" / "zh" / "main.json").read_text(encoding="utf-8"))
+    labels = text["imagePromptAdapter"]["options"]
+    offered = {option for node_id in CURRENT for option in options_of(info[node_id])}
+    assert offered - {*labels} == NAMES_OF_THINGS
+    assert {label.split(": ")[-1] for label in labels} <= offered
+
+
+def options_of(node) -> list[str]:
+    """What the node's lists offer, those of files left out."""
+    inputs = [one for group in node["input"].values() if isinstance(group, dict) for one in group.values()]
+    return [option for kind, *settings in inputs if kind == "COMBO" for option in settings[0]["options"]]
 
 
 @pytest.mark.parametrize("language", LOCALES)

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from . import chinese
 from .graph import ModelFile, Node, Output, Value, Workflow, links_of
 from .layout import Box, Placed, View, place
 from .schema import Input, NodeSchema, Schemas, WorkflowError
@@ -16,6 +17,7 @@ Json = dict[str, Any]
 CORE, PACK = ("comfy-core", "0.30.0"), "image-prompt-adapter"
 FRONT_END = "1.47.12"
 GROUP_COLOR = "#3f789e"
+ABOUT = "About this workflow"
 NOTE_COLORS = {"color": "#432", "bgcolor": "#653"}
 OPTIONAL_SHAPE = 7  # the socket of an optional input is drawn as a ring
 
@@ -136,7 +138,7 @@ def to_ui(workflow: Workflow, schemas: Schemas, version: str) -> Json:
         "links": [link.row for link in graph.links],
         "groups": ui_groups(placed),
         "config": {},
-        "extra": ui_extra(placed.view),
+        "extra": ui_extra(placed.view) | {"languages": {"zh": in_chinese(workflow)}},
         "version": 0.4,
     }
 
@@ -215,11 +217,19 @@ def ui_note(workflow: Workflow, box: Box) -> Json:
         "mode": 0,
         "inputs": [],
         "outputs": [],
-        "title": "About this workflow",
+        "title": ABOUT,
         "properties": {},
         "widgets_values": [workflow.note.text(workflow.models)],
         **NOTE_COLORS,
     }
+
+
+def in_chinese(workflow: Workflow) -> Json:
+    """What web/js/language.js writes in place of the English words."""
+    blocks = (block.title for column in workflow.columns for block in column.blocks)
+    titles = dict.fromkeys((ABOUT, *blocks, *(node.title for node in workflow.nodes if node.title)))
+    note = chinese.NOTES[workflow.name].text(workflow.models, chinese.HEADINGS)
+    return {"note": note, "titles": {title: chinese.TITLES[title] for title in titles}}
 
 
 def ui_extra(view: View) -> Json:

@@ -7,8 +7,6 @@ from dataclasses import dataclass, field
 
 Value = str | int | float | bool
 
-SAVE = "Save each under the name shown here, whatever the download is called, then press R."
-
 
 @dataclass(frozen=True)
 class ModelFile:
@@ -63,23 +61,37 @@ class Column:
 
 
 @dataclass(frozen=True)
-class Note:
-    """What a person reads first, in Markdown; the height is in canvas units.
+class Headings:
+    """What every note says, in a language."""
 
-    The front end translates neither notes nor titles of a pack's templates: `chinese` says the gist in every language.
-    """
+    change: str
+    files: str
+    save: str
+    folder: str  # between a file's name and that of its folder
+
+
+ENGLISH = Headings(
+    "What to change",
+    "Files",
+    "Save each under the name shown here, whatever the download is called, then press R.",
+    " in models/",
+)
+
+
+@dataclass(frozen=True)
+class Note:
+    """What a person reads first, in Markdown; the height is in canvas units."""
 
     title: str
-    chinese: str
     what: str
     change: tuple[str, ...]
     height: int = 460
 
-    def text(self, files: tuple[ModelFile, ...]) -> str:
+    def text(self, files: tuple[ModelFile, ...], headings: Headings = ENGLISH) -> str:
         advice = "\n".join(f"- {sentence}" for sentence in self.change)
-        listed = "\n".join(f"- [{file.name}]({file.url}) in models/{file.directory}" for file in files)
-        parts = (f"# {self.title}", self.chinese, self.what, "## What to change", advice, "## Files", SAVE, listed)
-        return "\n\n".join(parts) + "\n"
+        listed = "\n".join(f"- [{file.name}]({file.url}){headings.folder}{file.directory}" for file in files)
+        change, places = f"## {headings.change}", f"## {headings.files}"
+        return "\n\n".join((f"# {self.title}", self.what, change, advice, places, headings.save, listed)) + "\n"
 
 
 @dataclass(frozen=True)

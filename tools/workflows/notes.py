@@ -10,7 +10,6 @@ from .models import SD35_INSTANTX as SD35_FILE
 
 IMAGE_PROMPT = Note(
     "An image prompt",
-    "图像提示：用参考图代替文字，告诉模型画什么。",
     "The reference image says what to draw, in place of words. The image encoder turns it into features, the "
     "IP-Adapter turns those into a prompt, and the checkpoint follows it. The text here only asks for a good picture.",
     (
@@ -20,10 +19,10 @@ IMAGE_PROMPT = Note(
         "**preset**: *PLUS* stays closer to the reference. **Find IP-Adapter** looks into your files, whatever "
         "they are called, and says what it took.",
     ),
+    height=500,
 )
 IMAGE_AND_TEXT_PROMPT = Note(
     "An image and words",
-    "图像加文字：主体来自参考图，变化来自文字；权重决定两者的比例。",
     "Both prompts speak at once: the reference image gives the subject, the text says what shall be different. "
     "The weight is the balance between them.",
     (
@@ -35,7 +34,6 @@ IMAGE_AND_TEXT_PROMPT = Note(
 )
 IMAGE_PROMPT_WITH_CONTROLNET = Note(
     "What from one image, where from another",
-    "图像提示加 ControlNet：内容来自一张图，布局来自另一张图的边缘。",
     "The reference image says what to draw. The edges of the structure image say where everything goes, through a "
     "ControlNet. Neither has to know of the other.",
     (
@@ -49,7 +47,6 @@ IMAGE_PROMPT_WITH_CONTROLNET = Note(
 )
 IMAGE_TO_IMAGE = Note(
     "One image made more like another",
-    "图生图：从一张图出发，把它画得更像参考图。",
     "Sampling starts from the image to change instead of from noise, and the reference image says where to go.",
     (
         "**denoise** of the KSampler is how far to go: 0.4 keeps most of the image to change, 0.8 little more than its "
@@ -61,7 +58,6 @@ IMAGE_TO_IMAGE = Note(
 )
 INPAINTING = Note(
     "An image put into another",
-    "局部重绘：只重画遮罩内的部分，内容取自参考图。",
     "Only the masked part of the image is drawn anew, and the reference image says with what.",
     (
         "**Mask**: right-click the image to repair, choose *Open in MaskEditor*, and paint over what shall be "
@@ -74,7 +70,6 @@ INPAINTING = Note(
 )
 TWO_ADAPTERS = Note(
     "Two adapters at once",
-    "两个适配器：一个带来主体，另一个较弱地带来氛围。",
     "Each Apply IP-Adapter adds an image prompt to the model it is given, so they can be chained. Here one adapter "
     "brings the subject and another, more weakly, the mood.",
     (
@@ -87,7 +82,6 @@ TWO_ADAPTERS = Note(
 )
 SDXL_PLUS = Note(
     "An image prompt for SDXL",
-    "SDXL 的图像提示：1024 × 1024，Plus 适配器保留更多细节。",
     "As with SD1.5, at 1024 × 1024 pixels. A Plus adapter reads the image patch by patch, so it keeps more of the "
     "reference than a base one.",
     (
@@ -99,7 +93,6 @@ SDXL_PLUS = Note(
 )
 TRAIN_IP_ADAPTER = Note(
     "Train an adapter",
-    "训练适配器：用带文字说明的图片训练，完成后立即使用。",
     "Pictures with captions go in, an adapter comes out: the checkpoint stays as it is, and only the image projection "
     "and the image keys and values learn. Here training goes on from a published adapter, which moves it towards your "
     "pictures in a short run. The finished adapter is saved in output/ipadapter and used at once on the right.",
@@ -118,7 +111,6 @@ TRAIN_IP_ADAPTER = Note(
 )
 EVALUATE_IMAGE_PROMPT = Note(
     "Look and measure",
-    "观察与测量：同一参考图、三个权重，并排看图并比较数值。",
     "One reference, one text, one seed, three weights. The sheet is for looking, the numbers for comparing: CLIP-I "
     "says how close a picture is to the reference, CLIP-T how close it is to the caption. With a rising weight the "
     "first should rise, while the second mostly falls.",
@@ -137,7 +129,6 @@ EVALUATE_IMAGE_PROMPT = Note(
 
 FACE_ID = Note(
     "A person",
-    "人物：FaceID 适配器保持人物身份，而不是某一张照片的样子。",
     "FaceID adapters follow who somebody is, not how one picture of them looks: a recognition model says who it is, "
     "and FaceID Plus also looks at the face. Its file holds a LoRA, which Apply IP-Adapter puts on the model.",
     (
@@ -154,7 +145,6 @@ FACE_ID = Note(
 )
 STYLE_TRANSFER = Note(
     "The style of an image",
-    "风格迁移：只取参考图的风格，画什么由文字决定。",
     "Only those layers of the model that carry style follow the reference image; what is drawn comes from the words. "
     "Made for SDXL, where style has a block of its own.",
     (
@@ -169,7 +159,6 @@ STYLE_TRANSFER = Note(
 )
 COMPOSITION = Note(
     "The composition of an image",
-    "构图：只取参考图的构图，其余由文字决定。",
     "Only those layers of the model that carry composition follow the reference image: what stands where. What it is "
     "and how it looks come from the words.",
     (
@@ -179,11 +168,10 @@ COMPOSITION = Note(
         "**end_at**: 0.6 lets the last steps go their own way; composition is settled early.",
         "An edge ControlNet holds outlines more exactly; this holds the arrangement.",
     ),
-    height=500,
+    height=520,
 )
 STYLE_AND_COMPOSITION = Note(
     "Style from one image, composition from another",
-    "风格与构图：风格来自一张图，构图来自另一张图。",
     "Two image prompts on one adapter. The first reaches the layers of style, the second those of composition: they "
     "are different layers, so the two do not disturb each other.",
     (
@@ -196,7 +184,6 @@ STYLE_AND_COMPOSITION = Note(
 )
 THREE_REGIONS = Note(
     "Three people, each from an image of their own",
-    "分区：三个人物，各自来自自己的参考图。",
     "Each Image Prompt Region ties an image prompt and a text to a part of the picture; chained, they act in one pass "
     "with one adapter. The text for the whole picture is joined to theirs.",
     (
@@ -212,7 +199,6 @@ THREE_REGIONS = Note(
 )
 ANIMATION = Note(
     "A batch from one image to another",
-    "动画：一批图从第一张参考图过渡到第二张。",
     "Every frame of the batch has its own weights: the first reference fades out while the second fades in. With an "
     "AnimateDiff model in place of the checkpoint, or with Context Windows, it is an animation; as it is, a row of "
     "pictures.",
@@ -226,7 +212,6 @@ ANIMATION = Note(
 )
 WEIGHT_CURVE = Note(
     "A weight that changes while sampling",
-    "权重曲线：图像提示先主导，然后让位给文字。",
     "The image prompt leads the first steps, in which the picture is laid out, and hands over to the words for the "
     "rest. The curve is multiplied with the weight of Apply IP-Adapter.",
     (
@@ -239,7 +224,6 @@ WEIGHT_CURVE = Note(
 )
 WIDE_REFERENCE = Note(
     "A reference that is wide, and not quite sharp",
-    "宽幅参考图：分块读取，并先做锐化。",
     "The image encoder sees a small square. Tiles read all of a picture that is not square, each part at full size; "
     "sharpening brings out what was lost when it was made small.",
     (
@@ -253,7 +237,6 @@ WIDE_REFERENCE = Note(
 )
 ATTENTION_MAP = Note(
     "See where the image prompt acted",
-    "注意力图：显示图像提示在画面中的哪些位置起了作用。",
     "The model records, while it samples, how much of its attention's output comes from the image prompt, and the "
     "heat map shows it over the picture. Bright places follow the reference, dark ones the words.",
     (
@@ -266,7 +249,6 @@ ATTENTION_MAP = Note(
 )
 FLUX = Note(
     "An image prompt for FLUX",
-    "FLUX 的图像提示。",
     "FLUX.1 dev draws what the text says, and the image prompt joins in behind each of its double blocks. The model "
     "follows the text closely by itself, with **guidance** in place of a CFG scale, so there is no negative prompt.",
     (
@@ -286,7 +268,6 @@ FLUX = Note(
 )
 FLUX_CONTROLNET = Note(
     "FLUX: what from one image, where from another",
-    "FLUX 加 ControlNet：内容来自一张图，布局来自另一张图的边缘。",
     "The reference image says what to draw. The edges of the structure image say where everything goes, through a "
     "ControlNet for FLUX. Neither has to know of the other.",
     (
@@ -302,7 +283,6 @@ FLUX_CONTROLNET = Note(
 )
 FLUX_CHARACTER = Note(
     "FLUX: one subject, somewhere else",
-    "FLUX 加 InstantCharacter：保留参考图中的主体，场景由文字决定。",
     "InstantCharacter reads patches of the reference and of its quarters through two image encoders, and keeps one "
     "subject: a person, a toy, a drawn figure. The text says where it is and what it does.",
     (
@@ -319,7 +299,6 @@ FLUX_CHARACTER = Note(
 )
 SD35 = Note(
     "An image prompt for SD3.5 Large",
-    "SD3.5 Large 的图像提示。",
     "In every block of SD3.5 Large the picture attends to the image prompt beside itself. What the model reads of the "
     "reference follows the noise: its layout first, its details in the end.",
     (
@@ -337,7 +316,6 @@ SD35 = Note(
 )
 INSTANTID = Note(
     "InstantID: a person, where you want them",
-    "InstantID：让某个人出现在你想要的位置。",
     "Two things of InstantID for SDXL say who it is: its adapter, as with other faces, and its ControlNet, which also "
     "reads where the face is to be and how it is turned. Both read one face prompt.",
     (
