@@ -64,6 +64,7 @@ class Settings:
     arguments: tuple[str, ...] = ()  # more of the host's own
     environment: Mapping[str, str] = field(default_factory=dict)  # variables beside those of this process
     patience: float = 180.0  # seconds to come up in
+    python: tuple[str, ...] = (sys.executable,)  # what runs the host's main.py
 
     @property
     def log(self) -> Path:
@@ -143,7 +144,7 @@ def lay_out(settings: Settings) -> None:
 def command(settings: Settings, port: int) -> list[str]:
     directory = settings.directory.resolve()
     return [
-        *(sys.executable, str(Path(__file__).with_name("leash.py")), sys.executable, str(settings.host / "main.py")),
+        *(sys.executable, str(Path(__file__).with_name("leash.py")), *settings.python, str(settings.host / "main.py")),
         *("--listen", "127.0.0.1", "--port", str(port), "--disable-auto-launch", "--disable-api-nodes"),
         *("--base-directory", str(directory), "--database-url", f"sqlite:///{directory / 'user' / 'comfyui.db'}"),
         *("--extra-model-paths-config", str(directory / "extra_model_paths.yaml")),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,7 @@ from tests.faces import DrawnFace, draw_faces, save_picture
 from tests.live.files import NARROW, make_files
 from tests.live.studio import Studio
 from tests.soak.runs import PROBE
+from tests.warm import warm_python
 from tools.environment import LAYOUT
 from tools.server import WITHOUT_OLD_IDS, Server, Settings, running
 from tools.standins.listed import SETS
@@ -29,14 +30,27 @@ PHOTO = LAYOUT.root / "tests" / "data" / "photo.jpg"
 
 
 @pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def python(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, ...]]:
+    """What runs servers and commands."""
+    with warm_python(tmp_path_factory.mktemp("warm")) as python:
+        yield python
+
+
+@pytest.fixture(scope="session")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Path]:
+    """Model files of the tests' own: place below a models folder -> file."""
+    return make_files(tmp_path_factory.mktemp("files"))
+
+
+@pytest.fixture(scope="session")
+def server(
+    python: tuple[str, ...], files: Mapping[str, Path], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Server]:
     for _ in make(SETS["all"], LAYOUT.models, LAYOUT.host):
         pass
-    files = make_files(tmp_path_factory.mktemp("files"))
     directory, added = tmp_path_factory.mktemp("server"), {"probe": PROBE, "narrow": NARROW}
-    settings = Settings(
-        directory, model_files=files, custom_nodes=added, arguments=(KEEP,), environment=WITHOUT_OLD_IDS
-    )
+    how = {"arguments": (KEEP,), "environment": WITHOUT_OLD_IDS, "python": python}
+    settings = Settings(directory, model_files=files, custom_nodes=added, **how)
     with running(settings) as server:
         yield server
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -59,9 +58,9 @@ def rows_at(path: Path) -> list[str]:
     return path.read_text().splitlines()[1:] if path.exists() else []
 
 
-def kill_after_a_row(words: list[str], out: Path) -> None:
+def kill_after_a_row(python: tuple[str, ...], words: list[str], out: Path) -> None:
     """Let the command make a row, and end it as a lost machine would."""
-    whole = [sys.executable, "-m", "ipadapter.evaluate", *words]
+    whole = [*python, "-m", "ipadapter.evaluate", *words]
     process = subprocess.Popen(whole, cwd=LAYOUT.root, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + PATIENCE
     while not rows_at(out) and process.poll() is None and time.monotonic() < deadline:
@@ -74,11 +73,13 @@ def numbers(rows: list[ResultRow]) -> dict[Key, tuple[float, ...]]:
     return {row.key: (row.clip_i, row.clip_t or 0, row.clip_score or 0) for row in rows}
 
 
-def test_a_killed_run_goes_on_where_it_stopped(studio: Studio, folder: Path, tmp_path: Path, capsys) -> None:
+def test_a_killed_run_goes_on_where_it_stopped(
+    studio: Studio, python: tuple[str, ...], folder: Path, tmp_path: Path, capsys
+) -> None:
     out, pictures = tmp_path / "rows.csv", tmp_path / "pictures"
     flow = str(workflow(studio, tmp_path))
     words = command(studio, folder, out, "--seeds", "2", "--workflow", flow, "--pictures", str(pictures))
-    kill_after_a_row(words, out)
+    kill_after_a_row(python, words, out)
     before = rows_at(out)
     assert 1 <= len(before) < 4
     with out.open("a") as file:
@@ -234,14 +235,16 @@ def test_methods_are_drawn_beside_each_other_by_several_servers(
     assert len(repair(out, [*RESULT_COLUMNS, METHOD])) == 12
 
 
-def test_two_processes_make_the_rows_of_one(studio: Studio, folder: Path, tmp_path: Path, capsys) -> None:
+def test_two_processes_make_the_rows_of_one(
+    studio: Studio, python: tuple[str, ...], folder: Path, tmp_path: Path, capsys
+) -> None:
     """Each takes its share, and the table is whole."""
     flow = str(workflow(studio, tmp_path))
     tables = [tmp_path / name for name in ("one.csv", "two.csv")]
     words = [command(studio, folder, table, "--seeds", "2", "--workflow", flow) for table in tables]
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    launch = [*python, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "--no-python"]
     done = subprocess.run(
-        [*launch, "-m", "ipadapter.evaluate", *words[1]],
+        [*launch, *python, "-m", "ipadapter.evaluate", *words[1]],
         cwd=LAYOUT.root,
         capture_output=True,
         text=True,
