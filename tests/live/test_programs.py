@@ -8,6 +8,7 @@ published kind, so those run on the stand-in models, all others on the laborator
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,7 +19,7 @@ from safetensors.torch import save_file
 from lab.store import path_of
 from tests.legacy_graphs import LegacyGraph
 from tests.live.conftest import KEEP, studio_of
-from tests.live.files import SMALL_ADAPTER, SMALL_ENCODER, VIT_H, make_files
+from tests.live.files import SMALL_ADAPTER, SMALL_ENCODER, VIT_H
 from tests.live.graph import Graph, Link
 from tests.live.shipped import with_few_layers
 from tests.live.studio import SIDE, Studio
@@ -37,15 +38,17 @@ AS_NAMED = "as the file is named"
 
 
 @pytest.fixture(scope="module")
-def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studio]:
+def studio(
+    python: tuple[str, ...], files: Mapping[str, Path], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Studio]:
     """A server as users have it, with the laboratory's models beside the stand-ins."""
-    places = make_files(tmp_path_factory.mktemp("files"))
     face = tmp_path_factory.mktemp("faces") / FACE_FILE
     save_file(FACES[FACE_FILE].flat(), face)
-    files = {"base": path_of("ip-adapter"), "plus": path_of("wide-ip-adapter-plus")}
-    places |= {f"ipadapter/{LAB_FILES[name]}": file for name, file in files.items()} | {f"ipadapter/{FACE_FILE}": face}
+    lab = {"base": path_of("ip-adapter"), "plus": path_of("wide-ip-adapter-plus")}
+    places = {**files, **{f"ipadapter/{LAB_FILES[name]}": file for name, file in lab.items()}}
+    places[f"ipadapter/{FACE_FILE}"] = face
     directory = tmp_path_factory.mktemp("programs")
-    settings = Settings(directory, model_files=places, custom_nodes=NODES, arguments=(KEEP,))
+    settings = Settings(directory, model_files=places, custom_nodes=NODES, arguments=(KEEP,), python=python)
     with running(settings) as server:
         yield studio_of(server, tmp_path_factory)
 
