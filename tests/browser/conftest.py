@@ -17,9 +17,20 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page
 
+from tests.browser.graphs import NAMES, EveryWorkflow, Faults, Started, look_at
 from tests.comfyui import start_host
 from tests.live.training_pictures import put_training_pictures
-from tools.browser import BrowserError, chromium, find_chromium, open_front_end, write_user_settings
+from tests.warm import warm_python
+from tools.browser import (
+    PATIENCE,
+    SCREEN,
+    BrowserError,
+    chromium,
+    find_chromium,
+    open_front_end,
+    start,
+    write_user_settings,
+)
 from tools.chosen import PHOTO
 from tools.environment import LAYOUT
 from tools.server import WITHOUT_OLD_IDS, Server, Settings, running
@@ -61,8 +72,15 @@ def front_end() -> Mapping[str, str]:
 
 
 @pytest.fixture(scope="package")
+def python(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, ...]]:
+    """What runs servers."""
+    with warm_python(tmp_path_factory.mktemp("warm")) as python:
+        yield python
+
+
+@pytest.fixture(scope="package")
 def server(
-    browser: Browser, front_end: Mapping[str, str], tmp_path_factory: pytest.TempPathFactory
+    browser: Browser, python: tuple[str, ...], front_end: Mapping[str, str], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Server]:
     """A server with the stand-in models, whose user has seen the tour and has pictures to train on."""
     for _ in make(SETS["all"], LAYOUT.models, LAYOUT.host):
@@ -71,7 +89,8 @@ def server(
     listed.touch()
     files = {f"{file.directory}/{file.name}": listed for file in (T5_XXL, DINOV2, FLUX_CHARACTER)}
     # Nobody answers to the old pack's ids, so that the front end offers to replace its nodes.
-    settings = Settings(tmp_path_factory.mktemp("server"), model_files=files, environment=WITHOUT_OLD_IDS | front_end)
+    how = {"environment": WITHOUT_OLD_IDS | front_end, "python": python}
+    settings = Settings(tmp_path_factory.mktemp("server"), model_files=files, **how)
     write_user_settings(settings)
     with running(settings) as server:
         shutil.copy(PHOTO, server.input / EXAMPLE)
@@ -80,12 +99,29 @@ def server(
 
 
 @pytest.fixture(scope="package")
-def page(browser: Browser, server: Server) -> Page:
-    """The front end, opened once: it takes seconds."""
-    return open_front_end(browser, server.url)
+def started(browser: Browser, server: Server) -> Started:
+    """Opened once: it takes seconds."""
+    page = browser.new_page(viewport=SCREEN)
+    page.set_default_timeout(PATIENCE)
+    faults = Faults(page)
+    start(page, server.url)
+    return Started(page, faults.of_ours)
 
 
-@pytest.fixture
+@pytest.fixture(scope="package")
+def page(started: Started) -> Page:
+    """The front end."""
+    return started.page
+
+
+@pytest.fixture(scope="package")
+def every_workflow(page: Page) -> EveryWorkflow:
+    """All of them, opened once."""
+    faults = Faults(page)
+    return EveryWorkflow({name: look_at(page, name) for name in NAMES}, faults.of_ours)
+
+
+@pytest.fixture(scope="package")
 def chinese(browser: Browser, page: Page, server: Server) -> Iterator[Page]:
     """The front end of a user who has chosen Chinese. It is asked for as it starts: who comes next reads English."""
     choose_language(page, server, "zh")

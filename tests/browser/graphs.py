@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from playwright.sync_api import Page
 
 from tools.browser import open_workflow
+from tools.server import PACK_FOLDER
 from tools.workflows.titles import TITLES, graph_file
 
 ROOT = Path(__file__).resolve().parents[2]
 NAMES = [name for name in TITLES if graph_file(name).exists()]
 
 SIDE, STEPS = 64, 2  # of a quick picture
+OURS = (PACK_FOLDER, "IPAdapter", "ImagePrompt", "OpenCLIPVision")
 
 NODES = """() => window.app.graph.nodes.map(node => ({
     type: node.type,
@@ -45,6 +49,21 @@ DRAWN = """() => new Promise(drawn => {
 AS_TEMPLATE = "async graph => { await window.app.loadGraphData(graph, true, true, null, { openSource: 'template' }) }"
 
 
+class Faults:
+    """What a page complained of."""
+
+    def __init__(self, page: Page) -> None:
+        self.exceptions: list[str] = []
+        self.errors: list[str] = []
+        page.on("pageerror", lambda error: self.exceptions.append(str(error)))
+        page.on("console", lambda message: message.type == "error" and self.errors.append(message.text))
+
+    @property
+    def of_ours(self) -> list[str]:
+        """Exceptions of any kind, and errors that name this pack."""
+        return self.exceptions + [error for error in self.errors if any(word in error for word in OURS)]
+
+
 def workflow(name: str) -> dict[str, Any]:
     """A shipped workflow, as its file has it."""
     found: dict[str, Any] = json.loads(graph_file(name).read_text(encoding="utf-8"))
@@ -66,6 +85,37 @@ def open_clean(page: Page, name: str) -> None:
     open_workflow(page, workflow(name))
     page.wait_for_function("count => window.app.graph.nodes.length === count", arg=expected)
     page.wait_for_timeout(500)
+
+
+@dataclass(frozen=True)
+class Opened:
+    """What the front end makes of a workflow that was just opened."""
+
+    nodes: list[dict[str, Any]]
+    prompt: dict[str, dict[str, Any]]  # as it would queue it
+    faults: int  # reports of them that it shows
+
+
+@dataclass(frozen=True)
+class Started:
+    """The front end, and what it complained of as it started."""
+
+    page: Page
+    faults: list[str]
+
+
+@dataclass(frozen=True)
+class EveryWorkflow:
+    """Each shipped workflow as it was opened, and what the front end complained of meanwhile."""
+
+    opened: Mapping[str, Opened]
+    faults: list[str]
+
+
+def look_at(page: Page, name: str) -> Opened:
+    """Open a shipped workflow, and see what has become of it."""
+    open_clean(page, name)
+    return Opened(nodes(page), prompt(page), page.get_by_test_id("error-overlay").count())
 
 
 def open_template(page: Page, name: str) -> None:

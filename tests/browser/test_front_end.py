@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Page, expect
 
-from tests.browser.graphs import NAMES, open_clean, open_template
-from tools.browser import PATIENCE, start
-from tools.server import PACK_FOLDER, Server
+from tests.browser.graphs import EveryWorkflow, Faults, Started, open_template
+from tools.server import PACK_FOLDER
 
-OURS = (PACK_FOLDER, "IPAdapter", "ImagePrompt", "OpenCLIPVision")
 TITLES = {
     "ApplyIPAdapter": "Apply IP-Adapter",
     "EncodeImagePrompt": "Encode Image Prompt",
@@ -33,36 +29,8 @@ ADD_AND_SELECT = """type => {
 }"""
 
 
-class Faults:
-    """What a page complained of."""
-
-    def __init__(self, page: Page) -> None:
-        self.exceptions: list[str] = []
-        self.errors: list[str] = []
-        page.on("pageerror", lambda error: self.exceptions.append(str(error)))
-        page.on("console", lambda message: message.type == "error" and self.errors.append(message.text))
-
-    @property
-    def of_ours(self) -> list[str]:
-        """Exceptions of any kind, and errors that name this pack."""
-        return self.exceptions + [error for error in self.errors if any(word in error for word in OURS)]
-
-
-@pytest.fixture
-def faults(browser: Browser, server: Server) -> Iterator[Faults]:
-    """Of a front end that starts and opens every workflow."""
-    page = browser.new_page()
-    page.set_default_timeout(PATIENCE)
-    faults = Faults(page)
-    start(page, server.url)
-    for name in NAMES:
-        open_clean(page, name)
-    yield faults
-    page.close()
-
-
-def test_start_and_workflows_leave_no_errors(faults: Faults) -> None:
-    assert faults.of_ours == []
+def test_start_and_workflows_leave_no_errors(started: Started, every_workflow: EveryWorkflow) -> None:
+    assert started.faults + every_workflow.faults == []
 
 
 def test_the_watch_above_sees_an_error_of_ours(page: Page) -> None:

@@ -16,11 +16,12 @@ BY_NAME = "image_and_text_prompt"
 
 
 @pytest.fixture(scope="module")
-def page(browser: Browser, front_end: Mapping[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
+def page(
+    browser: Browser, python: tuple[str, ...], front_end: Mapping[str, str], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Page]:
     """The front end of a server that has no models at all, with a workflow open that loads files by name."""
-    settings = Settings(
-        tmp_path_factory.mktemp("server"), models=tmp_path_factory.mktemp("no_models"), environment=front_end
-    )
+    how = {"environment": front_end, "python": python}
+    settings = Settings(tmp_path_factory.mktemp("server"), models=tmp_path_factory.mktemp("no_models"), **how)
     write_user_settings(settings)
     with running(settings) as server:
         page = open_front_end(browser, server.url)

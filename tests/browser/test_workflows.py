@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from functools import cache
-from typing import Any
+from collections.abc import Iterator
 
 import pytest
 from playwright.sync_api import Page, ViewportSize, expect
@@ -15,13 +12,12 @@ from tests.browser.graphs import (
     NAMES,
     ROOT,
     SIDE,
+    EveryWorkflow,
     bare,
     covered,
     nodes,
-    open_clean,
     open_template,
     overlaps,
-    prompt,
     quick,
     workflow,
 )
@@ -87,41 +83,20 @@ def test_a_graph_that_was_saved_opens_where_its_user_left_it(page: Page) -> None
     assert page.evaluate("() => [window.app.canvas.ds.scale, ...window.app.canvas.ds.offset]") == [0.9, 7, 8]
 
 
-@dataclass(frozen=True)
-class Opened:
-    """What the front end makes of a workflow that was just opened."""
-
-    nodes: list[dict[str, Any]]
-    prompt: dict[str, dict[str, Any]]  # as it would queue it
-    faults: int  # reports of them that it shows
-
-
-@pytest.fixture(scope="module")
-def opened(page: Page) -> Callable[[str], Opened]:
-    """Each shipped workflow, opened once."""
-
-    @cache
-    def look_at(name: str) -> Opened:
-        open_clean(page, name)
-        return Opened(nodes(page), prompt(page), page.get_by_test_id("error-overlay").count())
-
-    return look_at
-
-
 @pytest.mark.parametrize("name", NAMES)
-def test_a_workflow_opens_without_a_fault(opened: Callable[[str], Opened], name: str) -> None:
-    found = opened(name).nodes
+def test_a_workflow_opens_without_a_fault(every_workflow: EveryWorkflow, name: str) -> None:
+    found = every_workflow.opened[name].nodes
     assert [node for node in found if not node["known"] or node["errors"]] == []
     types = {node["type"] for node in found}
     assert "ApplyIPAdapter" in types and types & {"EncodeImagePrompt", "EncodeFacePrompt"}
     assert types & {"LoadIPAdapter", "FindIPAdapter"}
-    assert opened(name).faults == 0
+    assert every_workflow.opened[name].faults == 0
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_front_end_exports_the_prompt_that_the_tests_queue(opened: Callable[[str], Opened], name: str) -> None:
+def test_the_front_end_exports_the_prompt_that_the_tests_queue(every_workflow: EveryWorkflow, name: str) -> None:
     expected = json.loads((ROOT / "tests" / "prompts" / f"{name}.json").read_text(encoding="utf-8"))
-    assert opened(name).prompt == bare(expected)
+    assert every_workflow.opened[name].prompt == bare(expected)
 
 
 def test_every_workflow_is_among_the_templates_with_a_picture(page: Page) -> None:
