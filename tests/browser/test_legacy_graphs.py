@@ -205,9 +205,9 @@ def test_another_packs_node_in_a_prompt_is_named_as_missing(page: Page) -> None:
     open_workflow(page, {"nodes": [], "links": [], "version": 0.4})
     load = {"1": {"class_type": "EmptyLatentImage", "inputs": {"width": 64, "height": 64, "batch_size": 1}}}
     page.evaluate(DROPPED, {**load, **laksjdjf_prompt()})
-    page.wait_for_function(HAS, arg=1)
-    assert page.evaluate(KINDS) == ["EmptyLatentImage"]
     expect(page.locator("body")).to_contain_text("IPAdapter (laksjdjf/IPAdapter-ComfyUI)")
+    kinds = page.evaluate(KINDS)  # newer front ends keep the place of what they do not know
+    assert "EmptyLatentImage" in kinds and "IPAdapter" not in kinds
 
 
 @pytest.fixture(scope="module")

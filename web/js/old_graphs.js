@@ -25,9 +25,11 @@ async function ask(graph) {
 }
 
 // What is saved has a node's own name; the one that says whose it is is for the screen.
-function rename(graph) {
-  for (const { type, last_serialization: saved } of graph.nodes) {
-    if (saved && opened.others[type]) saved.type = opened.others[type];
+function rename(others) {
+  const root = app.rootGraph ?? app.graph;
+  const drawn = [root, ...(root.subgraphs?.values() ?? [])].flatMap(({ nodes }) => nodes);
+  for (const { type, last_serialization: saved } of drawn) {
+    if (saved && others[type]) saved.type = others[type];
   }
 }
 
@@ -49,15 +51,17 @@ function say({ title: summary, lines }) {
   console.info([summary, ...lines].join("\n"));
 }
 
-// The front end has no hook for these: nodes that it does not know are left out.
+// The front end has no hook for these, and older ones leave out nodes that they do not know.
 function putPromptsRight() {
   const { loadApiJson } = app;
   if (!loadApiJson) return; // it may be called otherwise one day
   app.loadApiJson = async function (prompt, ...more) {
     const isOld = Object.values(prompt).some(({ class_type: type }) => OLD.test(type));
-    const { graph = prompt, title, lines } = isOld ? await ask(prompt) : {};
-    loadApiJson.call(this, graph, ...more);
+    const { graph = prompt, others = {}, title, lines } = isOld ? await ask(prompt) : {};
+    const loaded = await loadApiJson.call(this, graph, ...more);
+    rename(others);
     if (title) say({ title, lines });
+    return loaded;
   };
 }
 
@@ -73,8 +77,7 @@ app.registerExtension({
   },
   afterConfigureGraph() {
     if (!opened.graph) return;
-    const root = app.rootGraph ?? app.graph;
-    [root, ...(root.subgraphs?.values() ?? [])].forEach(rename);
+    rename(opened.others);
     if (!opened.title) return;
     say(opened);
     offerUndo(before);
