@@ -118,9 +118,9 @@ def old_node(form: Form) -> type[OldNode]:
 
 
 def title_of(name: str) -> str:
-    """An id in words, as its node was called."""
+    """An id in words, as its node was called: a longer title would make nodes of old graphs wider than they were."""
     words = re.sub(r"(?<=[a-zD])(?=[A-Z][a-z])", " ", name)
-    return f"{words.replace('Clip Vision', 'ClipVision').replace('Insight Face', 'InsightFace')} (compatibility)"
+    return words.replace("Clip Vision", "ClipVision").replace("Insight Face", "InsightFace")
 
 
 OLD_NODES = {name: old_node(form) for name, form in LEGACY_FORMS.items()}

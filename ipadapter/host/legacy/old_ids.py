@@ -35,8 +35,8 @@ class OldIds:
         """Answer to every id that nobody has yet. A pack that comes later takes its own."""
         for old, node in self.classes.items():
             node.RELATIVE_PYTHON_MODULE = f"custom_nodes.{LOADED_AS}"  # type: ignore[attr-defined]
-            self.installed.setdefault(old, node)
-            self.shown.setdefault(old, self.titles[old])
+            if self.installed.setdefault(old, node) is node:
+                self.shown.setdefault(old, self.titles[old])
 
     async def settle(self, app: Any = None) -> None:
         """Withdraw from all ids where one of them is another pack's."""
@@ -46,12 +46,11 @@ class OldIds:
             self.withdraw()
 
     def withdraw(self) -> None:
-        """Answer to none."""
+        """Answer to none. A title of the old pack's own words may be its own: it goes with the class that it is of."""
         for old, node in self.classes.items():
             if self.installed.get(old) is node:
                 del self.installed[old]
-            if self.shown.get(old) == self.titles[old]:
-                del self.shown[old]
+                self.shown.pop(old, None)
 
 
 def switched_off() -> bool:
