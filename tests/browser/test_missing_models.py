@@ -13,6 +13,9 @@ from tools.browser import open_front_end, open_workflow, write_user_settings
 from tools.server import Settings, running
 
 BY_NAME = "image_and_text_prompt"
+BY_PRESET = "image_prompt"
+SAID = """() => window.app.graph.nodes.find(node => node.type === 'FindIPAdapter')
+    .widgets.find(widget => widget.name === '$$node-text-preview')?.value"""
 
 
 @pytest.fixture(scope="module")
@@ -67,3 +70,11 @@ def test_no_node_is_missing(page: Page) -> None:
     unknown = "() => window.app.graph.nodes.filter(n => !(n.type in window.LiteGraph.registered_node_types)).length"
     assert page.evaluate(unknown) == 0
     expect(page.get_by_test_id("error-group-missing-node")).to_have_count(0)
+
+
+def test_the_node_that_looks_for_the_files_says_before_anything_runs_which_to_get(page: Page) -> None:
+    open_workflow(page, workflow(BY_PRESET))
+    page.get_by_test_id("queue-button").click()
+    said = page.wait_for_function(SAID).json_value()
+    assert "ip-adapter_sd15.safetensors" in said and "models/ipadapter" in said
+    assert "https://huggingface.co/h94/IP-Adapter" in said and "models/clip_vision" in said
