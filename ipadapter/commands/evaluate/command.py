@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from .crew import Crew, find_crew, merge, open_tables, own_servers, share_of
 from .drawer import Drawer, ask_drawers, ask_nodes
 from .folder import CaptionedImage, open_image, read_folder
 from .graph import ApiGraph
+from .pace import Pace
 from .rows import ResultRow, ResultTable
 from .run import Studio, as_png, picture_name, remaining, run, wanted
 from .score import open_scorer, place
@@ -94,8 +96,11 @@ def draw_what_is_left(
     if not work:
         return
     done = len(items) * len(request.seeds) * len(comparison.systems) - sum(len(one.seeds) for one in everything)
-    with progress(done // crew.count, sum(len(one.seeds) for one in work), crew.index > 0) as bar:
+    left, began = sum(len(one.seeds) for one in work), time.monotonic()
+    with progress(done // crew.count, left, crew.index > 0) as bar:
         asyncio.run(run(studio, work, table, lambda row: advance_bar(bar, row)))
+    if crew.index == 0:
+        print(Pace(left, time.monotonic() - began, crew.count), file=sys.stderr)
 
 
 def open_sets(asked: Asked, device: str) -> Inception | None:
