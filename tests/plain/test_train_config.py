@@ -5,10 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 from pack.ipadapter.adapters.families import BASE, FACE_ID, PLUS, TRAINABLE
 from pack.ipadapter.commands.train.config import read_config
-from pack.ipadapter.commands.train.listing import find_shards
+from pack.ipadapter.commands.train.encoding import Settings, make_plan
+from pack.ipadapter.commands.train.listing import Entry, find_shards
+from pack.ipadapter.commands.train.trackers import TENSORBOARD
 from pack.ipadapter.errors import IPAdapterError
+from pack.ipadapter.training.recipe import Drops, Recipe
 
 from tests.naming import ROOT
 
@@ -48,6 +52,25 @@ def test_whatever_can_be_trained_can_be_named(kind, tmp_path):
 def test_the_example_in_the_documentation_is_a_configuration():
     config = read_config(ROOT / "docs" / "training.toml")
     assert config.recipe.kind is PLUS
+
+
+EARLIER = sorted((ROOT / "tests" / "data" / "training").glob("*.toml"))
+
+
+@pytest.mark.parametrize("file", EARLIER, ids=lambda path: path.stem)
+def test_a_configuration_of_an_earlier_version_trains_what_it_always_did(file):
+    """Every setting that version had; what has come since is off, and a cache keeps its name."""
+    config = read_config(file)
+    drops = Drops(0.05, 0.05, 0.05)
+    assert config.recipe == Recipe(PLUS, 0, 100000, 8, 1, 1e-4, 0.01, drops, 0, "constant", 0, 0.0)
+    assert config.settings == Settings(512, torch.float16, 256, 8, False)
+    assert not config.training.ema_decay and not config.validation.wanted
+    assert config.output.all_trackers == (TENSORBOARD,)
+    here = file.parent / "models"
+    assert config.model.checkpoint == here / "checkpoints" / "v1-5-pruned-emaonly-fp16.safetensors"
+    assert config.model.clip_vision == here / "clip_vision" / "CLIP-ViT-H-14-laion2B-s32B-b79K.safetensors"
+    entry = Entry("a.png", "a cat", Path("a.png"), 0, 10, 20)
+    assert make_plan([entry], ("plus",), config.settings, Path()).cache.folder.name == "fa97d1cbba7294e42246"
 
 
 def test_the_configuration_for_few_pictures_goes_on_from_an_adapter_gently():
