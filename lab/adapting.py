@@ -59,9 +59,9 @@ class Lesson:
     def areas(self, indices: Sequence[int]) -> None:
         return None
 
-    def features(self, indices: Sequence[int], dropped: Sequence[bool]) -> Tensor:
+    def features(self, indices: Sequence[int], dropped: Sequence[bool]) -> tuple[Tensor]:
         rows = zip(indices, dropped, strict=True)
-        return torch.cat([self.nothing if drop else self.encoded[i : i + 1].float() for i, drop in rows])
+        return (torch.cat([self.nothing if drop else self.encoded[i : i + 1].float() for i, drop in rows]),)
 
     def text(self, indices: Sequence[int], dropped: Sequence[bool]) -> dict[str, Tensor]:
         rows = zip(self.told[list(indices)].tolist(), dropped, strict=True)

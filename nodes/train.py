@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..ipadapter.adapters.families import BASE, TRAINABLE, reads_faces, trainable
+from ..ipadapter.adapters.families import BASE, TRAINABLE, trainable
 from ..ipadapter.host.adapters.adapter import Adapter
 from ..ipadapter.host.adapters.saving import save_to_output
 from ..ipadapter.host.api import io, ui
@@ -17,7 +17,7 @@ from ..ipadapter.training.rates import SCHEDULES
 from ..ipadapter.training.recipe import Drops, Recipe
 from . import inputs
 from .search import WORDS
-from .sockets import TRAINING, IPAdapterSocket
+from .sockets import TRAINING, InsightFaceSocket, IPAdapterSocket
 
 LATER = ("schedule", "warmup_steps", "min_snr")
 LossMap = io.Custom("LOSS_MAP")
@@ -27,7 +27,11 @@ def material_inputs() -> list[io.Input]:
     """What is learned from."""
     return [
         io.Model.Input("model", tooltip="The model the adapter is for. It is not changed."),
-        io.ClipVision.Input("clip_vision", tooltip="The image encoder the adapter will need ever after."),
+        io.ClipVision.Input(
+            "clip_vision",
+            optional=True,
+            tooltip="The image encoder the adapter will need ever after. FaceID alone needs none.",
+        ),
         io.Image.Input("images", tooltip="The pictures, as a list or a batch."),
         io.Latent.Input("latents", tooltip="The same pictures through the VAE, from Make Training Dataset."),
         io.Conditioning.Input(
@@ -45,12 +49,12 @@ def learner_inputs() -> list[io.Input]:
     return [
         io.Combo.Input(
             "kind",
-            options=[title for title, kind in TRAINABLE.items() if not reads_faces(kind)],
+            options=list(TRAINABLE),
             default=BASE.title,
             tooltip="base follows the picture's meaning; plus reads its details, with more tokens. XLabs FLUX is for "
-            "FLUX.1.",
+            "FLUX.1. FaceID follows a person, and FaceID Plus the look of the face too.",
         ),
-        inputs.whole("tokens", 0, (0, 1024), "Image tokens. 0: 4 for base, 16 for the others."),
+        inputs.whole("tokens", 0, (0, 1024), "Image tokens. 0: 16 for plus and XLabs FLUX, 4 for the others."),
     ]
 
 
@@ -154,6 +158,9 @@ class TrainIPAdapter(Node):
                 ),
                 IPAdapterSocket.Input("ip_adapter", optional=True, tooltip="An adapter to go on from."),
                 *later_inputs(),
+                InsightFaceSocket.Input(
+                    "insightface", optional=True, tooltip="From Load InsightFace; FaceID kinds find faces with it."
+                ),
             ],
             outputs=[
                 IPAdapterSocket.Output("ip_adapter", tooltip="For Apply IP-Adapter and Save IP-Adapter."),
@@ -201,13 +208,14 @@ class TrainIPAdapter(Node):
         start = ip_adapter[0] if ip_adapter else None
         trained = train_adapter(
             one["model"],
-            one["clip_vision"],
+            one.get("clip_vision"),
             pictures,
             recipe,
             one["dtype"],
             one["gradient_checkpointing"],
             start,
             watch,
+            one.get("insightface"),
         )
         return io.NodeOutput(
             trained.adapter, {"loss": trained.losses}, ui=ui.PreviewImage(watch.chart_tensor(), cls=cls)

@@ -79,11 +79,13 @@ def base_by_width(projection: ProjectionSpec) -> str:
 @dataclass(frozen=True)
 class TrainingStart:
     """How many tokens an adapter of a family is trained with where nobody says, its projection's sizes for
-    (tokens, width of the feature, width of the text context), and the rank of its LoRA, 0 where it has none."""
+    (tokens, width of the feature, width of the text context), the rank of its LoRA, 0 where it has none, and how a
+    face is used, where it reads one."""
 
     tokens: int
     projection: Callable[[int, int, int], ProjectionSpec]
     lora_rank: int = 0
+    face: FaceSettings = FaceSettings()
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,9 @@ def new_spec(
     """The sizes the reference's trainers choose for a base model and an encoder."""
     context_dim = layers[0].context_dim
     projection = kind.start.projection(tokens, feature_dim, context_dim)
-    return AdapterSpec(name, projection, tuple(layer.channels for layer in layers), kind.start.lora_rank)
+    return AdapterSpec(
+        name, projection, tuple(layer.channels for layer in layers), kind.start.lora_rank, kind.start.face
+    )
 
 
 def new_adapter(spec: AdapterSpec, weights: LayerMatrices, seed: int) -> IPAdapter:

@@ -9,6 +9,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
+from ..adapters.features import Read
 from ..adapters.layer import LayerProjection
 from ..adapters.module import IPAdapter
 from ..attention.decoupled import Branch, Branches, split_heads
@@ -61,8 +62,8 @@ class TrainingSet(Protocol):
     def areas(self, indices: Sequence[int]) -> Tensor | None:
         """How much each place of a picture is learned from, (B, 1, h, w) in 0 … 1; None: all of every picture."""
 
-    def features(self, indices: Sequence[int], dropped: Sequence[bool]) -> Tensor:
-        """What the projection reads, the family's "no image" where dropped: (B, E) or (B, S, D)."""
+    def features(self, indices: Sequence[int], dropped: Sequence[bool]) -> Read:
+        """What the projection reads, the family's "no image" where dropped: (B, E) or (B, S, D) each."""
 
     def text(self, indices: Sequence[int], dropped: Sequence[bool]) -> ModelText:
         """What the base model is told, the empty prompt where dropped."""
@@ -75,7 +76,7 @@ class Batch:
     latents: Tensor  # (B, C, h, w)
     noise: Tensor  # (B, C, h, w)
     sigma: Tensor  # (B,)
-    features: Tensor  # (B, E) or (B, S, D)
+    features: Read  # (B, E) or (B, S, D) each
     text: ModelText
     area: Tensor | None  # (B, 1, h, w)
 
@@ -84,13 +85,13 @@ def make_batch(data: TrainingSet, model: FrozenModel, draws: Sequence[Draw], dro
     """Examples of these draws, on the model's device or on their way there."""
     indices = [draw.index for draw in draws]
     dropped = [drops.decide(draw.drop) for draw in draws]
-    latents = data.latents(indices).float()
+    latents, without_image = data.latents(indices).float(), [each.image for each in dropped]
     text, area = data.text(indices, [each.text for each in dropped]), data.areas(indices)
     return Batch(
         latents=send(latents, model.device),
         noise=send(torch.stack([draw.noise(tuple(latents.shape[1:])) for draw in draws]), model.device),
         sigma=send(torch.tensor([model.sigma(draw.time) for draw in draws]), model.device),
-        features=send(data.features(indices, [each.image for each in dropped]).float(), model.device),
+        features=tuple(send(one.float(), model.device) for one in data.features(indices, without_image)),
         text={name: send(tensor, model.device) for name, tensor in text.items()},
         area=None if area is None else send(area.float(), model.device),
     )
@@ -118,9 +119,10 @@ class AdapterTraining(nn.Module):
         return (errors if batch.area is None else errors * batch.area).mean()
 
 
-def image_branches(adapter: IPAdapter, features: Tensor, layers: tuple[CrossAttentionLayer, ...]) -> Branches:
+def image_branches(adapter: IPAdapter, features: Read, layers: tuple[CrossAttentionLayer, ...]) -> Branches:
     """K' and V' of every layer, a row for each example (paper eq. 4)."""
-    tokens, joining = adapter.image_proj(features), adapter.spec.family.joining  # (B, T, C)
+    family = adapter.spec.family
+    tokens, joining = adapter.image_proj(*features, *family.settings(adapter.spec.face)), family.joining  # (B, T, C)
     return {
         layer.place: (image_branch(tokens, projection, layer)._replace(joining=joining),)
         for layer, projection in zip(layers, adapter.layer_projections(), strict=True)

@@ -15,10 +15,11 @@ from pack.ipadapter.host.adapters.adapter import load_adapter_file, trained_adap
 from pack.ipadapter.host.adapters.saving import save_to_output
 from pack.ipadapter.host.encoders.encoder import encode_black_picture, encode_image_prompt
 from pack.ipadapter.host.sampling.patching import apply_image_prompt
-from pack.ipadapter.host.training.data import encode_features, encode_pictures, graph_pictures
+from pack.ipadapter.host.training.data import encode_pictures, graph_pictures
 from pack.ipadapter.host.training.frozen import frozen_unet, noise_levels
 from pack.ipadapter.host.training.models import HostText, cut
 from pack.ipadapter.host.training.node import train_adapter
+from pack.ipadapter.host.training.sight import EncoderSight
 from pack.ipadapter.host.training.watching import TrainingWatch
 from pack.ipadapter.images.pixels import Fit
 from pack.ipadapter.strength.strength import Strength
@@ -77,7 +78,7 @@ def test_learning_one_picture_lowers_its_loss():
     with frozen_unet(make_flux(), None, False, XLABS) as frozen:
         spec = new_spec("new", XLABS, 4, EMBED, frozen.layers)
         training = AdapterTraining(new_adapter(spec, frozen.layer_weights(), 0), frozen)
-        data = encode_pictures(frozen.patcher.model, pictures(1), (torch.randn(1, EMBED), torch.zeros(1, EMBED)))
+        data = encode_pictures(frozen.patcher.model, pictures(1), (torch.randn(1, EMBED),), (torch.zeros(1, EMBED),))
         batches = Batches(data, frozen, recipe)
         losses = [[training(batches.make(number)).item() for number in range(20, 24)]]
         train(training, data, recipe, lambda step, loss: None)
@@ -111,7 +112,7 @@ def test_going_on_from_an_adapter_starts_from_its_weights_and_counts_its_steps()
 
 
 def test_a_dropped_image_is_a_black_picture():
-    (_, nothing), _ = encode_features(encoder(), [torch.rand(1, 40, 48, 3)], XLABS)
+    (nothing,) = EncoderSight(encoder(), XLABS).no_picture()
     assert torch.equal(nothing, encode_black_picture(encoder()))
 
 

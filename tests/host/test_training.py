@@ -107,7 +107,8 @@ def test_each_batch_is_made_once_and_one_at_most_ahead():
     with frozen_unet(micro(), None, gradient_checkpointing=False) as frozen:
         spec = new_spec("new", BASE, 4, EMBED, frozen.layers)
         training = AdapterTraining(new_adapter(spec, frozen.layer_weights(), 0), frozen)
-        data = encode_pictures(frozen.patcher.model, pictures(), (torch.rand(PICTURES, EMBED), torch.zeros(1, EMBED)))
+        seen, nothing = (torch.rand(PICTURES, EMBED),), (torch.zeros(1, EMBED),)
+        data = encode_pictures(frozen.patcher.model, pictures(), seen, nothing)
         batches, optimizer = Noted(data, frozen, recipe), recipe.optimizer(list(training.parameters()))
         batches.events = []
         for step in range(recipe.steps):

@@ -63,8 +63,8 @@ def test_pictures_that_lie_on_the_card_are_not_waited_for():
         ours.batches.data = replace(
             data,
             clean=[latent.to(META) for latent in data.clean],
-            encoded=data.encoded.to(META),
-            nothing=data.nothing.to(META),
+            encoded=tuple(read.to(META) for read in data.encoded),
+            nothing=tuple(read.to(META) for read in data.nothing),
         )
         assert waits_in(CHECKPOINTED, ours, waits) == 1
 

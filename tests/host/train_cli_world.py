@@ -21,9 +21,10 @@ from typing import Any
 import torch
 from PIL import Image
 from torch import Tensor
-from torch.nn.functional import adaptive_avg_pool2d
+from torch.nn.functional import adaptive_avg_pool2d, normalize
 
-from ipadapter.adapters.families import BASE, XLABS, trainable
+from ipadapter.adapters.families import BASE, FACE_ID_PLUS, XLABS, trainable
+from ipadapter.adapters.features import Read
 from ipadapter.adapters.provenance import Provenance
 from ipadapter.commands.train.encoding import Plan, Settings, fill, make_plan
 from ipadapter.commands.train.examples import context_only, open_set
@@ -35,6 +36,7 @@ from ipadapter.commands.train.validation import Validation
 from ipadapter.errors import IPAdapterError
 from ipadapter.evaluation.judges import Measuring
 from ipadapter.evaluation.metrics import cosine
+from ipadapter.prompts.prompt import FACE_WIDTH
 from ipadapter.training.fresh import new_adapter, new_spec
 from ipadapter.training.module import AdapterTraining, FrozenModel
 from ipadapter.training.recipe import Recipe
@@ -122,15 +124,28 @@ class SmallEncoders:
         planes = torch.cat([pixels, grey], dim=-1).movedim(-1, 1) - 0.5  # (N, 4, R, R)
         return torch.nn.functional.avg_pool2d(planes, 8)
 
-    def features(self, pictures: Sequence[Tensor]) -> Tensor:
-        return torch.stack([adaptive_avg_pool2d(p[0].movedim(-1, 0), (2, 4)).flatten() for p in pictures])  # (N, 24)
+    def features(self, pictures: Sequence[Tensor]) -> Read:
+        averages = [adaptive_avg_pool2d(picture[0].movedim(-1, 0), (2, 4)).flatten() for picture in pictures]
+        return (torch.stack(averages),)  # (N, 24)
 
-    def no_picture(self) -> Tensor:
-        return torch.zeros(WIDTH)
+    def no_picture(self) -> Read:
+        return (torch.zeros(1, WIDTH),)
 
     def text(self, caption: str) -> tuple[Tensor, Tensor | None]:
         generator = torch.Generator().manual_seed(sum(caption.encode()))
         return torch.randn(5, CONTEXT, generator=generator), None
+
+
+class FaceEncoders(SmallEncoders):
+    """The same for FaceID Plus: of a face numbers of its own, and the averages as two hidden states."""
+
+    def features(self, pictures: Sequence[Tensor]) -> Read:
+        (averages,) = super().features(pictures)
+        faces = torch.randn(WIDTH, FACE_WIDTH, generator=torch.Generator().manual_seed(3))
+        return normalize(averages @ faces, dim=-1), torch.stack([averages, 1 - averages], dim=1)  # (N, 512), (N, 2, 24)
+
+    def no_picture(self) -> Read:
+        return torch.zeros(1, FACE_WIDTH), torch.zeros(1, 2, WIDTH)
 
 
 class FluxEncoders(SmallEncoders):
@@ -144,6 +159,7 @@ class FluxEncoders(SmallEncoders):
         return context, context[0, :POOLED]
 
 
+ENCODERS = {XLABS: FluxEncoders, FACE_ID_PLUS: FaceEncoders}
 SQUARE, SHAPES = Settings(32, torch.float32, 3, 2), Settings(128, torch.float32, 3, 2, buckets=True)
 
 
@@ -160,8 +176,8 @@ class SmallJudge:
     label = "averages"
 
     def against(self, image: Tensor, captions: Sequence[str]) -> Measuring:
-        wanted = SmallEncoders().features([image])
-        return lambda picture: {"clip_i": cosine(SmallEncoders().features([picture]), wanted).item()}
+        wanted = SmallEncoders().features([image])[0]
+        return lambda picture: {"clip_i": cosine(SmallEncoders().features([picture])[0], wanted).item()}
 
 
 @dataclass(frozen=True)
@@ -270,7 +286,7 @@ def carry_out(job: Job) -> int:
         if accelerator.is_main_process:
             for one in (plan, drawn):
                 if one is not None:
-                    fill(one, FluxEncoders() if kind is XLABS else SmallEncoders())
+                    fill(one, ENCODERS.get(kind, SmallEncoders)())
         accelerator.wait_for_everyone()
         model = base_model(kind=job.kind)
         frozen = stack.enter_context(frozen_unet(model, torch.float32, False, kind))

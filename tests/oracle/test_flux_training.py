@@ -42,8 +42,8 @@ def encoded(frozen):
     latents = [{"samples": torch.randn(1, LATENTS, *FLUX.size, generator=generator)} for _ in range(PICTURES)]
     images = [torch.zeros(1, 16, 16, 3)] * PICTURES
     graph = graph_pictures(images, latents, [conditioning(20 + i) for i in range(PICTURES)], conditioning(50))
-    features = torch.randn(PICTURES, EMBED, generator=generator), torch.randn(1, EMBED, generator=generator)
-    return encode_pictures(frozen.patcher.model, graph, features)
+    features, nothing = (torch.randn(count, EMBED, generator=generator) for count in (PICTURES, 1))
+    return encode_pictures(frozen.patcher.model, graph, (features,), (nothing,))
 
 
 def by_matrix(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

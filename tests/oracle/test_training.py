@@ -9,12 +9,12 @@ import pytest
 import torch
 from diffusers.optimization import get_scheduler
 from diffusers.training_utils import EMAModel
-from pack.ipadapter.adapters.families import BASE, FACE_ID, PLUS
+from pack.ipadapter.adapters.families import BASE, FACE_ID, FACE_ID_PLUS, PLUS
 from pack.ipadapter.adapters.writing import file_tensors
 from pack.ipadapter.errors import IPAdapterError
 from pack.ipadapter.host.training.data import encode_pictures, graph_pictures, learned_places
 from pack.ipadapter.host.training.frozen import frozen_unet
-from pack.ipadapter.prompts.prompt import FACE_WIDTH
+from pack.ipadapter.prompts.prompt import FACE_WIDTH, Feature
 from pack.ipadapter.training.average import WeightAverage
 from pack.ipadapter.training.batches import Batches
 from pack.ipadapter.training.draws import draw_example
@@ -32,7 +32,7 @@ from tests.world import conditioning
 
 PICTURES = 5
 MANY_DROPS = Drops(0.25, 0.25, 0.25)
-FEATURE_DIM = {BASE: EMBED, PLUS: HIDDEN, FACE_ID: FACE_WIDTH}
+FEATURE_DIM = {BASE: EMBED, PLUS: HIDDEN, FACE_ID: FACE_WIDTH, FACE_ID_PLUS: HIDDEN}
 
 
 def graph(layout, seed=3):
@@ -45,13 +45,21 @@ def graph(layout, seed=3):
 
 
 def features(kind, seed=4):
-    """Of the pictures, and of no picture."""
+    """Of the pictures, and of no picture: of each what the projection reads."""
     generator = torch.Generator().manual_seed(seed)
-    if kind is BASE:
-        return torch.randn(PICTURES, EMBED, generator=generator), torch.zeros(1, EMBED)
-    if kind is FACE_ID:
-        return torch.randn(PICTURES, FACE_WIDTH, generator=generator), torch.zeros(1, FACE_WIDTH)
-    return (torch.randn(n, PATCHES, HIDDEN, generator=generator) for n in (PICTURES, 1))
+    made = [READ[feature](generator) for feature in kind.reads]
+    return tuple(zip(*made, strict=True))
+
+
+def or_zero(width):
+    return lambda generator: (torch.randn(PICTURES, width, generator=generator), torch.zeros(1, width))
+
+
+READ = {
+    Feature.IMAGE_EMBEDS: or_zero(EMBED),
+    Feature.FACE: or_zero(FACE_WIDTH),
+    Feature.PENULTIMATE: lambda g: [torch.randn(n, PATCHES, HIDDEN, generator=g) for n in (PICTURES, 1)],
+}
 
 
 def start(frozen, kind, layout, min_snr=0.0):
@@ -59,7 +67,7 @@ def start(frozen, kind, layout, min_snr=0.0):
     tokens = kind.start.tokens
     spec = new_spec("new", kind, tokens, FEATURE_DIM[kind], frozen.layers)
     training = AdapterTraining(new_adapter(spec, frozen.layer_weights(), seed=1), frozen, min_snr)
-    return training, encode_pictures(frozen.patcher.model, graph(layout), tuple(features(kind)))
+    return training, encode_pictures(frozen.patcher.model, graph(layout), *features(kind))
 
 
 def as_file(adapter) -> AdapterFile:
@@ -79,6 +87,11 @@ def examples_of(data, recipe: Recipe, step: int) -> Examples:
     d = recipe.drops
     no_image = [x.drop < d.image or d.image + d.text <= x.drop < d.image + d.text + d.both for x in draws]
     no_text = [d.image <= x.drop < d.image + d.text + d.both for x in draws]
+
+    def reading(seen, nothing):
+        return torch.cat([nothing if gone else seen[[x.index]] for x, gone in zip(draws, no_image, strict=True)])
+
+    reads = [reading(*read) for read in zip(data.encoded, data.nothing, strict=True)]
     conds = [(data.empty if gone else data.conds)[x.index] for x, gone in zip(draws, no_text, strict=True)]
     return Examples(
         latents=torch.cat([data.clean[x.index] for x in draws]),
@@ -86,9 +99,8 @@ def examples_of(data, recipe: Recipe, step: int) -> Examples:
         time=torch.tensor([x.time for x in draws], dtype=torch.float64),
         text=torch.cat([c["c_crossattn"].cond for c in conds]),
         pooled=torch.cat([c["y"].cond for c in conds]) if "y" in conds[0] else None,
-        features=torch.cat(
-            [data.nothing if g else data.encoded[[x.index]] for x, g in zip(draws, no_image, strict=True)]
-        ),
+        features=reads[0],
+        hidden=reads[1] if len(reads) > 1 else None,
     )
 
 
@@ -262,13 +274,14 @@ def trained_lora(unet) -> dict[str, torch.nn.Parameter]:
     return found
 
 
-def test_gradients_of_a_face_adapter_and_of_its_lora_equal_those_of_the_library():
+@pytest.mark.parametrize("kind", [FACE_ID, FACE_ID_PLUS], ids=lambda kind: kind.title)
+def test_gradients_of_a_face_adapter_and_of_its_lora_equal_those_of_the_library(kind):
     """The LoRA by peft, in every attention, trained together with the adapter, as its authors do."""
-    recipe = Recipe(FACE_ID, batch_size=4, drops=MANY_DROPS, seed=5)
+    recipe = Recipe(kind, batch_size=4, drops=MANY_DROPS, seed=5)
     with torch.inference_mode(False):
         unet = make_reference_unet(MICRO).double()
     with frozen_unet(host_model(MICRO, reference_weights(MICRO), torch.float64), None, False) as frozen:
-        training, data = start(frozen, FACE_ID, MICRO)
+        training, data = start(frozen, kind, MICRO)
         batch = Batches(data, frozen, recipe).take(0)
         with frozen.changes.resting():
             plain = training(batch)

@@ -30,6 +30,7 @@ class Examples:
     text: Tensor  # (B, L, C), the empty prompt where dropped
     pooled: Tensor | None  # (B, P)
     features: Tensor  # "no image" where dropped
+    hidden: Tensor | None = None  # of a face, beside its embedding
 
 
 @dataclass
@@ -47,6 +48,9 @@ class ReferenceTraining:
         noisy, timestep, target = self.forward(examples)
         noisy, text, features = (given.to(self.unet.dtype) for given in (noisy, examples.text, examples.features))
         added = {"image_embeds": [features.unsqueeze(1)]}
+        if examples.hidden is not None:
+            projection = self.unet.encoder_hid_proj.image_projection_layers[0]
+            projection.clip_embeds, projection.shortcut = examples.hidden.to(features).unsqueeze(1), True
         if examples.pooled is not None:
             self.unet.add_time_proj.forward = lambda flat: flat  # the size ids come embedded from the host
             pooled = examples.pooled.to(self.unet.dtype)

@@ -119,7 +119,7 @@ def test_every_family_is_offered_under_a_name_and_in_one_order():
 
 
 def test_what_is_trained_is_what_has_a_start():
-    assert [*TRAINABLE] == ["base", "plus", "XLabs FLUX", "FaceID"]
+    assert [*TRAINABLE] == ["base", "plus", "XLabs FLUX", "FaceID", "FaceID Plus"]
     with pytest.raises(IPAdapterError, match="full-face, but what can be trained is base or plus or XLabs FLUX"):
         Recipe(families.FULL_FACE)
     with pytest.raises(IPAdapterError, match="kind is portrait, but what can be trained is base or plus"):

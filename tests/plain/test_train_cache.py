@@ -70,8 +70,8 @@ def test_examples_come_back_as_they_were_encoded(data):
     pictures = [open_training_picture((data / f"{number}.png").read_bytes(), 32) for number in (5, 0)]
     keep, drop = torch.tensor([False, False]), torch.tensor([False, True])
     assert torch.equal(examples.latents([5, 0]), encoders.latents(torch.stack([p.pixels for p in pictures])))
-    assert torch.equal(examples.features([5, 0], keep), encoders.features([p.whole for p in pictures]))
-    assert torch.equal(examples.features([5, 0], drop)[1], encoders.no_picture())
+    assert torch.equal(examples.features([5, 0], keep)[0], encoders.features([p.whole for p in pictures])[0])
+    assert torch.equal(examples.features([5, 0], drop)[0][1:], encoders.no_picture()[0])
     told = examples.text([5, 0], drop)["c_crossattn"]
     assert torch.equal(told, torch.stack([encoders.text("caption 2")[0], encoders.text("")[0]]))
 

@@ -117,6 +117,10 @@ def test_faces_need_no_image_encoder(tmp_path):
             ('folder = "pictures"', 'folder = "pictures"\nface_embeddings = true'),
             r"data\.face_embeddings is true, but model\.kind base reads no faces",
         ),
+        (
+            ("\n[data]", '\nkind = "FaceID Plus"\n[data]\nface_embeddings = true'),
+            r"reads the picture of each face, which InsightFace finds: set it to false, or model\.kind to FaceID\.$",
+        ),
         (("[data]", "[data"), "is not TOML"),
     ],
 )

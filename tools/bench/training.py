@@ -169,10 +169,10 @@ def both_sides(case: TrainingCase, device: torch.device) -> Iterator[tuple[Refer
     base, recipe = case.kind.base, Recipe(case.family, batch_size=case.batch, seed=SEED)
     model = frozen_model(case, device)
     with frozen_on(model, device) as frozen:
-        features = random_features(case.kind)
-        spec = new_spec(base.name, case.family, case.kind.tokens, features[0].shape[-1], frozen.layers)
+        features, nothing = random_features(case.kind)
+        spec = new_spec(base.name, case.family, case.kind.tokens, features.shape[-1], frozen.layers)
         training = AdapterTraining(new_adapter(spec, frozen.layer_weights(), SEED), frozen)
-        data = encode_pictures(frozen.patcher.model, random_pictures(base, case.pixels), features)
+        data = encode_pictures(frozen.patcher.model, random_pictures(base, case.pixels), (features,), (nothing,))
         unet = diffusers_unet(base, case.width, frozen.patcher, training.adapter)
         batches = [examples(data, frozen, recipe, step) for step in range(case.steps)]
         yield ReferenceTraining(unet, recipe, batches), OurTraining(frozen, training, data, recipe)
@@ -185,7 +185,7 @@ def examples(data: EncodedPictures, frozen: FrozenUNet, recipe: Recipe, step: in
     times = [draw_example(recipe.seed, position, len(data)).time for position in positions]
     batch, timestep = batches.make(step), torch.tensor([int(time * TIMESTEPS) for time in times])
     text, vector = batch.text["c_crossattn"], batch.text.get("y")
-    return Examples(batch.latents, batch.noise, timestep.to(frozen.device), text, vector, batch.features)
+    return Examples(batch.latents, batch.noise, timestep.to(frozen.device), text, vector, *batch.features)
 
 
 def all_training_rows(device: torch.device) -> Iterator[Row]:

@@ -22,6 +22,11 @@ def reads_faces(family: Family) -> bool:
     return Feature.FACE in family.reads
 
 
+def sees(family: Family) -> bool:
+    """Whether it is given what an image encoder makes of pictures."""
+    return family.reads[-1] is not Feature.FACE
+
+
 # The order is diffusers'; of two that have the same tensors the one that asks for more comes first.
 FAMILIES: tuple[Family, ...] = (
     BASE,
@@ -40,7 +45,12 @@ FAMILIES: tuple[Family, ...] = (
     TOOLKIT_FLUX_PLUS,
     INSTANTX_SD3,
 )
-TRAINABLE = {family.title: family for family in sorted(FAMILIES, key=reads_faces) if family.training}
+# Faces last, and those that read more behind those that read less.
+TRAINABLE = {
+    family.title: family
+    for family in sorted(FAMILIES, key=lambda family: (reads_faces(family), len(family.reads)))
+    if family.training
+}
 
 
 def trainable(title: str) -> Family:
@@ -75,5 +85,6 @@ __all__ = [
     "XLABS",
     "not_trained",
     "reads_faces",
+    "sees",
     "trainable",
 ]

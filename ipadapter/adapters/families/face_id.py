@@ -10,6 +10,8 @@ from ..projection import PerceptronProjection
 from ..reading import whole_tokens
 from .addresses import for_faces
 
+LORA_RANK = 128  # of what is trained beside FaceID's tokens
+
 
 def has_identity(checkpoint: Checkpoint, context_dim: int) -> bool:
     """Whether a projection begins with a face's embedding."""
@@ -43,7 +45,7 @@ FACE_ID: Family = Family(
     projection=PerceptronProjection,
     advice="0.7 to 1",
     with_lora=True,
-    training=TrainingStart(4, start_identity, lora_rank=128),
+    training=TrainingStart(4, start_identity, LORA_RANK),
     offers=(Offer(9, "FACEID"),),
     published=(for_faces("ip-adapter-faceid_sd15.bin", "SD1.5"), for_faces("ip-adapter-faceid_sdxl.bin", "SDXL")),
 )

@@ -9,14 +9,15 @@ from torch import Tensor
 
 from ...backbones.bases import KOLORS
 from ...encoders.published import VIT_H, VIT_L_336, page
-from ...prompts.prompt import Feature
+from ...prompts.prompt import FACE_WIDTH, Feature
 from ..checkpoint import Checkpoint
 from ..face_settings import FaceSettings, FaceVersion
-from ..family import Family, Offer, ProjectionSpec, PublishedFile, Unconditional
+from ..family import Family, Offer, ProjectionSpec, PublishedFile, TrainingStart, Unconditional
 from ..projection import FaceIDPlusProjection
 from ..reading import read_perceiver, row_count
 from .addresses import KOLORS_FACES, for_faces
-from .face_id import read_identity
+from .face_id import LORA_RANK, read_identity, start_identity
+from .plus import TRAINED_DEPTH, refuse_width
 
 KOLORS_TEXT, KOLORS_NARROWED = 4096, 2048  # width of Kolors' text features, and what its UNet narrows them to
 
@@ -46,6 +47,20 @@ def read_plus_identity(family: Family, checkpoint: Checkpoint, width: int) -> Pr
     )
 
 
+def start_plus_identity(tokens: int, feature_dim: int, context_dim: int) -> ProjectionSpec:
+    """`ProjPlusModel`: FaceID's tokens, and a perceiver as wide as the text context, with heads of 64."""
+    refuse_width(FACE_ID_PLUS, context_dim, "FaceID")
+    return replace(
+        start_identity(tokens, FACE_WIDTH, context_dim),
+        family=FACE_ID_PLUS,
+        feature_dim=feature_dim,
+        face_dim=FACE_WIDTH,
+        inner_dim=context_dim,
+        depth=TRAINED_DEPTH,
+        ff_dim=4 * context_dim,
+    )
+
+
 def face_shares(face: FaceSettings) -> tuple[Tensor, ...]:
     """What the projection takes of the identity's own tokens, and of the perceiver's."""
     return (torch.tensor(face.shares),)
@@ -62,6 +77,7 @@ FACE_ID_PLUS: Family = Family(
     settings=face_shares,
     with_lora=True,
     versions=True,
+    training=TrainingStart(4, start_plus_identity, LORA_RANK, FaceSettings(FaceVersion.V2)),
     offers=(
         Offer(10, "FACEID PLUS - SD1.5 only", version=FaceVersion.V1),
         Offer(11, "FACEID PLUS V2", version=FaceVersion.V2),
@@ -83,6 +99,7 @@ KOLORS_FACE_ID_PLUS: Family = replace(
     raw_face=True,
     with_lora=False,
     narrowed_to=KOLORS_NARROWED,
+    training=None,
     face_pack="antelopev2",
     published=(
         PublishedFile(

@@ -28,13 +28,17 @@ def read_plus(checkpoint: Checkpoint, context_dim: int) -> ProjectionSpec:
 
 def start_plus(tokens: int, feature_dim: int, context_dim: int) -> ProjectionSpec:
     """`tutorial_train_plus.py`: a Resampler as wide as the text context, with heads of 64."""
-    dim = min(context_dim, WIDEST)
-    if dim % DIM_HEAD:
-        raise IPAdapterError(
-            f"a plus adapter's width is its text context's, which must be a multiple of {DIM_HEAD}, but this model's "
-            f"is {context_dim}: train a base adapter."
-        )
+    refuse_width(PLUS, dim := min(context_dim, WIDEST), "base")
     return ProjectionSpec(PLUS, feature_dim, context_dim, tokens, dim, dim, TRAINED_DEPTH, 4 * dim)
+
+
+def refuse_width(family: Family, width: int, instead: str) -> None:
+    """Refuse a perceiver for a text whose width is no number of heads."""
+    if width % DIM_HEAD:
+        raise IPAdapterError(
+            f"a {family.title} adapter's width is its text context's, which must be a multiple of {DIM_HEAD}, but this "
+            f"model's is {width}: train a {instead} adapter."
+        )
 
 
 def base_of(projection: ProjectionSpec) -> str:

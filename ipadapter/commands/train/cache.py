@@ -25,6 +25,7 @@ from ...errors import IPAdapterError
 from ...files.replacing import write_whole
 from ...files.tensors import Tensors
 
+READ_ROWS = ("face", "features")  # what a projection reads of a picture; one that reads one thing has the last alone
 CACHE_FORMAT = "1"  # changes with the layout below, so that a cache of an older one is made anew
 
 

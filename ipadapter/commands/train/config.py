@@ -23,7 +23,7 @@ from pydantic import (
     model_validator,
 )
 
-from ...adapters.families import TRAINABLE, reads_faces
+from ...adapters.families import FACE_ID, TRAINABLE, reads_faces, sees
 from ...adapters.family import USUAL_PACK
 from ...backbones.unet import UNET
 from ...errors import IPAdapterError
@@ -81,7 +81,7 @@ class ModelSection(Section):
     vae: FilePath | None = None
     clip_vision: FilePath | None = None
     insightface: Annotated[str, Field(min_length=1)] = USUAL_PACK
-    kind: Literal["base", "plus", "XLabs FLUX", "FaceID"] = "base"
+    kind: Literal["base", "plus", "XLabs FLUX", "FaceID", "FaceID Plus"] = "base"
     tokens: Annotated[int, Field(strict=True, ge=0, le=1024)] = 0
     init_from: FilePath | None = None
 
@@ -96,8 +96,8 @@ class ModelSection(Section):
 
     @model_validator(mode="after")
     def what_the_kind_reads(self) -> ModelSection:
-        """Pictures are read by an image encoder; faces are not."""
-        if self.clip_vision is None and not self.reads_faces:
+        """Pictures are read by an image encoder, those of faces too; embeddings of faces are not."""
+        if self.clip_vision is None and self.sees:
             raise ValueError(f"needs clip_vision, which kind {self.kind} reads pictures with")
         return self
 
@@ -105,6 +105,11 @@ class ModelSection(Section):
     def reads_faces(self) -> bool:
         """Whether faces are learned from."""
         return reads_faces(TRAINABLE[self.kind])
+
+    @property
+    def sees(self) -> bool:
+        """Whether an image encoder is learned with."""
+        return sees(TRAINABLE[self.kind])
 
 
 class DataSection(Section):
@@ -232,9 +237,14 @@ class Config(Section):
 
     @model_validator(mode="after")
     def faces_for_a_face(self) -> Config:
-        """Only an adapter of faces reads their embeddings."""
+        """Only an adapter of faces reads their embeddings, and one that reads pictures of them too has to find them."""
         if self.data.face_embeddings and not self.model.reads_faces:
             raise ValueError(f"data.face_embeddings is true, but model.kind {self.model.kind} reads no faces")
+        if self.data.face_embeddings and self.model.sees:
+            raise ValueError(
+                f"data.face_embeddings is true, but model.kind {self.model.kind} also reads the picture of each face, "
+                f"which InsightFace finds: set it to false, or model.kind to {FACE_ID.title}"
+            )
         return self
 
     @property
@@ -261,9 +271,9 @@ class Config(Section):
         """What the adapter will have been trained with, in users' words."""
         if self.data.face_embeddings:
             return "face embeddings from files"
-        if self.model.reads_faces or self.model.clip_vision is None:
-            return f"InsightFace {self.model.insightface}"
-        return self.model.clip_vision.stem
+        faces = [f"InsightFace {self.model.insightface}"] if self.model.reads_faces else []
+        seen = [self.model.clip_vision.stem] if self.model.sees and self.model.clip_vision else []
+        return " and ".join(faces + seen)
 
     @property
     def settings(self) -> Settings:

@@ -11,13 +11,14 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from ...adapters.features import Read
 from ...errors import IPAdapterError
 from ...faces.reading import NoFaceError
 from ...files.replacing import clear_parts
 from ...files.tensors import Tensors
 from ...training.buckets import Buckets
 from ..naming import name_some
-from .cache import Cache, cache_fingerprint, row_name
+from .cache import READ_ROWS, Cache, cache_fingerprint, row_name
 from .face_files import embedding_file, embedding_stamp, read_embedding
 from .listing import Entry
 from .pictures import TrainingPicture, open_training_picture
@@ -29,11 +30,11 @@ class Encoders(Protocol):
     def latents(self, pixels: Tensor) -> Tensor:
         """(N, H, W, 3) in 0 … 1 to latents in the base model's scale, (N, C, R / 8, R / 8)."""
 
-    def features(self, pictures: Sequence[Tensor]) -> Tensor:
-        """Pictures (1, H, W, 3) of any sizes to what the projection reads, (N, E) or (N, S, D)."""
+    def features(self, pictures: Sequence[Tensor]) -> Read:
+        """Pictures (1, H, W, 3) of any sizes to what the projection reads, (N, E) or (N, S, D) each."""
 
-    def no_picture(self) -> Tensor:
-        """What the projection reads where there is no picture, (E,) or (S, D)."""
+    def no_picture(self) -> Read:
+        """What the projection reads where there is no picture, (1, E) or (1, S, D) each."""
 
     def text(self, caption: str) -> tuple[Tensor, Tensor | None]:
         """A text's context (L, C), and its pooled embedding (P,) where the base model reads one."""
@@ -132,7 +133,7 @@ def fill(
     if part.process == 0:
         clear_parts(cache.folder, ANOTHER_RUN)
     if part.process == 0 and not cache.nothing.exists:
-        cache.nothing.write({"features": encoders.no_picture()[None].to(settings.dtype)}, {})
+        cache.nothing.write(in_rows(tuple(one.to(settings.dtype) for one in encoders.no_picture())), {})
     texts, pictures = plan.text_chunks, plan.picture_chunks
     for number in progress("encoding texts", missing(part.of(len(texts)), cache.texts)):
         cache.texts(number).write(encode_texts(encoders, texts[number], settings), {})
@@ -145,6 +146,11 @@ def fill(
                 bad |= unusable(encoders, entries, settings)
             raise IPAdapterError(bad_pictures_sentence(bad, len(plan.entries)))
         cache.pictures(number).write(tensors, {"skipped": json.dumps(bad)})
+
+
+def in_rows(read: Read) -> Tensors:
+    """What the projection reads, by its names in a chunk."""
+    return dict(zip(READ_ROWS[-len(read) :], read, strict=True))
 
 
 def unreadable(entries: list[Entry], settings: Settings) -> dict[str, str]:
@@ -212,7 +218,7 @@ class OpenedPicture:
 
     entry: Entry
     picture: TrainingPicture
-    features: Tensor | None = None  # (E,) or (S, D), once they are read
+    read: Read = ()  # what the projection reads of it, (E,) or (S, D) each, once it is known
 
 
 Opened = list[OpenedPicture]
@@ -239,32 +245,33 @@ def with_features(encoders: Encoders, opened: Opened, settings: Settings) -> tup
     bad: dict[str, str] = {}
     if not settings.face_embeddings and opened:
         try:
-            features = encoders.features([one.picture.whole for one in opened])
-            return [replace(one, features=row) for one, row in zip(opened, features, strict=True)], bad
+            rows = zip(*encoders.features([one.picture.whole for one in opened]), strict=True)
+            return [replace(one, read=row) for one, row in zip(opened, rows, strict=True)], bad
         except NoFaceError:
             pass  # in which of them, is asked below
     for one in opened:
         try:
-            found.append(replace(one, features=features_of_one(encoders, one, settings)))
+            found.append(replace(one, read=read_of_one(encoders, one, settings)))
         except (NoFaceError, OSError) as error:
             bad[one.entry.name] = str(error).rstrip(".")
     return found, bad
 
 
-def features_of_one(encoders: Encoders, one: OpenedPicture, settings: Settings) -> Tensor:
+def read_of_one(encoders: Encoders, one: OpenedPicture, settings: Settings) -> Read:
     """Of one picture, from the file beside it where there are such."""
     if settings.face_embeddings:
-        return read_embedding(embedding_file(one.entry))
-    return encoders.features([one.picture.whole])[0]
+        return (read_embedding(embedding_file(one.entry)),)
+    return tuple(rows[0] for rows in encoders.features([one.picture.whole]))
 
 
 def encode_group(encoders: Encoders, group: Opened, settings: Settings, rows: dict[str, int]) -> EncodedRows:
     """A few pictures at once; a row of each tensor for each of them."""
     pictures = [one.picture for one in group]
     area = {"area": [picture.area.to(settings.dtype) for picture in pictures]}
+    read = tuple(torch.stack(rows).to(settings.dtype) for rows in zip(*(one.read for one in group), strict=True))
     return (area if settings.alpha_is_mask else {}) | {
         "latents": [latents.to(settings.dtype) for latents in encode_latents(encoders, pictures)],
-        "features": [one.features.to(settings.dtype) for one in group if one.features is not None],
+        **{name: list(rows) for name, rows in in_rows(read).items()},
         "sizes": [told_sizes(picture, settings) for picture in pictures],
         "text": [torch.tensor(rows[training_text(one.entry)]) for one in group],
     }
@@ -282,6 +289,12 @@ def encode_latents(encoders: Encoders, pictures: Sequence[TrainingPicture]) -> l
 def told_sizes(picture: TrainingPicture, settings: Settings) -> Tensor:
     """(6,), or (4,) where the last two are the resolution's."""
     return torch.tensor(astuple(picture.sizes)[: 6 if settings.buckets else 4])
+
+
+def kept(plan: Plan) -> list[Entry]:
+    """The examples that were not left out, in the order of the cache's rows."""
+    left_out = dict(skipped(plan))
+    return [entry for entry in plan.entries if entry.name not in left_out]
 
 
 def skipped(plan: Plan) -> Iterator[tuple[str, str]]:

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ...adapters.features import Read
 from ...errors import IPAdapterError
 from ...training.buckets import Buckets
 from ...training.module import ModelText
-from .cache import CachedRows
+from .cache import READ_ROWS, CachedRows
 from .encoding import Plan
 
 TextInputs = Callable[[Tensor, Tensor | None, Tensor], ModelText]  # contexts (B, L, C), pooled (B, P), sizes (B, 4 | 6)
@@ -28,7 +29,7 @@ class CachedSet:
 
     pictures: CachedRows
     texts: CachedRows
-    nothing: Tensor  # (E,) or (S, D): the projection's input for a dropped picture
+    nothing: dict[str, Tensor]  # (E,) or (S, D) each, by name: what the projection reads of a dropped picture
     inputs: TextInputs
 
     @property
@@ -48,10 +49,18 @@ class CachedSet:
         """(B, 1, h, w), where transparent places are left out"""
         return self.pictures.get("area", indices) if self.pictures.has("area") else None
 
-    def features(self, indices: Sequence[int], dropped: Sequence[bool]) -> Tensor:
-        """(B, E) or (B, S, D)"""
-        rows = zip(indices, dropped, strict=True)
-        return torch.stack([self.nothing if drop else self.pictures.row("features", i).float() for i, drop in rows])
+    def features(self, indices: Sequence[int], dropped: Sequence[bool]) -> Read:
+        """(B, E) or (B, S, D) each"""
+        rows = list(zip(indices, dropped, strict=True))
+        return tuple(
+            torch.stack([nothing if drop else self.pictures.row(name, index).float() for index, drop in rows])
+            for name, nothing in self.nothing.items()
+        )
+
+    @property
+    def width(self) -> int:
+        """Of the image encoder's features, or of a face where only that is read."""
+        return self.nothing[READ_ROWS[-1]].shape[-1]
 
     def text(self, indices: Sequence[int], dropped: Sequence[bool]) -> ModelText:
         """Contexts, and what else the base model reads; row 0 of the texts is the empty one."""
@@ -73,5 +82,6 @@ def open_set(plan: Plan, inputs: TextInputs = context_only) -> CachedSet:
     if not len(pictures):
         raise IPAdapterError(f"none of the {len(plan.entries)} pictures can be read, so there is nothing to train on.")
     texts = CachedRows.of(plan.cache.texts(number) for number in range(len(plan.text_chunks)))
-    nothing = CachedRows.of([plan.cache.nothing]).row("features", 0).float()
+    kept = CachedRows.of([plan.cache.nothing])
+    nothing = {name: kept.row(name, 0).float() for name in READ_ROWS if kept.has(name)}
     return CachedSet(pictures, texts, nothing, inputs)

@@ -27,7 +27,7 @@ def cache_bytes(plan: Plan, encoders: Encoders) -> int:
     """What is still to be encoded takes so much."""
     settings, texts, pictures = plan.settings, plan.text_chunks, plan.picture_chunks
     picture = torch.full((1, settings.resolution, settings.resolution, 3), GREY)
-    numbers = encoders.latents(picture).numel() + encoders.no_picture().numel()
+    numbers = encoders.latents(picture).numel() + sum(one.numel() for one in encoders.no_picture())
     a_picture = numbers * settings.dtype.itemsize + INTEGERS
     a_text = bytes_of(encode_texts(encoders, [""], settings))
     texts_left = sum(len(texts[number]) for number in missing(range(len(texts)), plan.cache.texts))

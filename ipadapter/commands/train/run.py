@@ -279,7 +279,8 @@ class TrainingRun:
 
     def write(self, path: Path, adapter: IPAdapter) -> Path:
         """Weights with what they were made from."""
-        return write_adapter(path, adapter, replace(self.provenance, steps=self.provenance.steps + self.step))
+        about = replace(self.provenance, steps=self.provenance.steps + self.step).of(adapter.spec)
+        return write_adapter(path, adapter, about)
 
 
 def adapter_name(step: int) -> str:

@@ -20,7 +20,7 @@ from ...training.module import AdapterTraining
 from ...training.objective import refuse_min_snr
 from .cache import file_stamp
 from .config import DTYPE_OF, Config
-from .encoding import ChunkShare, Plan, Settings, fill, make_plan, skipped
+from .encoding import ChunkShare, Plan, Settings, fill, kept, make_plan, skipped
 from .examples import CachedSet, open_set
 from .listing import Entry, complete, list_folder, list_shards
 from .references import CachedStudio, shots_of, split_data
@@ -116,8 +116,9 @@ def plan_of(config: Config, entries: list[Entry]) -> Plan:
 
 
 def plan_of_drawn(config: Config, drawn: list[Entry]) -> Plan | None:
-    """The same of what is drawn while training; all of it can be read."""
-    settings = replace(config.settings, skip_bad=False, alpha_is_mask=False, buckets=False)
+    """The same of what is drawn while training. All of it can be read, but not everybody has a face."""
+    skip = config.settings.skip_bad and config.model.reads_faces
+    settings = replace(config.settings, skip_bad=skip, alpha_is_mask=False, buckets=False)
     return plan_with(config, drawn, settings) if drawn else None
 
 
@@ -161,7 +162,7 @@ def fill_cache(
         if start is not None:
             graph.refuse_other_base(start, base)
         encoders = models.open_encoders(files, base, kind)
-        width = encoders.no_picture().shape[-1]
+        width = encoders.no_picture()[-1].shape[-1]
         if start is not None:
             refuse_start_of_other_encoder(start, width, config)
         spec = start or graph.spec_for(config.recipe, width, layers, None)
@@ -174,7 +175,12 @@ def fill_cache(
         models.release()
     accelerator.wait_for_everyone()
     if accelerator.is_main_process:
-        note_skipped(config, plan)
+        note_skipped(config, plans)
+    if drawn is not None and not kept(drawn):
+        raise IPAdapterError(
+            f"validation has {len(drawn.entries)} pictures to draw, and all of them are left out for want of a face: "
+            "name others in validation.references, or hold more out."
+        )
 
 
 def bar(label: str, chunks: Sequence[Any], stop: Stop, shown: bool) -> Iterable[Any]:
@@ -187,9 +193,10 @@ def bar(label: str, chunks: Sequence[Any], stop: Stop, shown: bool) -> Iterable[
         yield chunk
 
 
-def note_skipped(config: Config, plan: Plan) -> None:
-    """Write down which pictures are not trained on, and why."""
-    lines, path = [f"{name}\t{why}\n" for name, why in skipped(plan)], config.output.folder / "skipped.txt"
+def note_skipped(config: Config, plans: Sequence[Plan]) -> None:
+    """Write down which pictures are not trained on, or not drawn, and why."""
+    left_out = {name: why for plan in plans for name, why in skipped(plan)}
+    lines, path = [f"{name}\t{why}\n" for name, why in left_out.items()], config.output.folder / "skipped.txt"
     if lines:
         write_whole(path, "".join(lines).encode())
     else:
@@ -211,8 +218,8 @@ def open_run(config: Config, plan: Plan, accelerator: Any, drawn: Plan | None = 
         graph.refuse_other_base(start.spec, model)
     data = open_set(plan, HostText(model, config.data.resolution))
     if start is not None:
-        refuse_start_of_other_encoder(start.spec, data.nothing.shape[-1], config)
-    spec = graph.spec_for(recipe, data.nothing.shape[-1], trainable_layers(model, recipe.kind), start)
+        refuse_start_of_other_encoder(start.spec, data.width, config)
+    spec = graph.spec_for(recipe, data.width, trainable_layers(model, recipe.kind), start)
     refuse_little_room(for_checkpoints(config, spec))
     about = Provenance(config.reader, start.provenance.steps if start else 0, config.output.license)
     precision = DTYPE_OF[config.training.mixed_precision]
@@ -230,7 +237,7 @@ def open_run(config: Config, plan: Plan, accelerator: Any, drawn: Plan | None = 
             None if drawn is None else open_validation(config, drawn, frozen, model),
             data.buckets,
         )
-        begin(run, data, plan)
+        begin(run, data, plan, drawn)
         yield run
         accelerator.end_training()
 
@@ -243,8 +250,9 @@ def open_validation(config: Config, drawn: Plan, frozen: Any, model: Any) -> Val
     settings, told = config.validation, HostText(model, config.data.resolution)
     sampling = Sampling(settings.steps, weight=settings.weight, guidance=settings.guidance)
     host = HostStudio(frozen, told, open_decoder(files_of(config)).decode, sampling)
-    studio = CachedStudio(host, open_set(drawn, told), drawn.entries)
-    shots = shots_of(drawn.entries, settings.seeds)
+    entries = kept(drawn)
+    studio = CachedStudio(host, open_set(drawn, told), entries)
+    shots = shots_of(entries, settings.seeds)
     return Validation(settings.every, shots, studio, open_judge(config), config.output.folder)
 
 
@@ -293,7 +301,7 @@ def writing_schedule(config: Config) -> WritingSchedule:
     return WritingSchedule(output.folder, output.checkpoint_every, output.keep, output.log_every, output.project)
 
 
-def begin(run: TrainingRun, data: CachedSet, plan: Plan) -> None:
+def begin(run: TrainingRun, data: CachedSet, plan: Plan, drawn: Plan | None) -> None:
     """Go on from the newest checkpoint, tell so, and open the curves at its step."""
     changed = run.resume()
     if run.step >= run.recipe.steps and run.saved is not None and run.is_written:
@@ -304,6 +312,12 @@ def begin(run: TrainingRun, data: CachedSet, plan: Plan) -> None:
     run.open_trackers()
     origin = f"goes on from step {run.step}" if run.saved else "starts"
     since = f" (changed: {', '.join(changed)})" if changed else ""
-    left_out = len(plan.entries) - len(data)
-    skipped = f", {left_out} left out, named in skipped.txt" if left_out else ""
+    skipped = left_out(plan, drawn)
     run.accelerator.print(f"training {origin}{since}: {len(data)} pictures{skipped}, {run.recipe.steps} steps in all.")
+
+
+def left_out(plan: Plan, drawn: Plan | None) -> str:
+    """How many pictures are, behind what is there."""
+    learned, seen = (len(dict(skipped(one))) if one else 0 for one in (plan, drawn))
+    told = [f"{learned} left out"] * bool(learned) + [f"{seen} of those to draw left out"] * bool(seen)
+    return f", {', '.join(told)}, named in skipped.txt" if told else ""

@@ -65,8 +65,8 @@ def trained_adapter(adapter: IPAdapter, provenance: Provenance) -> Adapter:
     """A copy of weights that are being trained, as a file of them would be loaded."""
     with torch.inference_mode(False):
         tensors = {key: tensor.clone() for key, tensor in file_tensors(adapter).items()}
-    checkpoint = sort(tensors, adapter.spec.name)
-    return hand_over(load_adapter(checkpoint, identify(checkpoint), comfy.ops.manual_cast), provenance)
+    checkpoint, told = sort(tensors, adapter.spec.name), provenance.of(adapter.spec)
+    return hand_over(load_adapter(checkpoint, told.told(identify(checkpoint)), comfy.ops.manual_cast), told)
 
 
 def with_face(adapter: Adapter, face: FaceSettings) -> Adapter:

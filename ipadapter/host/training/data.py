@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import comfy.clip_vision
 import comfy.conds
 import comfy.model_base
 import comfy.sampler_helpers
@@ -16,21 +15,11 @@ import torch
 from comfy.utils import reshape_mask
 from torch import Tensor
 
-from ...adapters.family import Family, Unconditional
+from ...adapters.features import Read
 from ...errors import IPAdapterError
-from ...images.pixels import Fit, prepare_pixels
-from ...prompts.prompt import Feature, ImageFeatures
 from ...training.buckets import Buckets
 from ...training.module import ModelText
 from ...training.recipe import Recipe
-from ..encoders.encoder import (
-    describe_encoder,
-    encode_all,
-    encode_black_picture,
-    encode_zero_pixels,
-    pixel_format,
-    refuse_features_not_finite,
-)
 from ..sampling.conditioning import Conditioning
 
 ModelConds = dict[str, comfy.conds.CONDRegular]
@@ -121,8 +110,8 @@ class EncodedPictures:
     places: list[Tensor] | None  # (1, 1, h, w) each: how much of a picture is learned from
     conds: list[ModelConds]
     empty: list[ModelConds]  # the empty prompt, for each picture
-    encoded: Tensor  # (N, E) or (N, S, D)
-    nothing: Tensor  # (1, E) or (1, S, D)
+    encoded: Read  # (N, E) or (N, S, D) each
+    nothing: Read  # (1, E) or (1, S, D) each
     empty_text: list[Any]  # the empty prompt as the graph gave it
 
     def __len__(self) -> int:
@@ -134,9 +123,10 @@ class EncodedPictures:
     def areas(self, indices: Sequence[int]) -> Tensor | None:
         return None if self.places is None else torch.cat([self.places[index] for index in indices])
 
-    def features(self, indices: Sequence[int], dropped: Sequence[bool]) -> Tensor:
-        rows = zip(indices, dropped, strict=True)
-        return torch.cat([self.nothing if drop else self.encoded[index : index + 1] for index, drop in rows])
+    def features(self, indices: Sequence[int], dropped: Sequence[bool]) -> Read:
+        rows = list(zip(indices, dropped, strict=True))
+        reads = zip(self.encoded, self.nothing, strict=True)
+        return tuple(torch.cat([none if drop else seen[i : i + 1] for i, drop in rows]) for seen, none in reads)
 
     def text(self, indices: Sequence[int], dropped: Sequence[bool]) -> ModelText:
         rows = zip(indices, dropped, strict=True)
@@ -150,10 +140,9 @@ def join_conds(rows: list[ModelConds]) -> ModelText:
 
 
 def encode_pictures(
-    model: comfy.model_base.BaseModel, pictures: GraphPictures, features: tuple[Tensor, Tensor]
+    model: comfy.model_base.BaseModel, pictures: GraphPictures, features: Read, nothing: Read
 ) -> EncodedPictures:
     """Everything a step reads, made once, outside inference mode."""
-    encoded, nothing = (feature.clone() for feature in features)
     made: dict[tuple[int, torch.Size], ModelConds] = {}
 
     def conds(text: list[Any], latent: Tensor) -> ModelConds:
@@ -167,8 +156,8 @@ def encode_pictures(
         places=learned_places(pictures),
         conds=[conds(*pair) for pair in zip(pictures.texts, pictures.latents, strict=True)],
         empty=[conds(pictures.empty, latent) for latent in pictures.latents],
-        encoded=encoded,
-        nothing=nothing,
+        encoded=tuple(one.clone() for one in features),
+        nothing=tuple(one.clone() for one in nothing),
         empty_text=pictures.empty,
     )
 
@@ -187,41 +176,3 @@ def model_conds(model: comfy.model_base.BaseModel, text: list[Any], latent: Tens
     encoded = comfy.samplers.encode_model_conds(model.extra_conds, conds, latent, latent.device, "positive")
     made: ModelConds = encoded[0]["model_conds"]
     return {name: type(cond)(cond.cond.clone()) for name, cond in made.items() if isinstance(cond.cond, Tensor)}
-
-
-def encode_features(
-    clip_vision: comfy.clip_vision.ClipVisionModel, images: Sequence[Tensor], kind: Family
-) -> tuple[tuple[Tensor, Tensor], str]:
-    """What a kind of adapter reads of every picture, and of no picture; and the encoder's name."""
-    form = pixel_format(clip_vision)
-    pixels = torch.cat([prepare_pixels(image, None, Fit.CROP, form) for image in images])
-    (encoded,) = encode_all(clip_vision, [pixels])
-    encoder = describe_encoder(clip_vision, encoded)
-    nothing = WITHOUT_IMAGE[kind.nothing](clip_vision)
-    refuse_features_not_finite([encoded, nothing], encoder)
-    return (learned(encoded, kind, encoder), learned(nothing, kind, encoder)), encoder
-
-
-def learned(features: ImageFeatures, kind: Family, encoder: str) -> Tensor:
-    """What a kind of adapter reads: embeddings (N, E), or penultimate hidden states (N, S, D)."""
-    read = features.get(kind.reads[-1])
-    if read is None:
-        raise IPAdapterError(f"the image encoder {encoder} gives no hidden states: train a base adapter.")
-    if kind.reads[-1] is Feature.IMAGE_EMBEDS and read.ndim != 2:
-        raise IPAdapterError(
-            f"the image encoder {encoder} gives no single image embedding, which {kind.title} adapters read: connect a "
-            "CLIP encoder, or, for a UNet, train a plus adapter."
-        )
-    return read
-
-
-def zero_embedding(clip_vision: comfy.clip_vision.ClipVisionModel) -> ImageFeatures:
-    """Zeros in place of an embedding."""
-    return ImageFeatures(torch.zeros_like(encode_zero_pixels(clip_vision).image_embeds))
-
-
-WITHOUT_IMAGE: dict[Unconditional, Callable[[comfy.clip_vision.ClipVisionModel], ImageFeatures]] = {
-    Unconditional.ZERO_EMBEDDING: zero_embedding,
-    Unconditional.ZERO_PIXELS: encode_zero_pixels,
-    Unconditional.BLACK_PICTURE: lambda clip_vision: ImageFeatures(encode_black_picture(clip_vision)),
-}

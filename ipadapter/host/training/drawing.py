@@ -12,6 +12,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from ...adapters.family import Family
+from ...adapters.features import Read
 from ...adapters.module import IPAdapter
 from ...adapters.provenance import Provenance
 from ...backbones.backbone import Backbone
@@ -69,16 +71,24 @@ def draw_latents(frozen: FrozenUNet, adapter: Adapter, told: Guides, latent: Ten
     return made
 
 
-def encoded_prompt(read: Feature, features: Tensor, nothing: Tensor) -> ImagePrompt:
-    """What the projection reads of one picture and of none, (1, E) or (1, S, D), as an image prompt."""
-    positive, negative = (AS_FEATURES[read](each) for each in (features, nothing))
+def encoded_prompt(family: Family, features: Read, nothing: Read) -> ImagePrompt:
+    """What the projection reads of one picture and of none, (1, E) or (1, S, D) each, as an image prompt."""
+    positive, negative = (as_features(family, read) for read in (features, nothing))
     return ImagePrompt.known((Part(positive),), negative, "the run's own encoder", negative.image_embeds)
 
 
-AS_FEATURES: dict[Feature, Callable[[Tensor], ImageFeatures]] = {
-    Feature.IMAGE_EMBEDS: lambda embeds: ImageFeatures(embeds, None),
-    Feature.PENULTIMATE: lambda hidden: ImageFeatures(hidden[:, 0], hidden),
-    Feature.FACE: lambda face: ImageFeatures(face.new_zeros(len(face), 0), face=face),
+def as_features(family: Family, read: Read) -> ImageFeatures:
+    """What the projection reads, as an encoder and InsightFace give it."""
+    made = ImageFeatures(read[0].new_zeros(len(read[0]), 0))
+    for feature, tensor in zip(family.reads, read, strict=True):
+        made = WITH[feature](made, tensor)
+    return made
+
+
+WITH: dict[Feature, Callable[[ImageFeatures, Tensor], ImageFeatures]] = {
+    Feature.IMAGE_EMBEDS: lambda made, embeds: replace(made, image_embeds=embeds),
+    Feature.PENULTIMATE: lambda made, hidden: replace(made, image_embeds=hidden[:, 0], penultimate=hidden),
+    Feature.FACE: lambda made, face: replace(made, face=face),
 }
 
 
@@ -94,8 +104,8 @@ class Text:
 class Sitter:
     """What one picture of a validation follows, as a cache keeps it, and the seed it is drawn with."""
 
-    features: Tensor  # (1, E) or (1, S, D)
-    nothing: Tensor
+    features: Read  # (1, E) or (1, S, D) each
+    nothing: Read
     text: Text
     empty: Text
     seed: int
@@ -122,7 +132,7 @@ class HostStudio:
         positive, negative = (
             [self.told.conditioning(text.context, text.pooled)] for text in (subject.text, subject.empty)
         )
-        told = Guides(encoded_prompt(adapter.spec.feature, subject.features, subject.nothing), positive, negative)
+        told = Guides(encoded_prompt(adapter.spec.family, subject.features, subject.nothing), positive, negative)
         return draw_latents(
             self.frozen, adapter, told, self.told.empty_latent, replace(self.sampling, seed=subject.seed)
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import comfy.clip_vision
 import comfy.model_management
@@ -13,22 +13,21 @@ import comfy.sd
 import torch
 from comfy.model_patcher import ModelPatcher
 from torch import Tensor
-from torch.nn.functional import normalize
 
-from ...adapters.families import reads_faces
+from ...adapters.families import reads_faces, sees
 from ...adapters.family import Family
+from ...adapters.features import Read
 from ...backbones.backbone import Backbone
 from ...backbones.flux import FLUX
 from ...errors import IPAdapterError
-from ...faces.reading import FaceAnalysis, FaceCut, PlaceInBatch, read_face, require_analysis
 from ...files.headers import read_header
 from ...files.opening import inspect
 from ...files.pickles import UnreadableError
-from ...prompts.prompt import FACE_WIDTH
 from ...training.module import ModelText
 from ..encoders.open_clip import load_encoder_file
 from ..faces.models import open_pack
-from .data import encode_features, join_conds, model_conds
+from .data import join_conds, model_conds
+from .sight import EncoderSight, FaceSight, PictureSight
 
 MOST_TOKENS = 256  # tokens of a text
 # What the host is to make of two files.
@@ -144,52 +143,6 @@ def load_known(path: Path) -> comfy.clip_vision.ClipVisionModel | None:
         return None
 
 
-class PictureSight(Protocol):
-    """What an adapter sees pictures with."""
-
-    def features(self, pictures: Sequence[Tensor]) -> Tensor:
-        """Of pictures (1, H, W, 3), (N, E) or (N, S, D)."""
-
-    def no_picture(self) -> Tensor:
-        """What stands for none, (E,) or (S, D)."""
-
-
-@dataclass(frozen=True)
-class EncoderSight:
-    """An image encoder, as an adapter of a kind reads it."""
-
-    clip_vision: comfy.clip_vision.ClipVisionModel
-    kind: Family
-
-    def features(self, pictures: Sequence[Tensor]) -> Tensor:
-        return encode_features(self.clip_vision, pictures, self.kind)[0][0]
-
-    def no_picture(self) -> Tensor:
-        grey = torch.full((1, 64, 64, 3), 0.5)  # any picture: only what stands for none is kept
-        return encode_features(self.clip_vision, [grey], self.kind)[0][1][0]
-
-
-@dataclass(frozen=True)
-class FaceSight:
-    """The largest face of each picture, by InsightFace: its embedding, of length 1 as FaceID reads it."""
-
-    analysis: FaceAnalysis | None  # None: embeddings are in files
-
-    def features(self, pictures: Sequence[Tensor]) -> Tensor:
-        """(N, 512). Raises NoFaceError where one has none."""
-        return normalize(torch.stack([self.embedding(picture[0]) for picture in pictures]), dim=-1)
-
-    def embedding(self, picture: Tensor) -> Tensor:
-        """(512,) of (H, W, 3)."""
-        height, width = picture.shape[:2]
-        place = PlaceInBatch(1, 1, width, height)
-        return read_face(require_analysis(self.analysis), picture, 0, FaceCut(), place).embedding
-
-    def no_picture(self) -> Tensor:
-        """Zeros."""
-        return torch.zeros(FACE_WIDTH)
-
-
 @dataclass(frozen=True)
 class HostEncoders:
     """`Encoders` of the cache, over the host's models."""
@@ -204,12 +157,12 @@ class HostEncoders:
         out: Tensor = self.model.model.process_latent_in(self.vae.encode(pixels).float())
         return out
 
-    def features(self, pictures: Sequence[Tensor]) -> Tensor:
-        """What an adapter of this kind reads: (N, E) or (N, S, D)."""
+    def features(self, pictures: Sequence[Tensor]) -> Read:
+        """What an adapter of this kind reads: (N, E) or (N, S, D) each."""
         return self.sight.features(pictures)
 
-    def no_picture(self) -> Tensor:
-        """What it reads of no picture: (E,) or (S, D)."""
+    def no_picture(self) -> Read:
+        """What it reads of no picture: (1, E) or (1, S, D) each."""
         return self.sight.no_picture()
 
     def text(self, caption: str) -> tuple[Tensor, Tensor | None]:
@@ -234,10 +187,13 @@ def open_encoders(files: ModelFiles, model: ModelPatcher, kind: Family) -> HostE
 
 def open_sight(files: ModelFiles, kind: Family) -> PictureSight:
     """What a kind of adapter sees pictures with."""
-    if reads_faces(kind):
-        return FaceSight(None if files.insightface is None else open_pack(files.insightface))
-    assert files.clip_vision is not None  # the configuration asks for one
-    return EncoderSight(open_image_encoder(files.clip_vision), kind)
+    encoder = None
+    if sees(kind):
+        assert files.clip_vision is not None  # the configuration asks for one
+        encoder = EncoderSight(open_image_encoder(files.clip_vision), kind)
+    if encoder is None or reads_faces(kind):
+        return FaceSight(None if files.insightface is None else open_pack(files.insightface), encoder)
+    return encoder
 
 
 def release() -> None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import comfy.clip_vision
 import comfy.model_management
 import torch
 from comfy.model_patcher import ModelPatcher
 
+from ...adapters.face_settings import FaceSettings
 from ...adapters.fit import match_layers
 from ...adapters.module import IPAdapter
 from ...adapters.provenance import Provenance
@@ -26,8 +27,9 @@ from ...training.recipe import Recipe
 from ..adapters.adapter import Adapter, trained_adapter
 from ..adapters.saving import save_to_output
 from ..backbones.replaced import own_attentions
-from .data import GraphPictures, buckets_of, encode_features, encode_pictures, refuse_mixed_texts
+from .data import GraphPictures, buckets_of, encode_pictures, refuse_mixed_texts
 from .frozen import FrozenUNet, frozen_unet, prediction_of, trainable_layers
+from .sight import training_sight
 from .watching import TrainingWatch
 
 RESCUED = "ipadapter/unfinished"
@@ -44,24 +46,26 @@ class Trained:
 
 def train_adapter(
     model: ModelPatcher,
-    clip_vision: comfy.clip_vision.ClipVisionModel,
+    clip_vision: comfy.clip_vision.ClipVisionModel | None,
     pictures: GraphPictures,
     recipe: Recipe,
     precision: str,
     gradient_checkpointing: bool,
     start: Adapter | None,
     watch: TrainingWatch,
+    insightface: object = None,
 ) -> Trained:
     """Train as the paper does. Raises IPAdapterError where the parts do not fit, before anything is computed."""
     layers = trainable_layers(model, recipe.kind)
     refuse_min_snr(prediction_of(model), recipe.min_snr)
     if start is not None:
         refuse_other_start(start.spec, model, recipe)
-    features, encoder = encode_features(clip_vision, pictures.images, recipe.kind)
-    spec = spec_for(recipe, features[0].shape[-1], layers, start)
+    sight = training_sight(recipe.kind, clip_vision, insightface)
+    features, nothing, encoder = sight.features(pictures.images), sight.no_picture(), sight.label
+    spec = spec_for(recipe, features[-1].shape[-1], layers, start)
     with frozen_unet(model, compute_dtype(model, precision), gradient_checkpointing, recipe.kind) as frozen:
         training = AdapterTraining(first_adapter(spec, frozen, recipe, start), frozen, recipe.min_snr)
-        data = encode_pictures(frozen.patcher.model, pictures, features)
+        data = encode_pictures(frozen.patcher.model, pictures, features, nothing)
         refuse_mixed_texts([*data.conds, *data.empty], recipe.batch_size)
         before = start.provenance.steps if start else 0
 
@@ -100,10 +104,12 @@ def spec_for(
 
 
 def first_adapter(spec: AdapterSpec, frozen: FrozenUNet, recipe: Recipe, start: Adapter | None) -> IPAdapter:
-    """What the first step starts from."""
+    """What the first step starts from. FaceID Plus goes on in the version that it is used as."""
     if start is None:
         return new_adapter(spec, frozen.layer_weights(), recipe.seed)
-    return continued(start.patcher.model)
+    adapter = continued(start.patcher.model)
+    adapter.spec = replace(adapter.spec, face=FaceSettings(start.spec.face.version))
+    return adapter
 
 
 def compute_dtype(model: ModelPatcher, precision: str) -> torch.dtype | None:

@@ -96,8 +96,8 @@ class TrainingWatch:
 def draw_picture(frozen: FrozenUNet, data: EncodedPictures, adapter: Adapter) -> Image.Image | None:
     """What the adapter makes of the first picture alone: no text, weight 1, seen through the host's latent preview."""
     with aside(frozen):
-        empty = [data.empty_text]
-        told = Guides(encoded_prompt(adapter.spec.feature, data.encoded[:1], data.nothing), empty, empty)
+        empty, first = [data.empty_text], data.features([0], [False])
+        told = Guides(encoded_prompt(adapter.spec.family, first, data.nothing), empty, empty)
         return preview(
             frozen, draw_latents(frozen, adapter, told, torch.zeros_like(data.clean[0], device="cpu"), QUICK)
         )
