@@ -23,11 +23,11 @@ from nodes import ConditioningSetArea, ConditioningSetMask, ConditioningSetTimes
 from tests.comfyui import needs
 from tests.image_prompts import image_prompt
 from tests.oracle.reference import reference_with
-from tests.small import MICRO, make_pair, make_reference_unet
+from tests.small import LEAST, make_pair, make_reference_unet
 from tests.world import Recorder, Settings, adapter_file, conditioning, host_adapter, noise_for, picture
 
 SETTINGS = Settings(steps=2)
-FILE, PROMPT = adapter_file(MICRO, "base"), image_prompt()
+FILE, PROMPT = adapter_file(LEAST, "base"), image_prompt()
 IMAGE = PROMPT.parts[0].positive.image_embeds
 NOTHING = torch.zeros_like(IMAGE)
 SLOPE = torch.linspace(0, 1, 128).expand(1, 128, 128).contiguous()  # a mask that tells a part of the picture by its own
@@ -38,7 +38,7 @@ CORNER[:, 32:96, 64:128] = 1  # 8 × 8 latent pixels at (4, 8), which is what th
 @cache
 def reference():
     """The oracle with the adapter, of a UNet that no other test puts one into."""
-    return reference_with(MICRO, [FILE], 1.0, make_reference_unet(MICRO))
+    return reference_with(LEAST, [FILE], 1.0, make_reference_unet(LEAST))
 
 
 def expected(x, t, text, embeds):
@@ -49,7 +49,7 @@ def expected(x, t, text, embeds):
 
 
 def applied(bound=None):
-    return apply_image_prompt(make_pair(MICRO).host, host_adapter(FILE), PROMPT, Strength(), SLOPE, bound)
+    return apply_image_prompt(make_pair(LEAST).host, host_adapter(FILE), PROMPT, Strength(), SLOPE, bound)
 
 
 def dual_model(model):
@@ -106,8 +106,8 @@ CASES = [
 
 def lists_of(names, at, kind):
     """A conditioning for each of a guider's lists, and one more in that of a name."""
-    lists = {name: conditioning(MICRO, seed) for seed, name in enumerate(names, 30)}
-    return lists | {at: lists[at] + KINDS[kind](conditioning(MICRO, 40))}
+    lists = {name: conditioning(LEAST, seed) for seed, name in enumerate(names, 30)}
+    return lists | {at: lists[at] + KINDS[kind](conditioning(LEAST, 40))}
 
 
 def calls_of(model, name, lists):
@@ -165,9 +165,9 @@ WHO = {
 @pytest.mark.parametrize("at", WHO)
 def test_a_copy_of_a_bound_text_gets_its_image_and_one_in_an_unbound_area_no_unconditional(at):
     lists = {
-        name: carrying(conditioning(MICRO, seed), "bound") for seed, name in enumerate(("positive", "negative"), 30)
+        name: carrying(conditioning(LEAST, seed), "bound") for seed, name in enumerate(("positive", "negative"), 30)
     }
-    texts, seen = {**lists, "unbound": conditioning(MICRO, 40)}, set()
+    texts, seen = {**lists, "unbound": conditioning(LEAST, 40)}, set()
     lists[at] = lists[at] + area(texts["unbound"])
     for call in calls_of(applied("bound"), "cfg", lists):
         for x, t, text, output in rows_of(call):
@@ -186,9 +186,9 @@ GUIDANCE = {
 @pytest.mark.parametrize("at", ["positive", "negative"])
 @pytest.mark.parametrize("name", GUIDANCE)
 def test_an_area_of_the_whole_picture_is_none_for_guidance_that_calls_the_model_again(name, at):
-    conds = {side: conditioning(MICRO, seed) for seed, side in enumerate(("positive", "negative"), 30)}
+    conds = {side: conditioning(LEAST, seed) for seed, side in enumerate(("positive", "negative"), 30)}
     model = GUIDANCE[name](applied())
-    plain = picture(model, MICRO, SETTINGS, conds=tuple(conds.values()))
+    plain = picture(model, LEAST, SETTINGS, conds=tuple(conds.values()))
     conds[at] = ConditioningSetArea().append(conds[at], 128, 128, 0, 0, 1.0)[0]
-    whole = picture(model, MICRO, SETTINGS, conds=tuple(conds.values()))
+    whole = picture(model, LEAST, SETTINGS, conds=tuple(conds.values()))
     assert (whole - plain).abs().max() <= 1e-5 * plain.abs().max()
