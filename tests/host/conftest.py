@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.comfyui import ENVIRONMENT, start_host
-from tests.naming import ROOT
-
-if TYPE_CHECKING:
-    from tests.host.forks import Forker
+from tests.comfyui import start_host
+from tests.host.forks import Forker
 
 start_host()
+
+# Before anything is computed, in processes that never need it too: to fork costs next to nothing.
+FORKER = Forker.begin() if sys.platform == "linux" else None
 
 
 @pytest.fixture
@@ -26,10 +26,8 @@ def fresh_accelerate() -> Iterator[None]:
     GradientState._reset_state()
 
 
-@pytest.fixture(scope="module")
-def forker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forker]:
+@pytest.fixture(scope="session")
+def forker() -> Forker:
     """For runs that end their process, or that need one to themselves."""
-    from tests.host.forks import forking
-
-    with forking(ROOT, tmp_path_factory.mktemp("forks") / "errors.txt", ENVIRONMENT) as made:
-        yield made
+    assert FORKER is not None
+    return FORKER

@@ -1,8 +1,7 @@
 """Many small runs of training, each in a process of its own, without importing everything in each: they are forked.
 
-    python -m tests.host.forks
-
-imports once what a run needs, and is asked for runs line by line: a module, and what its `asked` takes.
+The process that forks them is forked itself, from that of the tests before anything is computed there. It imports what
+a run needs besides, and is asked for runs line by line: a module, and what its `asked` takes.
 """
 
 from __future__ import annotations
@@ -11,19 +10,17 @@ import gc
 import importlib
 import json
 import os
-import subprocess
+import signal
 import sys
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+import traceback
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn, TextIO
 
 import torch
 from PIL import Image
 
 from ipadapter.errors import IPAdapterError
-from ipadapter.host.launch import start_host
 
 # What a run imports by itself, once it comes to it.
 IMPORTED = (
@@ -39,11 +36,9 @@ REFUSED = 3  # exit code of a run that ended with a sentence
 def prepare() -> None:
     """Import all that a run needs. Nothing is computed here, or its threads would be missed in the forked processes."""
     torch.set_num_threads(1)
-    start_host(["--cpu", "--use-pytorch-cross-attention"])
     for name in IMPORTED:
         importlib.import_module(name)
     Image.init()
-    gc.disable()  # it would only copy what the processes share
 
 
 @dataclass(frozen=True)
@@ -87,40 +82,48 @@ def carry_out_and_tell(action: Callable[[], Mapping[str, Any]], pipe: int) -> No
 
 @dataclass(frozen=True)
 class Forker:
-    """The process above, as those see it who ask."""
+    """The process above, as those see it who ask. It ends with theirs."""
 
-    process: subprocess.Popen[str]
-    log: Path
+    asking: TextIO
+    answers: TextIO
+
+    @classmethod
+    def begin(cls) -> Forker:
+        """Fork it."""
+        (asked, asking), (answered, answers) = os.pipe(), os.pipe()
+        if os.fork() == 0:
+            os.close(asking)
+            os.close(answered)
+            answer_all(os.fdopen(asked), os.fdopen(answers, "w"))
+        os.close(asked)
+        os.close(answers)
+        return cls(os.fdopen(asking, "w"), os.fdopen(answered))
 
     def ask(self, module: str, *asked: Any) -> Any:
         """What a module of this folder makes of it there."""
-        assert self.process.stdin is not None and self.process.stdout is not None
-        self.process.stdin.write(json.dumps([f"{__package__}.{module}", asked]) + "\n")
-        self.process.stdin.flush()
-        answer = self.process.stdout.readline()
-        assert answer, self.log.read_text()
-        return json.loads(answer)
+        print(json.dumps([f"{__package__}.{module}", asked]), file=self.asking, flush=True)
+        answer = self.answers.readline()
+        assert answer, "the process that forks has ended"
+        made, failure = json.loads(answer)
+        assert not failure, failure
+        return made
 
 
-@contextmanager
-def forking(root: Path, log: Path, environment: Mapping[str, str]) -> Iterator[Forker]:
-    """Start it in a folder, and end it in every case."""
-    command = (sys.executable, "-m", __name__)
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-    with log.open("w") as errors:
-        process = subprocess.Popen(command, cwd=root, env=environment, text=True, stderr=errors, **pipes)
+def answer_all(asked: TextIO, answers: TextIO) -> NoReturn:
+    """In the forked process, which ends here: until nobody can ask any more."""
+    gc.disable()  # it would only copy what the processes share
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for stream, way in enumerate((os.O_RDONLY, os.O_WRONLY, os.O_WRONLY)):
+        os.dup2(os.open(os.devnull, way), stream)
+    for line in asked:
+        print(json.dumps(answer(*json.loads(line))), file=answers, flush=True)
+    os._exit(0)
+
+
+def answer(module: str, asked: list[Any]) -> tuple[Any, str]:
+    """What was made, and why nothing was."""
     try:
-        yield Forker(process, log)
-    finally:
-        process.communicate()
-
-
-def main() -> None:
-    prepare()
-    for line in sys.stdin:
-        module, asked = json.loads(line)
-        print(json.dumps(importlib.import_module(module).asked(*asked)), flush=True)
-
-
-if __name__ == "__main__":
-    main()
+        prepare()
+        return importlib.import_module(module).asked(*asked), ""
+    except BaseException:  # told to the test, which fails on it
+        return None, traceback.format_exc()

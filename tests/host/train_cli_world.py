@@ -1,20 +1,14 @@
-"""A training run on a very small real UNet, which tests stop, spoil and go on with, kill and starve of disk.
-
-    python -m tests.host.train_cli_world JOB.json
-
-is one in a process of its own, or in several as a launcher starts them.
-"""
+"""A training run on a very small real UNet, which tests stop, spoil and go on with, kill and starve of disk."""
 
 from __future__ import annotations
 
-import json
 import os
 import resource
 import signal
-import sys
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +27,6 @@ from ipadapter.commands.train.references import CachedStudio, shots_of, with_pro
 from ipadapter.commands.train.run import TrainingRun, WritingSchedule, make_accelerator, train_run
 from ipadapter.commands.train.stopping import Stop
 from ipadapter.commands.train.validation import Validation
-from ipadapter.errors import IPAdapterError
 from ipadapter.evaluation.judges import Measuring
 from ipadapter.evaluation.metrics import cosine
 from ipadapter.prompts.prompt import FACE_WIDTH
@@ -108,12 +101,6 @@ class Job:
     kill_at_the_end: bool = False  # once the last checkpoint is there, before the last file
     file_limit_at: int = 0  # from this step on, files longer than 20 kB cannot be written
     spoil_at: int = 0  # at this step the latents are not numbers
-
-    def run(self, *launcher: str) -> tuple[str, ...]:
-        """The command line."""
-        path = Path(self.folder).with_suffix(".json")
-        path.write_text(json.dumps(asdict(self)))
-        return (*(launcher or (sys.executable, "-m")), "tests.host.train_cli_world", str(path))
 
 
 class SmallEncoders:
@@ -253,6 +240,12 @@ def base_model(device: str = "cpu", kind: str = BASE.title):  # type: ignore[no-
     return comfy.model_patcher.CoreModelPatcher(model.eval().requires_grad_(False), place, place)
 
 
+@cache
+def base_on_the_cpu(kind: str):  # type: ignore[no-untyped-def]
+    """The same, made once: no run changes it, and forked processes have that of the one they are forked from."""
+    return base_model(kind=kind)
+
+
 @torch.inference_mode(False)
 def carry_out(job: Job) -> int:
     """The run; the step it ended at."""
@@ -288,7 +281,7 @@ def carry_out(job: Job) -> int:
                 if one is not None:
                     fill(one, ENCODERS.get(kind, SmallEncoders)())
         accelerator.wait_for_everyone()
-        model = base_model(kind=job.kind)
+        model = base_on_the_cpu(job.kind)
         frozen = stack.enter_context(frozen_unet(model, torch.float32, False, kind))
         spec = new_spec("small", kind, recipe.token_count, WIDTH, trainable_layers(model, kind))
         training = AdapterTraining(new_adapter(spec, frozen.layer_weights(), 0), frozen, job.min_snr)
@@ -309,16 +302,5 @@ def carry_out(job: Job) -> int:
 
 def asked(job: dict[str, Any]) -> dict[str, Any]:
     """How a run ended in a forked process."""
+    base_on_the_cpu(job["kind"])
     return Fork.doing(lambda: {"step": carry_out(Job(**job))}).end()
-
-
-def main() -> None:
-    job = Job(**json.loads(Path(sys.argv[1]).read_text()))
-    try:
-        print("ended at", carry_out(job))
-    except IPAdapterError as error:
-        sys.exit(f"error: {error}")
-
-
-if __name__ == "__main__":
-    main()

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tests.host.forks import Fork
-from tests.host.train_cli_world import Job, carry_out
+from tests.host.train_cli_world import Job, base_on_the_cpu, carry_out
 
 STEPS, STOPPED_AT = 5, 3
 
@@ -38,6 +38,7 @@ DIVISIONS = tuple(Division(*parts) for parts in ((4, 1, 1), (2, 2, 1), (1, 4, 1)
 
 def run(job: Job, processes: int) -> None:
     """All processes of a run, as a launcher starts them."""
+    base_on_the_cpu(job.kind)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = str(probe.getsockname()[1])

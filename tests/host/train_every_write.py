@@ -1,7 +1,8 @@
 """A small training run that is killed, or finds the disk full, at every single write, and is then run again.
 
-Python's own writes are seen by its audit hook; safetensors and torch write from native code, which is wrapped, and
-leaves half of a file too.
+What a kill leaves is the folder as it is at that moment: one run copies it before each of its writes. Python's own
+writes are seen by its audit hook; safetensors and torch write from native code, which is wrapped, and leaves half of a
+file too.
 """
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-import signal
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
@@ -21,7 +21,7 @@ import torch
 from safetensors import SafetensorError
 
 from tests.host.forks import Fork
-from tests.host.train_cli_world import Job, carry_out
+from tests.host.train_cli_world import Job, base_on_the_cpu, carry_out
 
 WRITES = os.O_WRONLY | os.O_RDWR
 CHANGES = ("os.mkdir", "os.rename", "os.remove", "os.rmdir")
@@ -29,22 +29,28 @@ NEEDS_ROOM = ("open", "os.mkdir", "native", "half")
 
 
 @dataclass
-class Trouble:
-    """Ends the process at its `at`-th write below a folder, or lets no write succeed from it on."""
+class Writes:
+    """Those below a folder. The folder is kept as it is before each, or none succeeds from the `full_at`-th on."""
 
-    folder: str
-    at: int
-    full: bool
+    folder: Path
+    kept: Path | None
+    full_at: int
     seen: list[str] = field(default_factory=list)
 
     def meet(self, event: str, path: object, error: Callable[[], Exception]) -> None:
-        if not str(path).startswith(self.folder):
+        if not str(path).startswith(str(self.folder)):
             return
         self.seen.append(event)
-        if len(self.seen) == self.at and not self.full:
-            os.kill(os.getpid(), signal.SIGKILL)
-        if self.full and len(self.seen) >= self.at and event in NEEDS_ROOM:
+        if self.kept is not None and self.folder.is_dir():
+            self.keep(self.kept / str(len(self.seen)), Path(str(path)) if event == "half" else None)
+        if 0 < self.full_at <= len(self.seen) and event in NEEDS_ROOM:
             raise error()
+
+    def keep(self, place: Path, half: Path | None) -> None:
+        """A copy, in which half of a file has been written."""
+        shutil.copytree(self.folder, place)
+        if half is not None and half.is_file():
+            os.truncate(place / half.relative_to(self.folder), half.stat().st_size // 2)
 
     def hear(self, event: str, args: tuple[Any, ...]) -> None:
         """The interpreter's audit."""
@@ -52,14 +58,12 @@ class Trouble:
             self.meet(event, args[0], no_room)
 
     def wrap(self, write: Callable[..., Any], path_at: int, error: Callable[[], Exception]) -> Callable[..., Any]:
-        """A native writer: trouble before it, and after it with half of its file."""
+        """A native writer, met before it and with half of its file."""
 
         def writes(*args: Any, **kwargs: Any) -> Any:
             path = args[path_at]
             self.meet("native", path, error)
             made = write(*args, **kwargs)
-            if os.path.isfile(path) and len(self.seen) + 1 == self.at and not self.full:
-                os.truncate(path, os.path.getsize(path) // 2)
             self.meet("half", path, error)
             return made
 
@@ -70,35 +74,43 @@ def no_room() -> OSError:
     return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
-def troubled(job: Job, at: int, full: bool) -> list[str]:
-    """The run, with trouble at a write; which writes there were."""
-    trouble = Trouble(str(Path(job.folder)), at, full)
-    safetensors.torch.serialize_file = trouble.wrap(
+def watched(job: Job, kept: Path | None, full_at: int) -> list[str]:
+    """The run, and which writes there were."""
+    writes = Writes(Path(job.folder), kept, full_at)
+    safetensors.torch.serialize_file = writes.wrap(
         safetensors.torch.serialize_file, 1, lambda: SafetensorError("Error while serializing: I/O error")
     )
-    torch.save = trouble.wrap(torch.save, 1, lambda: RuntimeError("PytorchStreamWriter failed writing file"))
-    sys.addaudithook(trouble.hear)
+    torch.save = writes.wrap(torch.save, 1, lambda: RuntimeError("PytorchStreamWriter failed writing file"))
+    sys.addaudithook(writes.hear)
     carry_out(job)
-    return trouble.seen
+    return writes.seen
 
 
-def in_a_process(job: Job, at: int = 0, full: bool = False) -> dict[str, Any]:
+def in_a_process(job: Job, kept: Path | None = None, full_at: int = 0) -> dict[str, Any]:
     """How a run ended: by which signal or code, with which writes, or with what sentence."""
-    return Fork.doing(lambda: {"writes": troubled(job, at, full)}).end()
+    return Fork.doing(lambda: {"writes": watched(job, kept, full_at)}).end()
 
 
 def every_write(job: Job) -> Iterator[dict[str, Any]]:
-    """For each write and each trouble: how the run ended, and how the same command ended after it."""
-    whole = in_a_process(job)
+    """For each write and each trouble: how the same command ended after it, and a run that found the disk full."""
+    place = Path(job.folder).parent
+    whole = in_a_process(job, place / "killed")
     yield whole
-    killed = [(at, False) for at in range(1, len(whole["writes"]) + 1)]
-    starved = [(at, True) for at, write in enumerate(whole["writes"], 1) if write in NEEDS_ROOM]
-    for at, full in killed + starved:
-        folder = Path(job.folder).parent / "troubled"
-        one = replace(job, folder=str(folder))
-        first, again = in_a_process(one, at, full), in_a_process(one)
-        yield {"at": at, "full": full, "first": first, "again": again, **results(folder)}
-        shutil.rmtree(folder)
+    for at, write in enumerate(whole["writes"], 1):
+        if (place / "killed" / str(at)).is_dir():
+            (place / "killed" / str(at)).rename(place / "troubled")
+        yield {"at": at, "first": None, **again(replace(job, folder=str(place / "troubled")))}
+        if write in NEEDS_ROOM:
+            one = replace(job, folder=str(place / "troubled"))
+            yield {"at": at, "first": in_a_process(one, full_at=at), **again(one)}
+
+
+def again(job: Job) -> dict[str, Any]:
+    """How the command ended, and what it left."""
+    folder, ended = Path(job.folder), in_a_process(job)
+    left = results(folder) if ended["code"] == 0 else {}
+    shutil.rmtree(folder)
+    return {"again": ended, **left}
 
 
 def results(folder: Path) -> dict[str, Any]:
@@ -113,7 +125,8 @@ def results(folder: Path) -> dict[str, Any]:
 
 def asked(data: str, folder: str) -> list[dict[str, Any]]:
     """The run as it is, and then each that met with trouble."""
-    Path(folder).mkdir()
+    (Path(folder) / "killed").mkdir(parents=True)
     job = Job(data, str(Path(folder) / "whole"), steps=2, checkpoint_every=1, keep=1)
+    base_on_the_cpu(job.kind)
     whole, *others = every_write(job)
     return [whole | results(Path(job.folder)), *others]
