@@ -111,6 +111,12 @@ class Settings:
 DEFAULTS = Settings()
 # For models of few levels where numbers are compared: at the fourth level a norm over one cell is all rounding.
 SMALLEST = Settings(size=(8, 8))
+LEVELS_OF_THE_SMALLEST = 2
+
+
+def usual_settings(layout: Layout) -> Settings:
+    """As small a run as such a model shows its numbers in."""
+    return SMALLEST if len(layout.channels) <= LEVELS_OF_THE_SMALLEST else DEFAULTS
 
 
 def noise_for(settings: Settings, channels: int = 4) -> Tensor:
@@ -121,7 +127,7 @@ def noise_for(settings: Settings, channels: int = 4) -> Tensor:
 def sample(
     model: Any,
     layout: Layout,
-    settings: Settings = DEFAULTS,
+    settings: Settings | None = None,
     latent: Tensor | None = None,
     noise_mask: Tensor | None = None,
     conds: tuple[Any, Any] | None = None,
@@ -140,14 +146,14 @@ def see_progress(step: int, denoised: Tensor, x: Tensor, steps: int) -> None:
 def picture(
     model: Any,
     layout: Layout,
-    settings: Settings = DEFAULTS,
+    settings: Settings | None = None,
     latent: Tensor | None = None,
     noise_mask: Tensor | None = None,
     conds: tuple[Any, Any] | None = None,
 ) -> Tensor:
     """Sample as the host's KSampler node does."""
     conds = conds or (conditioning(layout, 11), conditioning(layout, 12))
-    return sampled(model, settings, conds, latent=latent, noise_mask=noise_mask)
+    return sampled(model, settings or usual_settings(layout), conds, latent=latent, noise_mask=noise_mask)
 
 
 def sampled(

@@ -273,7 +273,7 @@ def test_a_layer_with_other_positions_than_the_picture_is_refused():
         return executor(x, timestep, context, y, control, options, **kwargs)
 
     recorded.add_wrapper_with_key(WrappersMP.DIFFUSION_MODEL, "fewer", fewer)
-    assert "a layer of 128 positions for activations of 16 × 16" in message(lambda: picture(recorded, MICRO))
+    assert "a layer of 32 positions for activations of 8 × 8" in message(lambda: picture(recorded, MICRO))
 
 
 def message(call) -> str:

@@ -31,7 +31,7 @@ from ipadapter.errors import IPAdapterError
 from ipadapter.files.tensors import read_metadata
 from ipadapter.training.fresh import new_spec
 from tests.faces import DrawnFace, draw_faces, save_picture, write_pack
-from tests.host.test_encoder import encoder
+from tests.host.test_encoder import another
 from tests.host.test_train_cli import assert_same_bits
 from tests.host.test_train_validation import lines, noise
 from tests.host.train_cli_world import Job, SmallEncoders, carry_out
@@ -121,11 +121,12 @@ def test_training_sees_what_encode_face_prompt_gives(analysis, people):
     from ipadapter.host.training.sight import training_sight
 
     pictures = [open_training_picture((people / f"{name}.png").read_bytes(), 32).whole for name in ("a", "b")]
-    sight = training_sight(FACE_ID_PLUS, encoder(), analysis)
+    encoder = another()  # one that no other tests have asked
+    sight = training_sight(FACE_ID_PLUS, encoder, analysis)
     layers = (CrossAttentionLayer(("middle", 0, 0), 64, 64, 4),)
     spec = new_spec("new", FACE_ID_PLUS, 4, sight.no_picture()[-1].shape[-1], layers)
     for number, picture in enumerate(pictures):
-        prompt = encode_faces(analysis, picture, encoder()).prompt
+        prompt = encode_faces(analysis, picture, encoder).prompt
         shown, nobody = features_for(spec, prompt, prompt.parts[0])
         for seen, row, zero, none in zip(sight.features(pictures), shown, nobody, sight.no_picture(), strict=False):
             torch.testing.assert_close(seen[number : number + 1], row, atol=1e-5, rtol=0)
@@ -134,7 +135,7 @@ def test_training_sees_what_encode_face_prompt_gives(analysis, people):
     with pytest.raises(IPAdapterError, match=r"^kind is FaceID Plus, which reads pictures with an .*: connect clip_v"):
         training_sight(FACE_ID_PLUS, None, analysis)
     with pytest.raises(IPAdapterError, match=r"^insightface is empty: connect Load InsightFace"):
-        training_sight(FACE_ID_PLUS, encoder(), None)
+        training_sight(FACE_ID_PLUS, encoder, None)
 
 
 def plan_of(folder: Path, **settings):
