@@ -1,15 +1,16 @@
 """The designs that the paper compares, trained alike: the same pictures, noise, batches and steps in the wider world.
 
-Each has the learning rate that a short run from each of RATES leaves the smallest loss with, on pictures of their own
-that no run learns from; then RUNS runs, each with a curve of that loss. A curve is called flat where the last third of
-the steps brought less than FLAT of all that the image prompt takes off the loss.
+Each has the learning rate that short runs choose, by the loss they leave on pictures that no run learns from; then
+RUNS runs of two rounds, the rate constant and then falling to nothing, each with a curve of that loss. A curve is
+called flat where the last third of the steps brought less than FLAT of all that the image prompt takes off the loss.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -40,11 +41,24 @@ from .stages.base import by_noise
 from .training import Average, autocast, lay_out_plainly
 from .wide import train_wide
 
+
+@dataclass(frozen=True)
+class Round:
+    """Steps with an optimizer of their own, and how the learning rate goes on in them (`SCHEDULES`)."""
+
+    steps: int
+    schedule: str
+
+
 RATES = (1e-3, 3e-3, 1e-2)
-WHOLE_RATES = (3e-4, 1e-3, 3e-3)  # of the whole model, which is trained already
-TRIAL = 200  # steps of the short run that a rate is chosen by
-STEPS, BATCH, WARMUP, DECAY = 1200, 16, 50, 0.995
+LOWER_RATES = (1e-4, 3e-4)  # for designs that the lowest of RATES suits best
+WHOLE_RATES = (*LOWER_RATES, 1e-3, 3e-3)  # of the whole model, which is trained already
+TRIAL, NEAR = 200, 2e-4  # steps of the short run that a rate is chosen by, and losses that it does not tell apart
+MIDDLE_RATE = 3e-3  # where rates are not told apart, the one nearest to this is taken
+ROUNDS = (Round(1200, "constant"), Round(800, "cosine"))
+STEPS, BATCH, WARMUP, DECAY = sum(one.steps for one in ROUNDS), 16, 50, 0.995
 RUNS = 2  # of every adapter, each from a seed of its own
+NEXT_ROUND = 100  # from a round's seed to the next one's, which sees the pictures in another order
 PICTURES, EXAM = 4000, 256
 LOOK_EVERY = 100  # steps between two points of a curve
 FLAT = 0.05
@@ -137,7 +151,7 @@ def projected(training: type[SimpleTraining], design: Design, frozen: FrozenUNet
 
 SIMPLE = Design("wide-simple-adapter", "simple, 4 tokens", BASE, partial(projected, SimpleTraining))
 FOUR = Design("wide-ip-adapter", "decoupled, 4 tokens", BASE, decoupled)
-SIXTEEN = Design("wide-ip-adapter-plus", "decoupled, 16 tokens", PLUS, decoupled)
+SIXTEEN = Design("wide-ip-adapter-plus", "decoupled, 16 tokens", PLUS, decoupled, rates=(*LOWER_RATES, *RATES))
 WHOLE_MODEL = Design(
     "wide-whole-model", "whole model, 4 tokens", BASE, partial(projected, WholeTraining), runs=1, rates=WHOLE_RATES
 )
@@ -207,10 +221,17 @@ def exam_of(lesson: Lesson, frozen: FrozenUNet) -> list[Batch]:
     return [make_batch(lesson, frozen, draws[i : i + BATCH], Drops(0, 0, 0)) for i in range(0, EXAM, BATCH)]
 
 
-def recipe_of(design: Design, rate: float, steps: int, seed: int) -> Recipe:
-    """The paper's at a constant rate, after a short warm-up."""
+def recipe_of(design: Design, rate: float, one: Round, seed: int) -> Recipe:
+    """The paper's at another rate, after a short warm-up."""
     return Recipe(
-        design.kind, steps=steps, batch_size=BATCH, learning_rate=rate, warmup_steps=WARMUP, drops=DROPS, seed=seed
+        design.kind,
+        steps=one.steps,
+        batch_size=BATCH,
+        learning_rate=rate,
+        schedule=one.schedule,
+        warmup_steps=WARMUP,
+        drops=DROPS,
+        seed=seed,
     )
 
 
@@ -257,43 +278,55 @@ def trials_of(room: Class, design: Design, seed: int) -> dict[float, float]:
 def trial(room: Class, design: Design, rate: float, seed: int) -> float:
     """The loss that a short run at a learning rate leaves."""
     training = room.begin(design, seed)
-    teach(room, training, recipe_of(design, rate, TRIAL, seed), f"{design.name} at {rate:g}")
+    teach(room, training, recipe_of(design, rate, Round(TRIAL, "constant"), seed), f"{design.name} at {rate:g}")
     return room.loss_of(training)
+
+
+def chosen(trials: Mapping[float, float]) -> float:
+    """The rate that left the smallest loss; of several that left nearly the same, the one nearest to MIDDLE_RATE."""
+    best = min(trials.values())
+    return min(
+        (rate for rate, loss in trials.items() if loss <= best + NEAR),
+        key=lambda rate: abs(math.log(rate / MIDDLE_RATE)),
+    )
 
 
 def train_design(design: Design, seed: int) -> dict[str, Any]:
     """Choose the rate and train from every seed; each trained one is kept in a file. What the report says of it."""
-    began = time.perf_counter()
     with class_of(design) as room:
         untold, trials = room.loss_of(room.begin(replace(design, begin=bare), 0)), trials_of(room, design, seed)
-        rate = min(trials, key=lambda one: trials[one])
+        rate = chosen(trials)
         learned = sum(parameter.numel() for parameter in room.begin(design, seed).parameters())
         runs = [run(room, design, rate, one) for one in seeds_of(design, seed)]
-    curves = [Curve(points, untold) for points in runs]
+    curves = [Curve(one["points"], untold) for one in runs]
     return {
-        "curves": runs,
+        "curves": [curve.points for curve in curves],
         "late": [curve.late for curve in curves],
         "learned": learned,
-        "loss": runs[0][-1],
+        "loss": curves[0].points[-1],
         "rate": rate,
-        "seconds": time.perf_counter() - began,
+        "seconds": sum(one["seconds"] for one in runs),
         "steps": STEPS,
         "trials": {f"{one:g}": loss for one, loss in trials.items()},
         "untold": untold,
     }
 
 
-def run(room: Class, design: Design, rate: float, seed: int) -> list[float]:
+def run(room: Class, design: Design, rate: float, seed: int) -> dict[str, Any]:
     """One seed's training, kept in a file with its curve; one that is kept already is not done again."""
     path, told = path_of(design, seed), {"rate": rate, "steps": STEPS, "batch": BATCH}
     notes = path.with_suffix(".json")
     if notes.exists() and (kept := json.loads(notes.read_text())).items() >= told.items():
-        return list(kept["points"])
-    training = room.begin(design, seed)
-    points = teach(room, training, recipe_of(design, rate, STEPS, seed), f"{design.name}, seed {seed}")
+        return dict(kept)
+    began, training = time.perf_counter(), room.begin(design, seed)
+    points: list[float] = []
+    for number, one in enumerate(ROUNDS):
+        recipe = recipe_of(design, rate, one, seed + NEXT_ROUND * number)
+        points = [*points[:-1], *teach(room, training, recipe, f"{design.name}, seed {seed}, round {number + 1}")]
     write(path, training)
-    notes.write_text(json.dumps({**told, "points": points}))
-    return points
+    made = {**told, "points": points, "seconds": time.perf_counter() - began}
+    notes.write_text(json.dumps(made))
+    return made
 
 
 def seeds_of(design: Design, seed: int) -> range:

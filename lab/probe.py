@@ -95,10 +95,11 @@ def probe(scenes: list[Scene], asked: list[Scene]) -> dict[str, Told]:
 def probe_lines(found: Kept) -> Iterator[str]:
     """The table, of what the report keeps: a mean, its lower and its upper end."""
     heads = [*(f"{name}, R²" for name in PLACES), f"{COLOUR}, right"]
+    asked = (*PLACES, COLOUR)
     yield f"| | {' | '.join(heads)} |"
     yield f"|---|{'---|' * len(heads)}"
     for feature, told in found.items():
-        cells = [f"{mean:.2f} [{low:.2f}, {high:.2f}]" for mean, low, high in told.values()]
+        cells = [f"{mean:.2f} [{low:.2f}, {high:.2f}]" for mean, low, high in (told[name] for name in asked)]
         yield f"| {feature} | {' | '.join(cells)} |"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -20,17 +21,21 @@ from ..designs import (
     FLAT,
     FOUR,
     LOOK_EVERY,
-    RATES,
+    MIDDLE_RATE,
+    NEAR,
+    ROUNDS,
     RUNS,
-    STEPS,
+    SIXTEEN,
     TRIAL,
     WHOLE_MODEL,
     Curve,
     Design,
 )
+from ..probe import ASKED, EMBEDDING, PATCHES, SCENES, Kept, left_over, probe_lines
 from .charts import draw_curves, draw_tradeoff
 from .tables import WHOLE, Table
-from .verdicts import VERDICTS, Verdict, estimate
+from .verdicts import VERDICTS, Verdict, estimate, runs_of
+from .wide import ANOTHER, DISTANCES
 
 ROOT = Path(__file__).resolve().parents[2]
 IMAGES = ROOT / "docs" / "images" / "evidence"
@@ -50,20 +55,25 @@ TITLES = {
 
 NOTES = {
     "designs": """Measured in the wider world, where captions leave the shape's place and size open and say nothing of
-a small disc beside it (its *companion*). All three designs saw the same pictures, noise and batches: {steps} steps of
-{batch} pictures, {runs} runs each, at the learning rate that left the smallest loss after {trial} steps, of {rates},
-on {exam} pictures that nothing learns from. The loss is the paper's, weighed by the noise level, so that what is
-decided early counts as much as what is decided late. A curve counts as flat where the last third of the steps brought
-less than {flat:.0%} of all that the image prompt takes off the loss of the text alone: {flats}. {edges}
+a small disc beside it (its *companion*). All three designs saw the same pictures, noise and batches, {runs} runs each:
+{constant} steps of {batch} pictures at a constant learning rate, and {falling} at one that falls from there to nothing.
+The rate is the one that left the smallest loss after {trial} steps, on {exam} pictures that nothing learns from; of
+several whose losses are within {near:g} of it, the one nearest to {middle:g}. The loss is the paper's, weighed by
+the noise level, so that what is decided early counts as much as what is decided late. A curve counts as flat where the
+last third of the steps brought less than {flat:.0%} of all that the image prompt takes off the loss of the text alone:
+{flats}. The last third begins where the falling rate has just begun, with a new optimizer and a new average; the loss
+stands higher there than before, and what it comes down again counts with the rest.{edges}
 
 Places, sizes and colours are read off the pixels, without a network. *Another reference* is what a picture of
 something else would get, *the reference through the autoencoder* what can be had at best. A companion that is not seen
 counts as far away as a random place is on the average; *a companion seen* says how often there is one at all. The wide
-base draws it seldom, and no adapter can place what its base does not draw. Differences are taken run by
-run and picture by picture; where distances are compared, a positive one is how much nearer the first is.""",
+base draws it seldom, and no adapter can place what its base does not draw. *No image prompt* is that base, told
+nothing. Differences are taken run by run and picture by picture; where distances are compared, a positive one is how
+much nearer the first is.""",
     "whole_model": """The paper's other comparison. The whole model reads four image tokens in place of the text's, and
 all of its {whole:,} numbers learn, where the adapter has {four:,}; the same pictures, noise and steps, one run, at a
-learning rate chosen in the same way, {whole_rate:g} of {whole_rates}. {whole_edge}
+learning rate chosen in the same way, {whole_rates}. Its loss at the end was {whole_loss:.5f}; {whole_late:.1%} of what
+it takes off came in the last third of the steps.{whole_edge}
 
 Its weights are too large to be kept, so its pictures were read when it was trained. It has no text prompt any more,
 and it is one model: on the fine-tuned base, which draws by night and has never seen a companion, only the adapter can
@@ -71,6 +81,12 @@ be used. There the night is taken off the pictures before they are read.""",
     "tradeoff": """The adapter of claim 1 with a text that tells of another shape, colour, style and background than
 the image has. CLIP-T is the cosine of the picture with the text that was told, CLIP-I with the image.""",
 }
+
+CARRIED = """What there is to carry: a linear map, fitted to the {scenes} scenes the designs learn from, reads this
+much of {asked} held-out ones off what each is given (`python -m lab.probe`; R² is the share of the variance that is
+told). A picture drawn with all that the map reads off the image embedding would have its shape {embedding:.1f} pixels
+away from the reference's, with all that it reads off the patches {patches:.1f}. In the pictures drawn it is {four:.1f}
+away with 4 decoupled tokens, made of the embedding, and {sixteen:.1f} with 16, made of the patches."""
 
 HEAD = """# Evidence
 
@@ -124,29 +140,37 @@ def note_of(name: str) -> str:
     report = store.read_report()
     flats = [curve_of(report[design.name], run).is_flat for design in DESIGNS for run in range(design.runs)]
     return NOTES.get(name, "").format(
-        steps=STEPS,
+        constant=ROUNDS[0].steps,
+        falling=ROUNDS[1].steps,
         batch=BATCH,
         runs=RUNS,
         trial=TRIAL,
-        rates=", ".join(f"{rate:g}" for rate in RATES),
+        near=NEAR,
+        middle=MIDDLE_RATE,
         exam=EXAM,
         flat=FLAT,
         flats=f"{sum(flats)} of the {len(flats)} are",
-        edges=" ".join(edge_of(design, report) for design in DESIGNS).strip(),
+        edges="".join(edge_of(design, report) for design in DESIGNS),
         whole_edge=edge_of(WHOLE_MODEL, report),
-        whole_rate=report[WHOLE_MODEL.name]["rate"],
-        whole_rates=", ".join(f"{rate:g}" for rate in WHOLE_MODEL.rates),
+        whole_rates=rates_of(WHOLE_MODEL, report),
+        whole_loss=report[WHOLE_MODEL.name]["loss"],
+        whole_late=curve_of(report[WHOLE_MODEL.name], 0).late,
         whole=report[WHOLE_MODEL.name]["learned"],
         four=report[FOUR.name]["learned"],
     )
 
 
+def rates_of(design: Design, report: Mapping[str, Any]) -> str:
+    """The learning rate that was chosen, and those tried."""
+    return f"{report[design.name]['rate']:g} of {', '.join(f'{rate:g}' for rate in design.rates)}"
+
+
 def edge_of(design: Design, report: Mapping[str, Any]) -> str:
-    """A sentence where a design's learning rate is the first or the last of those tried."""
+    """One more sentence where a design's learning rate is the first or the last of those tried."""
     rate = report[design.name]["rate"]
     which = {design.rates[0]: "lowest", design.rates[-1]: "highest"}
     return (
-        f"*{design.title}* took the {which[rate]} rate tried, and another might suit it better."
+        f" *{design.title}* took the {which[rate]} rate tried, and another might suit it better."
         if rate in which
         else ""
     )
@@ -166,14 +190,35 @@ def training_lines(table: Table) -> list[str]:
         told = report[design.name]
         ends = ", ".join(f"{points[-1]:.5f}" for points in told["curves"])
         late = ", ".join(f"{curve_of(told, run).late:.1%}" for run in range(design.runs))
-        learned, rate = f"{told['learned']:,}", f"{told['rate']:g}"
-        lines.append(f"| {design.title} | {learned} | {rate} | {told['untold']:.5f} | {ends} | {late} |")
+        learned, rates = f"{told['learned']:,}", rates_of(design, report)
+        lines.append(f"| {design.title} | {learned} | {rates} | {told['untold']:.5f} | {ends} | {late} |")
     curves = {
         design.title: [list(enumerate(points))[1:] for points in report[design.name]["curves"]] for design in DESIGNS
     }
     if table.pictures:
         draw_curves(curves, LOOK_EVERY).save(IMAGES / "designs-curves.png")
-    return [*lines, "", "![Loss over the steps](images/evidence/designs-curves.png)", ""]
+    return [
+        *lines,
+        "",
+        "![Loss over the steps](images/evidence/designs-curves.png)",
+        "",
+        *what_there_is(table, report["probe"]),
+        "",
+    ]
+
+
+def what_there_is(table: Table, found: Kept) -> list[str]:
+    """What a probe reads off that which the designs are given, and how near to its place a shape can be drawn so."""
+    away = estimate(table, ANOTHER, DISTANCES[0]).mean
+    ends = [away * left_over(found[feature]["place"][0]) for feature in (EMBEDDING, PATCHES)]
+    four, sixteen = (drawn_away(table, design) for design in (FOUR, SIXTEEN))
+    said = CARRIED.format(scenes=SCENES, asked=ASKED, embedding=ends[0], patches=ends[1], four=four, sixteen=sixteen)
+    return [said, "", *probe_lines(found)]
+
+
+def drawn_away(table: Table, design: Design) -> float:
+    """How far the shape is from its place in a design's pictures, all runs together."""
+    return fmean(estimate(table, run, DISTANCES[0]).mean for run in runs_of(design))
 
 
 def curve_lines(table: Table) -> list[str]:

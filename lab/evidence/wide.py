@@ -36,6 +36,7 @@ MEASURES = (*DISTANCES, *SHARES, "CLIP-I")
 SEEN = "a companion seen"  # whether one is there at all
 BY_NIGHT = f"{FOUR.title}, on the fine-tuned base"
 ANOTHER, SAME = "another reference", "the reference through the autoencoder"
+UNTOLD = "no image prompt"
 
 
 def wide_references(extent: Extent) -> list[Scene]:
@@ -113,14 +114,22 @@ def label_of(group: int, scene: Scene) -> str:
 
 
 def measure_limits(table: Table, extent: Extent) -> None:
-    """What other references would get, and what the references themselves get once the autoencoder has had them."""
+    """What other references would get, what the base draws of itself, and what the references themselves get once the
+    autoencoder has had them."""
     scenes = wide_references(WHOLE)
     for group, scene in enumerate(scenes[: extent.references]):
         table.show(label_of(group, scene), "reference", picture_of(scene)[0])
         others = [scenes[(group + step) % len(scenes)] for step in range(1, extent.seeds + 1)]
         add_nearness(table, ANOTHER, torch.cat([picture_of(other) for other in others]), scene, group)
+        add_nearness(table, UNTOLD, untold(group, extent), scene, group)
         again = studio.vae().decode(studio.latent_of(scene)).clamp(0, 1)
         add_nearness(table, SAME, again.expand(extent.seeds, -1, -1, -1), scene, group)
+
+
+def untold(group: int, extent: Extent) -> Tensor:
+    """Pictures of the wide base that is told nothing, others for every reference."""
+    first = group * WHOLE.seeds
+    return sample(studio.model(WIDE), Task(studio.text(""), studio.text(""), seeds=extent.seeds, first_seed=first))
 
 
 def add_nearness(table: Table, condition: str, pictures: Tensor, scene: Scene, group: int) -> None:

@@ -2,12 +2,29 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from lab import designs, files, store
 from lab.adapting import Lesson
-from lab.designs import BATCH, DESIGNS, EXAM, FLAT, FOUR, SIMPLE, SIXTEEN, STEPS, WHOLE_MODEL, Curve, recipe_of
+from lab.designs import (
+    BATCH,
+    DESIGNS,
+    EXAM,
+    FLAT,
+    FOUR,
+    NEAR,
+    ROUNDS,
+    SIMPLE,
+    SIXTEEN,
+    STEPS,
+    WHOLE_MODEL,
+    Curve,
+    chosen,
+    recipe_of,
+)
 from lab.evidence.runs import kept_rows
 from lab.evidence.tables import WHOLE, Extent
 from lab.evidence.wide import MEASURES
@@ -22,16 +39,42 @@ def test_a_curve_is_flat_where_its_last_third_brings_little():
 
 
 def test_every_design_has_the_same_budget():
-    recipes = [recipe_of(design, 1e-3, STEPS, 0) for design in EVERY]
-    assert len({(one.steps, one.batch_size, one.drops, one.seed, one.warmup_steps) for one in recipes}) == 1
+    for one in ROUNDS:
+        recipes = {replace(recipe_of(design, 1e-3, one, 0), kind=FOUR.kind) for design in EVERY}
+        assert len(recipes) == 1
+    assert sum(one.steps for one in ROUNDS) == STEPS
 
 
-def test_the_rate_of_each_is_the_best_of_those_tried():
+def test_no_rate_tried_left_a_smaller_loss_that_can_be_told_apart():
     report = store.read_report()
     for design in EVERY:
         told = report[design.name]
-        assert f"{told['rate']:g}" == min(told["trials"], key=told["trials"].get)
+        assert told["trials"][f"{told['rate']:g}"] <= min(told["trials"].values()) + NEAR
         assert set(told["trials"]) == {f"{rate:g}" for rate in design.rates}
+        assert told["rate"] == chosen({float(rate): loss for rate, loss in told["trials"].items()})
+
+
+@pytest.mark.parametrize(
+    ("losses", "rate"),
+    [
+        ({1e-3: 0.5, 3e-3: 0.4, 1e-2: 0.6}, 3e-3),
+        ({1e-4: 0.3, 1e-3: 0.5, 3e-3: 0.4}, 1e-4),
+        ({1e-4: 0.4, 1e-3: 0.4 + NEAR / 2, 3e-3: 0.5}, 1e-3),
+        ({3e-3: 0.4 + NEAR / 2, 1e-2: 0.4}, 3e-3),
+    ],
+)
+def test_the_rate_with_the_smallest_loss_is_taken_and_of_equals_the_one_in_the_middle(losses, rate):
+    assert chosen(losses) == rate
+
+
+def test_no_design_took_a_rate_at_the_edge_of_those_tried():
+    report = store.read_report()
+    assert all(design.rates[0] < report[design.name]["rate"] < design.rates[-1] for design in EVERY)
+
+
+def test_the_rate_falls_to_nothing_in_the_last_round():
+    recipe = recipe_of(FOUR, 1e-3, ROUNDS[-1], 0)
+    assert recipe.rate(ROUNDS[-1].steps - 1) < 1e-5 and recipe.rate(recipe.warmup_steps) == 1e-3
 
 
 def test_every_run_is_reported_with_its_curve():
