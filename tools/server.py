@@ -63,7 +63,7 @@ class Settings:
     pack: Path = LAYOUT.root
     arguments: tuple[str, ...] = ()  # more of the host's own
     environment: Mapping[str, str] = field(default_factory=dict)  # variables beside those of this process
-    patience: float = 180.0  # seconds to come up in
+    patience: float = 600.0  # seconds to come up in, on a busy machine
     python: tuple[str, ...] = (sys.executable,)  # what runs the host's main.py
 
     @property
