@@ -75,4 +75,4 @@ def listed(objections: Sequence[tuple[str, str]], searched: Sequence[str]) -> st
     """What was searched, and why each file that was found is not the one."""
     files = [f"'{name}' {reason}" for name, reason in objections[:SHOWN]]
     more = [f"{len(objections) - SHOWN} more do not fit either"] if len(objections) > SHOWN else []
-    return f"searched: {', '.join(searched)}; found: {', '.join(files + more) or 'no files'}"
+    return f"Searched: {', '.join(searched)}; found: {', '.join(files + more) or 'no files'}."

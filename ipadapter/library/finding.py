@@ -82,8 +82,8 @@ def no_adapter(preset: Preset, target: ModelTarget, survey: Survey[AdapterSpec],
     name = target.model.name
     model = f"model, {name}," if name.startswith(("a ", "the ")) else f"{name} model"  # "a pruned SDXL", "SD1.5"
     return (
-        f"preset '{preset.title}' found no adapter for this {model} in {ADAPTER_FOLDER} "
-        f"({listed(objections + list(survey.useless), searched)}): {adapter_advice(preset, target.model)}."
+        f"preset '{preset.title}' found no adapter for this {model} in {ADAPTER_FOLDER}: "
+        f"{adapter_advice(preset, target.model)}. {listed(objections + list(survey.useless), searched)}"
     )
 
 
@@ -134,7 +134,7 @@ def no_encoder(spec: AdapterSpec, needed: Encoder, survey: Survey[Encoder], sear
     """The sentence for an image encoder that is missing."""
     objections = [(file.name, f"is {encoder.short}") for file, encoder in survey.found]
     return (
-        f"'{spec.name}' needs the image encoder {needed.short}, which no file in {ENCODER_FOLDER} is "
-        f"({listed(objections + list(survey.useless), searched)}): get it from {needed.address} and save it there as "
-        f"{needed.name}."
+        f"'{spec.name}' needs the image encoder {needed.short}, which no file in {ENCODER_FOLDER} is: get it from "
+        f"{needed.address} and save it there as {needed.name}. "
+        f"{listed(objections + list(survey.useless), searched)}"
     )

@@ -61,8 +61,8 @@ def choose_lora(spec: AdapterSpec, survey: Survey[LoRATraits], searched: Sequenc
     if not fitting:
         seen = [(file.name, reason or "") for file, reason in objections] + list(survey.useless)
         raise IPAdapterError(
-            f"'{spec.name}' was trained with a LoRA that its file does not hold, and no file in {LORA_FOLDER} is that "
-            f"({listed(seen, searched)}): {advice(spec)}."
+            f"'{spec.name}' was trained with a LoRA that its file does not hold, and no file in {LORA_FOLDER} is "
+            f"that: {advice(spec)}. {listed(seen, searched)}"
         )
     return min(fitting, key=lambda file: file.name)
 

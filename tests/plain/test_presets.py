@@ -244,13 +244,13 @@ def test_a_missing_adapter_is_named_with_its_folder_its_address_and_what_was_the
     with pytest.raises(IPAdapterError) as error:
         choose_adapter(preset_of("PLUS (high strength)"), target("SD1.5"), survey(tmp_path), ["/one", "/two"])
     assert str(error.value) == (
-        "preset 'PLUS (high strength)' found no adapter for this SD1.5 model in models/ipadapter (searched: /one, "
-        "/two; found: 'ip-adapter_sd15.safetensors' is a base adapter, 'ip-adapter-plus_sdxl_vit-h.safetensors' is for "
-        "SDXL, 'cut.safetensors' is damaged or cut short, 'page.safetensors' is a web page, not weights): put "
+        "preset 'PLUS (high strength)' found no adapter for this SD1.5 model in models/ipadapter: put "
         "ip-adapter-plus_sd15.safetensors there, from "
         "https://huggingface.co/h94/IP-Adapter/blob/main/models/ip-adapter-plus_sd15.safetensors, and "
         "CLIP-ViT-H-14-laion2B-s32B-b79K.safetensors into models/clip_vision, from "
-        "https://huggingface.co/h94/IP-Adapter/blob/main/models/image_encoder/model.safetensors."
+        "https://huggingface.co/h94/IP-Adapter/blob/main/models/image_encoder/model.safetensors. Searched: /one, /two; "
+        "found: 'ip-adapter_sd15.safetensors' is a base adapter, 'ip-adapter-plus_sdxl_vit-h.safetensors' is for SDXL, "
+        "'cut.safetensors' is damaged or cut short, 'page.safetensors' is a web page, not weights."
     )
 
 
@@ -380,7 +380,7 @@ def test_what_reads_two_encoders_finds_both_or_says_which_is_missing(surveyed, t
     with pytest.raises(IPAdapterError) as error:
         choose_encoders(spec, survey(tmp_path, read_encoder), ["/clip"])
     assert "needs the image encoder DINOv2-giant, which no file in models/clip_vision is" in str(error.value)
-    assert str(error.value).endswith(f"get it from {DINOV2.address} and save it there as {DINOV2.name}.")
+    assert f"is: get it from {DINOV2.address} and save it there as {DINOV2.name}. Searched: /clip; " in str(error.value)
     write_sparse(tmp_path / "other.safetensors", dinov2_shapes(40))
     write_sparse(tmp_path / "large.safetensors", dinov2_shapes(24))
     found = choose_encoders(spec, survey(tmp_path, read_encoder), [])
@@ -425,11 +425,9 @@ def test_the_encoder_an_adapter_needs_is_taken_and_none_of_another_size(publishe
     with pytest.raises(IPAdapterError) as error:
         choose_encoders(spec, survey(tmp_path, read_encoder), ["/clip"])
     (encoder,) = encoders_for(spec)
-    assert f"needs the image encoder {short}, which no file in models/clip_vision is (searched: /clip;" in str(
-        error.value
-    )
+    missing = f"needs the image encoder {short}, which no file in models/clip_vision is: get it from {encoder.address}"
+    assert f"{missing} and save it there as {encoder.name}. Searched: /clip; found: " in str(error.value)
     assert "'any ViT-L.safetensors' is ViT-L" in str(error.value)
-    assert str(error.value).endswith(f"get it from {encoder.address} and save it there as {encoder.name}.")
 
 
 def test_of_two_copies_of_an_encoder_the_published_name_and_then_the_smaller_is_taken(surveyed, tmp_path):
