@@ -34,7 +34,7 @@ NAMES_OF_THINGS = {
     *("K+V", "v1", "v2", "bf16", "fp32", "plus", "XLabs FLUX"),
     *("CPU", "CUDA", "ROCM", "DirectML", "OpenVINO", "CoreML"),
     *("Kolors", "FACEID", "FACEID PLUS V2", "FLUX XLabs", "FLUX InstantX", "FLUX InstantCharacter"),
-    *("SD3.5 InstantX", "SDXL InstantID"),
+    *("SD3.5 InstantX", "SDXL InstantID", "FaceID", "FaceID Plus"),
 }
 
 
