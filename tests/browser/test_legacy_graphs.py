@@ -192,7 +192,9 @@ def test_a_prompt_is_replaced_as_it_is_dropped(version: str, page: Page) -> None
     open_workflow(page, {"nodes": [], "links": [], "version": 0.4})
     page.evaluate(DROPPED, GRAPHS[version]().api)
     page.wait_for_function(HAS, arg=len(expected))
-    expect(page.locator(TOAST).last).to_contain_text(f"{len(changes)} old IP-Adapter node(s) replaced")
+    told = page.locator(TOAST).last
+    expect(told).to_contain_text(f"{len(changes)} old IP-Adapter node(s) replaced")
+    told.get_by_role("button").click()
     made = prompt(page)
     assert {key: node["class_type"] for key, node in made.items()} == {
         key: node["class_type"] for key, node in expected.items()
