@@ -15,7 +15,7 @@ from pack.ipadapter.legacy.migration.new_nodes import NEW_FORMS
 from pack.ipadapter.legacy.migration.opening import open_old
 from pack.ipadapter.legacy.migration.room import HIDDEN, height_of, unfolded
 from pack.ipadapter.legacy.migration.ui_format import migrate_workflow
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Locator, Page, expect
 
 from tests.browser.graphs import nodes, prompt
 from tests.legacy_graphs import FIRST_FORMS, FIRST_MAKERS, LegacyGraph, form_of
@@ -150,17 +150,22 @@ def test_hidden_inputs_are_shown_on_demand(page: Page) -> None:
 
 
 SAVED = "() => window.app.graph.serialize()"
-TOAST = ".p-toast-message"
+REPLACED = "old IP-Adapter node(s) replaced"
 UNDONE = "() => window.app.extensionManager.workflow.activeWorkflow.changeTracker.undo()"
 CAN_UNDO = "() => window.app.extensionManager.workflow.activeWorkflow.changeTracker.undoQueue.length > 0"
 KINDS = "() => window.app.graph.nodes.map(node => node.type).sort()"
+
+
+def said(page: Page) -> Locator:
+    """The message about what was replaced, however a front end draws it."""
+    return page.get_by_role("alert").filter(has_text=REPLACED).last
 
 
 def test_a_graph_of_the_first_version_is_replaced_as_it_opens_and_undo_takes_it_back(page: Page) -> None:
     given = stacked(every_first_node())
     expected = open_old(given, always, lambda form: False)
     open_workflow(page, given)
-    told = page.locator(TOAST).last
+    told = said(page)
     expect(told).to_contain_text(expected.title)
     told.get_by_role("button").click()
     assert page.evaluate(KINDS) == sorted(node["type"] for node in expected.graph["nodes"])
@@ -192,8 +197,8 @@ def test_a_prompt_is_replaced_as_it_is_dropped(version: str, page: Page) -> None
     open_workflow(page, {"nodes": [], "links": [], "version": 0.4})
     page.evaluate(DROPPED, GRAPHS[version]().api)
     page.wait_for_function(HAS, arg=len(expected))
-    told = page.locator(TOAST).last
-    expect(told).to_contain_text(f"{len(changes)} old IP-Adapter node(s) replaced")
+    told = said(page)
+    expect(told).to_contain_text(f"{len(changes)} {REPLACED}")
     told.get_by_role("button").click()
     made = prompt(page)
     assert {key: node["class_type"] for key, node in made.items()} == {
