@@ -67,7 +67,7 @@ def files_in(root: Path) -> Iterator[str]:
 def find_prompt(name: str) -> Path:
     """The path of a listed file. Raises IPAdapterError where it is not there, or outside the two folders."""
     refuse_name(name)
-    path = place_of(name)
+    path = annotated_path(name)
     if path is None or not os.path.isfile(path):  # pathlib raises for a name that is too long
         raise IPAdapterError(
             f"'{name}' is not in ComfyUI's input or output folder: choose a file from the list, or put it into "
@@ -76,7 +76,7 @@ def find_prompt(name: str) -> Path:
     return path
 
 
-def place_of(name: str) -> Path | None:
+def annotated_path(name: str) -> Path | None:
     """Where the host has files of such a name; None outside its folder, which versions before 0.27 do not ask."""
     inside, root = folder_paths.annotated_filepath(name)
     folder = Path(os.path.abspath(root or folder_paths.get_input_directory()))
