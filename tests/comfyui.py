@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -46,3 +47,14 @@ def needs(module: str, name: str = "") -> pytest.MarkDecorator:
     """Leaves a test out, and says why, on a host that lacks what the test is about. The usual one has everything."""
     lacks = HOST != USUAL and not has(module, name)
     return pytest.mark.skipif(lacks, reason=f"this ComfyUI has no {'.'.join(filter(None, (module, name)))}")
+
+
+@pytest.fixture
+def output(tmp_path: Path) -> Iterator[Path]:
+    """The user's output folder. A layer's conftest that imports this offers it to its tests."""
+    import folder_paths
+
+    before = folder_paths.get_output_directory()
+    folder_paths.set_output_directory(str(tmp_path))
+    yield tmp_path
+    folder_paths.set_output_directory(before)

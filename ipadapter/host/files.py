@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -59,6 +60,15 @@ def find_file(folder: str, name: str) -> Path:
             f"'{name}' is not in the model folder '{folder}' (searched: {folders}): {missing_file_advice(folder)}"
         )
     return Path(path)
+
+
+def given_file(name: str) -> Path | None:
+    """A file as the host's nodes name those in its input folder, or, marked so, in its output or temporary one. None
+    where it is not there, or outside that folder, which versions before 0.27 do not ask."""
+    plain, marked = folder_paths.annotated_filepath(name)
+    folder = Path(os.path.abspath(marked or folder_paths.get_input_directory()))
+    path = Path(os.path.abspath(folder / plain))
+    return path if path.is_relative_to(folder) and os.path.isfile(path) else None  # pathlib's raises for a long name
 
 
 def missing_file(folder: str, name: str) -> str | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -59,11 +59,11 @@ a small disc beside it (its *companion*). All three designs saw the same picture
 {constant} steps of {batch} pictures at a constant learning rate, and {falling} at one that falls from there to nothing.
 The rate is the one that left the smallest loss after {trial} steps, on {exam} pictures that nothing learns from; of
 several whose losses are within {near:g} of it, the one nearest to {middle:g}. That these count as the same was decided
-when the rates had been tried: by the smallest loss alone 16 tokens would have learned at 0.0003. The loss is the
-paper's, weighed by the noise level, so that what is decided early counts as much as what is decided late. A curve
-counts as flat where the last third of the steps brought less than {flat:.0%} of all that the image prompt takes off
-the loss of the text alone: {flats}. The last third begins where the falling rate has just begun, with a new optimizer
-and a new average; the loss stands higher there than before, and what it comes down again counts with the rest.{edges}
+when the rates had been tried: by the smallest loss alone {by_loss}. The loss is the paper's, weighed by the noise
+level, so that what is decided early counts as much as what is decided late. A curve counts as flat where the last
+third of the steps brought less than {flat:.0%} of all that the image prompt takes off the loss of the text alone:
+{flats}. The last third begins where the falling rate has just begun, with a new optimizer and a new average; the loss
+stands higher there than before, and what it comes down again counts with the rest.{edges}
 
 Places, sizes and colours are read off the pixels, without a network. *Another reference* is what a picture of
 something else would get, *the reference through the autoencoder* what can be had at best. A companion that is not seen
@@ -151,6 +151,7 @@ def note_of(name: str) -> str:
         exam=EXAM,
         flat=FLAT,
         flats=f"{sum(flats)} of the {len(flats)} are",
+        by_loss=", ".join(by_loss_alone(DESIGNS, report)) or "all would have learned at the same",
         edges="".join(edge_of(design, report) for design in DESIGNS),
         whole_edge=edge_of(WHOLE_MODEL, report),
         whole_rates=rates_of(WHOLE_MODEL, report),
@@ -164,6 +165,15 @@ def note_of(name: str) -> str:
 def rates_of(design: Design, report: Mapping[str, Any]) -> str:
     """The learning rate that was chosen, and those tried."""
     return f"{report[design.name]['rate']:g} of {', '.join(f'{rate:g}' for rate in design.rates)}"
+
+
+def by_loss_alone(designs: Iterable[Design], report: Mapping[str, Any]) -> Iterator[str]:
+    """The designs that would have had another rate by the smallest loss, and which."""
+    for design in designs:
+        trials = {float(rate): loss for rate, loss in report[design.name]["trials"].items()}
+        smallest = min(trials, key=lambda rate: trials[rate])
+        if smallest != report[design.name]["rate"]:
+            yield f"*{design.title}* would have learned at {smallest:g}"
 
 
 def edge_of(design: Design, report: Mapping[str, Any]) -> str:

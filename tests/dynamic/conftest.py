@@ -7,11 +7,12 @@ rather than reading them. What needs a card (weights that come and go while a mo
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from tests.comfyui import start_host
+from tests.comfyui import output, start_host
+
+__all__ = ["output"]
 
 start_host()
 
@@ -22,14 +23,3 @@ from tests.dynamic.vram import dynamic_vram  # noqa: E402 (of the host, which is
 def as_on_a_card() -> Iterator[None]:
     with dynamic_vram(True):
         yield
-
-
-@pytest.fixture
-def output(tmp_path: Path) -> Iterator[Path]:
-    """The user's output folder."""
-    import folder_paths
-
-    before = folder_paths.get_output_directory()
-    folder_paths.set_output_directory(str(tmp_path))
-    yield tmp_path
-    folder_paths.set_output_directory(before)

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import comfy.clip_vision
-import folder_paths
 import pytest
 import torch
 from pack.ipadapter.adapters.families import BASE, PLUS
@@ -37,15 +34,6 @@ ENCODER = {
     "num_channels": 3,
     "projection_dim": EMBED,
 }
-
-
-@pytest.fixture
-def output(tmp_path: Path):
-    """The user's output folder."""
-    before = folder_paths.get_output_directory()
-    folder_paths.set_output_directory(str(tmp_path))
-    yield tmp_path
-    folder_paths.set_output_directory(before)
 
 
 def encoder() -> comfy.clip_vision.ClipVisionModel:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
-from tests.comfyui import start_host
+from tests.comfyui import output, start_host
 from tests.host.forks import Forker
+
+__all__ = ["output"]
 
 start_host()
 
@@ -31,3 +34,16 @@ def forker() -> Forker:
     """For runs that end their process, or that need one to themselves."""
     assert FORKER is not None
     return FORKER
+
+
+@pytest.fixture(scope="session")
+def analysis(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """InsightFace with the stand-in pack."""
+    from insightface.app import FaceAnalysis
+
+    from tests.faces import write_pack
+
+    pack = write_pack(tmp_path_factory.mktemp("packs") / "buffalo_l")
+    made = FaceAnalysis(name=str(pack), providers=["CPUExecutionProvider"])
+    made.prepare(ctx_id=0, det_size=(640, 640))
+    return made

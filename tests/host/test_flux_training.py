@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import comfy.text_encoders.flux
-import folder_paths
 import pytest
 import torch
 from pack.ipadapter.adapters.families import BASE, XLABS
@@ -37,17 +34,10 @@ from tests.host.test_encoder import encoder
 from tests.small import MICRO, make_pair
 from tests.world import host_adapter
 
+pytestmark = pytest.mark.usefixtures("output")  # where an adapter is kept that a run ends without
+
 PICTURES = 2
 RECIPE = Recipe(XLABS, tokens=4, steps=2, batch_size=2, seed=1)
-
-
-@pytest.fixture(autouse=True)
-def output(tmp_path: Path):
-    """The user's output folder."""
-    before = folder_paths.get_output_directory()
-    folder_paths.set_output_directory(str(tmp_path))
-    yield tmp_path
-    folder_paths.set_output_directory(before)
 
 
 def pictures(count=PICTURES, texts=None):

@@ -82,15 +82,6 @@ def test_face_and_picture_are_learned_together_and_go_on_to_the_very_same_bits(t
     assert min(float((last[key] - first[key]).abs().max()) for key in last) > 0, "every tensor learns"
 
 
-@pytest.fixture(scope="module")
-def analysis(tmp_path_factory) -> FaceAnalysis:
-    """InsightFace with the stand-in pack."""
-    pack = write_pack(tmp_path_factory.mktemp("packs") / "buffalo_l")
-    made = FaceAnalysis(name=str(pack), providers=["CPUExecutionProvider"])
-    made.prepare(ctx_id=0, det_size=(640, 640))
-    return made
-
-
 @pytest.fixture
 def people(tmp_path) -> Path:
     """Two faces, the second beside a smaller one, and a picture of nobody."""

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-import folder_paths
 import pytest
 import torch
-from insightface.app import FaceAnalysis
 from pack.ipadapter.adapters.face_settings import FaceVersion
 from pack.ipadapter.adapters.families import FACE_ID, FACE_ID_PLUS
 from pack.ipadapter.errors import IPAdapterError
@@ -21,30 +17,14 @@ from pack.ipadapter.host.training.watching import TrainingWatch
 from pack.ipadapter.strength.strength import Strength
 from pack.ipadapter.training.recipe import Recipe
 
-from tests.faces import DrawnFace, draw_faces, write_pack
+from tests.faces import DrawnFace, draw_faces
 from tests.host.test_encoder import encoder
 from tests.small import MICRO, host_model, reference_weights
 from tests.world import conditioning, picture
 
+pytestmark = pytest.mark.usefixtures("output")  # where an adapter is kept that a run ends without
+
 STEPS = 2
-
-
-@pytest.fixture(scope="module")
-def analysis(tmp_path_factory) -> FaceAnalysis:
-    """InsightFace with the stand-in pack."""
-    pack = write_pack(tmp_path_factory.mktemp("packs") / "buffalo_l")
-    made = FaceAnalysis(name=str(pack), providers=["CPUExecutionProvider"])
-    made.prepare(ctx_id=0, det_size=(640, 640))
-    return made
-
-
-@pytest.fixture(autouse=True)
-def output(tmp_path: Path):
-    """The user's output folder."""
-    before = folder_paths.get_output_directory()
-    folder_paths.set_output_directory(str(tmp_path))
-    yield tmp_path
-    folder_paths.set_output_directory(before)
 
 
 def people(*faces):

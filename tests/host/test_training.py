@@ -7,7 +7,6 @@ import os
 from pathlib import Path
 
 import comfy.model_management
-import folder_paths
 import pytest
 import torch
 from diffusers import UNet2DConditionModel
@@ -35,17 +34,10 @@ from tests.image_prompts import image_prompt
 from tests.small import MICRO, SD15, SDXL, host_model, make_pair, reference_weights
 from tests.world import adapter_file, conditioning, host_adapter, picture
 
+pytestmark = pytest.mark.usefixtures("output")  # where an adapter is kept that a run ends without
+
 PICTURES = 3
 RECIPE = Recipe(BASE, steps=3, batch_size=2, seed=1)
-
-
-@pytest.fixture(autouse=True)
-def output(tmp_path: Path):
-    """The user's output folder."""
-    before = folder_paths.get_output_directory()
-    folder_paths.set_output_directory(str(tmp_path))
-    yield tmp_path
-    folder_paths.set_output_directory(before)
 
 
 def pictures(layout=MICRO, count=PICTURES, side=16):

@@ -246,15 +246,10 @@ def base_on_the_cpu(kind: str):  # type: ignore[no-untyped-def]
     return base_model(kind=kind)
 
 
-@torch.inference_mode(False)
-def carry_out(job: Job) -> int:
-    """The run; the step it ended at."""
-    from ipadapter.host.launch import start_host
-
-    torch.set_num_threads(1)
-    kind = trainable(job.kind)
-    recipe = Recipe(
-        kind,
+def recipe_of(job: Job) -> Recipe:
+    """With two tokens."""
+    return Recipe(
+        trainable(job.kind),
         2,
         job.steps,
         job.batch_size,
@@ -264,7 +259,15 @@ def carry_out(job: Job) -> int:
         warmup_steps=job.warmup_steps,
         min_snr=job.min_snr,
     )
-    folder = Path(job.folder)
+
+
+@torch.inference_mode(False)
+def carry_out(job: Job) -> int:
+    """The run; the step it ended at."""
+    from ipadapter.host.launch import start_host
+
+    torch.set_num_threads(1)
+    kind, recipe, folder = trainable(job.kind), recipe_of(job), Path(job.folder)
     accelerator = make_accelerator(
         job.mixed_precision, recipe, folder, cpu=True, trackers=["tensorboard"] * job.tensorboard
     )

@@ -1,4 +1,4 @@
-"""Public graphs by repository: how many hold old nodes, and how many of them are valid after the command."""
+"""Public graphs by repository: how many hold old nodes, and how many of them are valid, migrated or not."""
 
 COUNTED = """\
 | cubiq/ComfyUI_Workflows 038cb77 | 3 | 3 |

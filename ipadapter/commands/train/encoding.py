@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import astuple, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor
@@ -22,6 +22,8 @@ from .cache import READ_ROWS, Cache, cache_fingerprint, row_name
 from .face_files import embedding_file, embedding_stamp, read_embedding
 from .listing import Entry
 from .pictures import TrainingPicture, open_training_picture
+
+OneRead = TypeVar("OneRead")
 
 
 class Encoders(Protocol):
@@ -148,8 +150,8 @@ def fill(
         cache.pictures(number).write(tensors, {"skipped": json.dumps(bad)})
 
 
-def in_rows(read: Read) -> Tensors:
-    """What the projection reads, by its names in a chunk."""
+def in_rows(read: Sequence[OneRead]) -> dict[str, OneRead]:
+    """What the projection reads, one thing after another, by its names in a chunk."""
     return dict(zip(READ_ROWS[-len(read) :], read, strict=True))
 
 
@@ -268,10 +270,10 @@ def encode_group(encoders: Encoders, group: Opened, settings: Settings, rows: di
     """A few pictures at once; a row of each tensor for each of them."""
     pictures = [one.picture for one in group]
     area = {"area": [picture.area.to(settings.dtype) for picture in pictures]}
-    read = tuple(torch.stack(rows).to(settings.dtype) for rows in zip(*(one.read for one in group), strict=True))
+    read = [[row.to(settings.dtype) for row in rows] for rows in zip(*(one.read for one in group), strict=True)]
     return (area if settings.alpha_is_mask else {}) | {
         "latents": [latents.to(settings.dtype) for latents in encode_latents(encoders, pictures)],
-        **{name: list(rows) for name, rows in in_rows(read).items()},
+        **in_rows(read),
         "sizes": [told_sizes(picture, settings) for picture in pictures],
         "text": [torch.tensor(rows[training_text(one.entry)]) for one in group],
     }

@@ -31,7 +31,7 @@ from ..encoders.encoder import (
     no_image_of,
     refuse_features_not_finite,
 )
-from ..files import fingerprint_of, next_path
+from ..files import fingerprint_of, given_file, next_path
 from ..pictures import single_pictures, to_pil
 
 PROMPT_FOLDER = "image_prompts"  # in the input and in the output folder
@@ -67,21 +67,13 @@ def files_in(root: Path) -> Iterator[str]:
 def find_prompt(name: str) -> Path:
     """The path of a listed file. Raises IPAdapterError where it is not there, or outside the two folders."""
     refuse_name(name)
-    path = annotated_path(name)
-    if path is None or not os.path.isfile(path):  # pathlib raises for a name that is too long
+    path = given_file(name)
+    if path is None:
         raise IPAdapterError(
             f"'{name}' is not in ComfyUI's input or output folder: choose a file from the list, or put it into "
             f"input/{PROMPT_FOLDER} and press R."
         )
     return path
-
-
-def annotated_path(name: str) -> Path | None:
-    """Where the host has files of such a name; None outside its folder, which versions before 0.27 do not ask."""
-    inside, root = folder_paths.annotated_filepath(name)
-    folder = Path(os.path.abspath(root or folder_paths.get_input_directory()))
-    path = Path(os.path.abspath(folder / inside))
-    return path if path.is_relative_to(folder) else None
 
 
 def missing_prompt(name: str) -> str | None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import os
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from ...errors import refusal
 from ...files.digests import sha256_of
 from ...files.opening import refuse_name
 from ...server.client import CONTENTS, FINDABLE
-from ..files import HOST_ADAPTERS, HOST_ENCODERS, HOST_LORAS
+from ..files import HOST_ADAPTERS, HOST_ENCODERS, HOST_LORAS, given_file
 from ..library.finding import folders_fingerprint
 from ..running import running_server
 
@@ -54,15 +53,7 @@ def files_named(name: str) -> list[Path]:
     ending = Path(name).suffix.lower()
     folders = [folder for folder, (_, endings) in folder_paths.folder_names_and_paths.items() if ending in endings]
     models = (folder_paths.get_full_path(folder, name) for folder in folders)
-    return list(dict.fromkeys([*(Path(path) for path in models if path), *given_files(name)]))
-
-
-def given_files(name: str) -> list[Path]:
-    """A picture as LoadImage names it, where it lies in the folder that it should."""
-    plain, folder = folder_paths.annotated_filepath(name)
-    root = Path(folder or folder_paths.get_input_directory()).absolute()
-    path = Path(os.path.abspath(root / plain))
-    return [path] if path.is_relative_to(root) and os.path.isfile(path) else []  # pathlib's raises for a long name
+    return list(dict.fromkeys(Path(path) for path in (*models, given_file(name)) if path))
 
 
 def stamp(file: Path) -> tuple[Path, int, int]:

@@ -88,8 +88,9 @@ class EncoderSight:
 
     def learned(self, features: ImageFeatures) -> Tensor:
         """What the kind reads of them: embeddings (N, E), or penultimate hidden states (N, S, D)."""
-        refuse_features_not_finite([features], describe_encoder(self.clip_vision, features))
-        return learned(features, self.kind, describe_encoder(self.clip_vision, features))
+        encoder = describe_encoder(self.clip_vision, features)
+        refuse_features_not_finite([features], encoder)
+        return learned(features, self.kind, encoder)
 
 
 def learned(features: ImageFeatures, kind: Family, encoder: str) -> Tensor:
